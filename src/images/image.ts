@@ -1,0 +1,22 @@
+/** Bytes that can be read at a position: an image, or a volume within one. */
+export interface Source {
+  /** Bytes. May grow while the guest runs. */
+  readonly size: number;
+
+  /**
+   * Reads `length` bytes at `position` into `target` from `targetOffset` on.
+   * Returns how many bytes were there: fewer than asked only at the end of the source.
+   * Throws a Node system error (EIO, ...) when the bytes cannot be had.
+   */
+  read(target: Buffer, targetOffset: number, length: number, position: number): number;
+}
+
+/** Where a disk's bytes are read from. */
+export interface Image extends Source {
+  /** What the user named: a path or a URL. */
+  readonly name: string;
+  close(): void;
+}
+
+/** Where parsers report what they had to pass over. One line, no line end. */
+export type Log = (line: string) => void;
