@@ -10,6 +10,8 @@
  */
 import type { Attributes, Statistics } from "../filesystems/filesystem.js";
 
+export { Attributes, Statistics } from "../filesystems/filesystem.js";
+
 /** A node with its attributes, filled in place and used again. */
 export interface Entry {
   /** The node's id. */
