@@ -3,14 +3,13 @@
  * No method allocates per call but those that return a Buffer.
  */
 
-/** A failure that is an answer: the file system says `errno` (a positive Linux errno) and why. */
-export class FileSystemError extends Error {
-  readonly errno: number;
+import { IoError } from "../images/io-error.js";
 
+/** A failure that is an answer: the file system says `errno` (a positive Linux errno) and why. */
+export class FileSystemError extends IoError {
   constructor(errno: number, message: string) {
-    super(message);
+    super(errno, message);
     this.name = "FileSystemError";
-    this.errno = errno;
   }
 }
 

@@ -1,0 +1,43 @@
+import { Errno } from "../errno.js";
+import { InitFlag, InitIn, InitOut, ReplyHeader, Size, Version } from "./protocol.js";
+import { MAX_PAGES, type Reply, type Result } from "./reply.js";
+import type { Request } from "./request.js";
+
+const ALWAYS =
+  InitFlag.ASYNC_READ |
+  InitFlag.EXPORT_SUPPORT |
+  InitFlag.DO_READDIRPLUS |
+  InitFlag.PARALLEL_DIROPS |
+  InitFlag.MAX_PAGES |
+  InitFlag.CACHE_SYMLINKS;
+
+/** With notifications of every change: the kernel keeps what it has until it is told, and opens without asking. */
+const NOTIFIED = InitFlag.NO_OPEN_SUPPORT | InitFlag.NO_OPENDIR_SUPPORT | InitFlag.EXPLICIT_INVAL_DATA;
+
+/** Without: a new size or mtime drops a file's cached pages. */
+const UNNOTIFIED = InitFlag.AUTO_INVAL_DATA;
+
+/** WRITE's largest payload: the smallest that there is, as none comes, so that requests are read into little. */
+const MAX_WRITE = 4096;
+
+/** Answers INIT: agrees with the kernel on what both know. EPROTO if it speaks an older protocol than ours. */
+export function negotiate(request: Request, reply: Reply, longTimeouts: boolean): Result {
+  const { words } = reply;
+  const out = ReplyHeader.PAYLOAD;
+  const major = request.word(InitIn.MAJOR);
+  if (major < Version.MAJOR) return -Errno.EPROTO;
+  words.fill(0, out, out + Size.INIT / 4);
+  words[out + InitOut.MAJOR] = Version.MAJOR;
+  words[out + InitOut.MINOR] = Math.min(request.word(InitIn.MINOR), Version.MINOR);
+  // A kernel with a newer major version asks again once it knows ours.
+  if (major === Version.MAJOR) {
+    const wanted = ALWAYS | (longTimeouts ? NOTIFIED : UNNOTIFIED);
+    words[out + InitOut.FLAGS] = request.word(InitIn.FLAGS) & wanted;
+    // The mount's read_ahead_kb is the limit; see mount.ts.
+    words[out + InitOut.MAX_READAHEAD] = 0xffff_ffff;
+    words[out + InitOut.MAX_WRITE] = MAX_WRITE;
+    words[out + InitOut.TIME_GRANULARITY] = 1;
+    words[out + InitOut.MAX_PAGES] = MAX_PAGES;
+  }
+  return Size.INIT;
+}

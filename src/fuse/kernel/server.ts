@@ -1,0 +1,241 @@
+import { readSync } from "node:fs";
+import { Attributes, type Entry, Statistics, type Tree } from "../../cloud/tree.js";
+import { Errno } from "../errno.js";
+import { Faults, type Log } from "../faults.js";
+import { DirectoryWriter } from "./directory.js";
+import { putAttributes, putEntry, putStatfs, putStatx } from "./encode.js";
+import { negotiate } from "./init.js";
+import { LseekIn, OPCODES, Opcode, OpenIn, ReadIn, ReplyHeader, Size } from "./protocol.js";
+import { MAX_PAYLOAD, Reply, type Result } from "./reply.js";
+import { Request } from "./request.js";
+import { put64 } from "./words.js";
+import { getAttribute, listAttributes } from "./xattr.js";
+
+/** SEEK_HOLE of lseek(2); the kernel answers SEEK_SET, SEEK_CUR and SEEK_END itself, so the other is SEEK_DATA. */
+const SEEK_HOLE = 4;
+/** O_ACCMODE of open(2): other than 0 opens for writing. */
+const ACCESS_MODE = 3;
+/** A link's target must fit in the kernel's page with a NUL behind it. */
+const TARGET_MAX = 4095;
+const PAYLOAD = ReplyHeader.PAYLOAD;
+
+/** What a server is given. */
+export interface FuseServerOptions {
+  /** The mount's descriptor of /dev/fuse. */
+  readonly fd: number;
+  readonly tree: Tree;
+  readonly log: Log;
+  /**
+   * Whether the kernel is notified of every change (see Notifier). It then opens without asking, and keeps what it
+   * has cached of files and directories until it is told. False, it asks at each open and each directory read.
+   */
+  readonly longTimeouts?: boolean;
+  /** Counts requests, one place for each opcode; at least OPCODES long. In shared memory others can read it. */
+  readonly requests?: Float64Array;
+}
+
+/** Serves a tree to the kernel: reads requests of /dev/fuse one by one and answers each in place. */
+export class FuseServer {
+  /** How many requests of each opcode came. */
+  readonly requests: Float64Array;
+  readonly #fd: number;
+  readonly #tree: Tree;
+  readonly #longTimeouts: boolean;
+  readonly #faults: Faults;
+  readonly #request = new Request();
+  readonly #reply = new Reply();
+  readonly #directory: DirectoryWriter;
+  readonly #entry: Entry = {
+    high: 0,
+    low: 0,
+    generation: 0,
+    inoHigh: 0,
+    attributes: new Attributes(),
+    timeout: 0,
+  };
+  readonly #statistics = new Statistics();
+
+  constructor(options: FuseServerOptions) {
+    this.requests = options.requests ?? new Float64Array(OPCODES);
+    this.#fd = options.fd;
+    this.#tree = options.tree;
+    this.#longTimeouts = options.longTimeouts ?? false;
+    this.#faults = new Faults(options.log);
+    this.#directory = new DirectoryWriter(this.#tree, this.#reply, this.#entry, this.#faults);
+  }
+
+  /**
+   * Serves until the file system is unmounted; blocks the thread all that time. A request that fails is answered
+   * with its error and never ends the loop. Throws a Node system error if the descriptor is no mount's.
+   */
+  serve(): void {
+    while (this.#receive()) {
+      const { opcode } = this.#request;
+      if (opcode < OPCODES) this.requests[opcode] = (this.requests[opcode] as number) + 1;
+      if (wantsNoAnswer(opcode)) continue;
+      const result = this.#result(opcode);
+      try {
+        this.#reply.send(this.#fd, this.#request, result);
+      } catch (error) {
+        this.#faults.report(error, `answer to request ${opcode}`);
+      }
+    }
+  }
+
+  /** Reads the next request; false when there will be no more. */
+  #receive(): boolean {
+    for (;;) {
+      try {
+        readSync(this.#fd, this.#request.bytes, 0, this.#request.bytes.length, null);
+        return true;
+      } catch (error) {
+        const { code } = error as NodeJS.ErrnoException;
+        if (code === "ENODEV") return false;
+        // ENOENT: the request was taken back while it was being read.
+        if (code !== "ENOENT" && code !== "EINTR") throw error;
+      }
+    }
+  }
+
+  #result(opcode: number): Result {
+    try {
+      this.#tree.refresh();
+      return this.#answer(opcode);
+    } catch (error) {
+      return -this.#faults.errno(error, `request ${opcode}`);
+    }
+  }
+
+  #answer(opcode: number): Result {
+    const request = this.#request;
+    const { words } = this.#reply;
+    switch (opcode) {
+      case Opcode.LOOKUP:
+        return this.#lookup();
+      case Opcode.GETATTR:
+        this.#tree.stat(request.high, request.low, this.#entry);
+        return putAttributes(words, PAYLOAD, this.#entry);
+      case Opcode.STATX:
+        this.#tree.stat(request.high, request.low, this.#entry);
+        return putStatx(words, PAYLOAD, this.#entry);
+      case Opcode.READ:
+        return this.#read();
+      case Opcode.READDIR:
+        return this.#directory.answer(request, false);
+      case Opcode.READDIRPLUS:
+        return this.#directory.answer(request, true);
+      case Opcode.READLINK:
+        return this.#readlink();
+      case Opcode.OPEN:
+      case Opcode.OPENDIR:
+        return this.#open();
+      case Opcode.GETXATTR:
+        return getAttribute(this.#tree, request, this.#reply);
+      case Opcode.LISTXATTR:
+        return listAttributes(this.#tree, request, this.#reply);
+      case Opcode.LSEEK:
+        return this.#seek();
+      case Opcode.STATFS:
+        this.#tree.statistics(request.high, request.low, this.#statistics);
+        return putStatfs(words, PAYLOAD, this.#statistics);
+      case Opcode.INIT:
+        return negotiate(request, this.#reply, this.#longTimeouts);
+      case Opcode.RELEASE:
+      case Opcode.RELEASEDIR:
+      case Opcode.DESTROY:
+        return 0;
+      case Opcode.IOCTL:
+        return -Errno.ENOTTY;
+      default:
+        // The kernel takes ENOSYS as "never ask again" and does without: FLUSH, FSYNC, ACCESS, POLL and others.
+        return modifies(opcode) ? -Errno.EROFS : -Errno.ENOSYS;
+    }
+  }
+
+  #lookup(): Result {
+    const { high, low } = this.#request;
+    const name = this.#request.name();
+    // "." and ".." are asked for when a file handle (NFS) is opened of which the kernel knows only the number.
+    if (isDots(name, 1)) this.#tree.stat(high, low, this.#entry);
+    else if (isDots(name, 2)) this.#tree.parent(high, low, this.#entry);
+    else if (!this.#tree.lookup(high, low, name, this.#entry)) return -Errno.ENOENT;
+    return putEntry(this.#reply.words, PAYLOAD, this.#entry);
+  }
+
+  #read(): Result {
+    const request = this.#request;
+    const size = Math.min(request.word(ReadIn.SIZE), MAX_PAYLOAD);
+    const position = request.long(ReadIn.OFFSET);
+    const { bytes } = this.#reply;
+    const count = this.#tree.read(request.high, request.low, position, size, bytes, Size.REPLY_HEADER);
+    if (!(count >= 0 && count <= size)) throw new RangeError(`${count} bytes were read of ${size}`);
+    return count;
+  }
+
+  #readlink(): Result {
+    const target = this.#tree.readlink(this.#request.high, this.#request.low);
+    return target.length > TARGET_MAX ? -Errno.ENAMETOOLONG : this.#reply.putBytes(target);
+  }
+
+  /** Files are bound to their node: there is no handle, and nothing to keep. */
+  #open(): Result {
+    if ((this.#request.word(OpenIn.FLAGS) & ACCESS_MODE) !== 0) return -Errno.EROFS;
+    if (this.#longTimeouts) return -Errno.ENOSYS;
+    this.#reply.words.fill(0, PAYLOAD, PAYLOAD + Size.OPEN / 4);
+    return Size.OPEN;
+  }
+
+  #seek(): Result {
+    const request = this.#request;
+    const position = request.long(LseekIn.OFFSET);
+    const hole = request.word(LseekIn.WHENCE) === SEEK_HOLE;
+    const found = this.#tree.seek(request.high, request.low, position, hole);
+    if (found < 0) return -Errno.ENXIO;
+    put64(this.#reply.words, PAYLOAD, found);
+    return Size.LSEEK;
+  }
+}
+
+/** Whether a name is `length` dots (1 or 2). */
+function isDots(name: Buffer, length: number): boolean {
+  return name.length === length && name[0] === 0x2e && name[length - 1] === 0x2e;
+}
+
+/**
+ * Whether the kernel waits for no answer. INTERRUPT is one: it comes after the request that it is about was answered,
+ * as requests are answered one by one.
+ */
+function wantsNoAnswer(opcode: number): boolean {
+  return (
+    opcode === Opcode.FORGET ||
+    opcode === Opcode.BATCH_FORGET ||
+    opcode === Opcode.INTERRUPT ||
+    opcode === Opcode.NOTIFY_REPLY
+  );
+}
+
+/** Whether a request would change something. */
+function modifies(opcode: number): boolean {
+  switch (opcode) {
+    case Opcode.SETATTR:
+    case Opcode.SYMLINK:
+    case Opcode.MKNOD:
+    case Opcode.MKDIR:
+    case Opcode.UNLINK:
+    case Opcode.RMDIR:
+    case Opcode.RENAME:
+    case Opcode.RENAME2:
+    case Opcode.LINK:
+    case Opcode.WRITE:
+    case Opcode.SETXATTR:
+    case Opcode.REMOVEXATTR:
+    case Opcode.CREATE:
+    case Opcode.TMPFILE:
+    case Opcode.FALLOCATE:
+    case Opcode.COPY_FILE_RANGE:
+    case Opcode.COPY_FILE_RANGE_64:
+      return true;
+    default:
+      return false;
+  }
+}

@@ -1,0 +1,160 @@
+/**
+ * A view answers "what is in block N" in one version of a volume: the newest logged copy where the journal has one
+ * that is not yet in its place, else the block in its place.
+ */
+
+import type { Source } from "../images/image.js";
+import { EIO, IoError } from "../images/io-error.js";
+import { type BlockCache, type CachedSource, readFully } from "../versions/block-cache.js";
+
+/** A block's newest copy outside its place. */
+export interface LoggedCopy {
+  /** Puts the copy's bytes (one block) at `targetOffset`. Throws IoError. */
+  read(target: Buffer, targetOffset: number): void;
+}
+
+/** Bytes of logged copies that one view keeps at hand. */
+const COPIES_AT_HAND = 8 << 20;
+
+/** One version of one volume's blocks. */
+export class View {
+  readonly blockSize: number;
+  /** How many whole blocks the volume's bytes make (a volume cut short has fewer than its file system says). */
+  readonly blocksThere: number;
+  /** Where the block that was located last lies in the buffer that `locate` returned. */
+  at = 0;
+  /** Whether the block that was located last has been found good before (see `markChecked`). */
+  checked = false;
+  readonly #cached: CachedSource;
+  readonly #blocksPerChunk: number;
+  readonly #copies = new Map<number, LoggedCopy>();
+  readonly #atHand = new Map<number, { bytes: Buffer; checked: boolean }>();
+  #slot = -1;
+  #bit = 0;
+  #logged: { bytes: Buffer; checked: boolean } | undefined;
+
+  /** `blockSize` in bytes, a power of two from 512 on. */
+  constructor(source: Source, blockSize: number, cache: BlockCache) {
+    this.blockSize = blockSize;
+    this.blocksThere = Math.floor(source.size / blockSize);
+    this.#cached = cache.add(source, blockSize);
+    this.#blocksPerChunk = this.#cached.chunks.chunkSize / blockSize;
+  }
+
+  /**
+   * Finds a block: returns a buffer in which it lies at `this.at`. It stays there until the next call or two only.
+   * With `ahead`, blocks after it are likely to be asked for next. Throws IoError when it cannot be read.
+   */
+  locate(block: number, ahead = false): Buffer {
+    if (this.#copies.size !== 0) {
+      const copy = this.#copies.get(block);
+      if (copy !== undefined) return this.#locateCopy(block, copy);
+    }
+    const { chunks } = this.#cached;
+    const chunk = Math.floor(block / this.#blocksPerChunk);
+    const within = block - chunk * this.#blocksPerChunk;
+    const slot = chunks.slot(this.#cached, chunk, ahead);
+    this.at = within * this.blockSize;
+    if (this.at + this.blockSize > chunks.length(slot)) throw beyondEnd(block);
+    this.#logged = undefined;
+    this.#slot = slot;
+    this.#bit = 1 << within;
+    this.checked = ((chunks.checked[slot] as number) & this.#bit) !== 0;
+    return chunks.bytes(slot);
+  }
+
+  /** Notes that the block that was located last is good, so that its checksum need not be computed again. */
+  markChecked(): void {
+    if (this.#logged !== undefined) this.#logged.checked = true;
+    else
+      this.#cached.chunks.checked[this.#slot] =
+        (this.#cached.chunks.checked[this.#slot] as number) | this.#bit;
+    this.checked = true;
+  }
+
+  /**
+   * Reads `length` bytes from byte `offset` of `block` on, across as many blocks as that takes, past the cache.
+   * Logged copies are honoured (a journal may hold data). Throws IoError; bytes past the end of the volume are EIO.
+   */
+  readData(block: number, offset: number, length: number, target: Buffer, targetOffset: number): void {
+    if (this.#copies.size !== 0 && this.#anyCopy(block, offset + length)) {
+      this.#readMixed(block, offset, length, target, targetOffset);
+      return;
+    }
+    const position = block * this.blockSize + offset;
+    if (readFully(this.#cached.source, target, length, position, targetOffset) < length)
+      throw beyondEnd(block);
+  }
+
+  /** Where the newest copy of a block is, from now on; undefined: in its place. */
+  setCopy(block: number, copy: LoggedCopy | undefined): void {
+    this.#atHand.delete(block);
+    if (copy === undefined) this.#copies.delete(block);
+    else this.#copies.set(block, copy);
+  }
+
+  /** How many blocks have their newest copy outside their place. */
+  get copies(): number {
+    return this.#copies.size;
+  }
+
+  /** Forgets what was read of a block's place. */
+  forgetPlace(block: number): void {
+    this.#cached.chunks.drop(this.#cached.id, Math.floor(block / this.#blocksPerChunk));
+  }
+
+  /** Forgets all that was read, and all copies. */
+  forgetAll(): void {
+    this.#cached.chunks.dropAll(this.#cached.id);
+    this.#copies.clear();
+    this.#atHand.clear();
+  }
+
+  #locateCopy(block: number, copy: LoggedCopy): Buffer {
+    let held = this.#atHand.get(block);
+    if (held === undefined) {
+      const limit = Math.max(64, COPIES_AT_HAND / this.blockSize);
+      for (const oldest of this.#atHand.keys()) {
+        if (this.#atHand.size < limit) break;
+        this.#atHand.delete(oldest);
+      }
+      held = { bytes: Buffer.allocUnsafeSlow(this.blockSize), checked: false };
+      copy.read(held.bytes, 0);
+      this.#atHand.set(block, held);
+    }
+    this.#logged = held;
+    this.at = 0;
+    this.checked = held.checked;
+    return held.bytes;
+  }
+
+  #anyCopy(block: number, bytes: number): boolean {
+    const blocks = Math.ceil(bytes / this.blockSize);
+    for (let n = 0; n < blocks; n++) if (this.#copies.has(block + n)) return true;
+    return false;
+  }
+
+  #readMixed(block: number, offset: number, length: number, target: Buffer, targetOffset: number): void {
+    for (let done = 0; done < length; ) {
+      const at = offset + done;
+      const current = block + Math.floor(at / this.blockSize);
+      const within = at % this.blockSize;
+      const part = Math.min(this.blockSize - within, length - done);
+      const copy = this.#copies.get(current);
+      if (copy !== undefined) {
+        const bytes = this.#locateCopy(current, copy);
+        bytes.copy(target, targetOffset + done, within, within + part);
+      } else {
+        const position = current * this.blockSize + within;
+        if (readFully(this.#cached.source, target, part, position, targetOffset + done) < part) {
+          throw beyondEnd(current);
+        }
+      }
+      done += part;
+    }
+  }
+}
+
+function beyondEnd(block: number): IoError {
+  return new IoError(EIO, `block ${block} lies past the end of the volume`);
+}
