@@ -38,7 +38,11 @@ function sparse(size: number): void {
 }
 
 function sfdisk(script: string, device = path): void {
-  execFileSync("sfdisk", ["--quiet", "--wipe", "never", device], { input: `${script}\n` });
+  execFileSync("sfdisk", ["--quiet", "--wipe", "never", device], {
+    input: `${script}\n`,
+    stdio: ["pipe", "ignore", "ignore"],
+    env: { ...process.env, LC_ALL: "C.UTF-8" },
+  });
 }
 
 function sgdisk(...options: string[]): void {
@@ -167,7 +171,6 @@ describe("an MBR disk", () => {
 
   it("has logical partitions whose chain is not in the order of the disk", () => {
     sparse(400 * MIB);
-    sfdisk("label: dos\nsize=300M,type=5\nsize=8M\nsize=8M\nsize=16M\nsize=16M");
     sfdisk("label: dos\nstart=2048,size=300M,type=5");
     execFileSync("fdisk", [path], {
       // Logical partitions made from the last to the first.
@@ -179,8 +182,8 @@ describe("an MBR disk", () => {
 
   it("has partitions that end beyond 2^32 bytes and up to 2 TiB", () => {
     sparse(10 * TIB);
-    sfdisk("label: dos\nsize=5G\nsize=1500G\nsize=400G,type=5\nsize=100G\nsize=200G");
-    expect(expectAsSfdisk()).toEqual(["sda1", "sda2", "sda5", "sda6"]);
+    sfdisk("label: dos\nsize=5G\nsize=1500G\nsize=400G,type=5\nsize=1G\nsize=100G\nsize=200G");
+    expect(expectAsSfdisk()).toEqual(["sda1", "sda2", "sda4", "sda5", "sda6"]);
   });
 
   it("is read in sectors of 4096 bytes where its contents show it", () => {
@@ -250,26 +253,19 @@ describe("an MBR disk", () => {
 
   it("keeps its other partitions when the chain of logical ones loops, breaks or never ends", () => {
     sparse(600 * MIB);
-    sfdisk("label: dos\nsize=10M\nsize=500M,type=5\nsize=10M\nsize=10M\nsize=10M");
+    sfdisk("label: dos\nsize=10M\nsize=500M,type=5\nsize=1M\nsize=1M\nsize=10M\nsize=10M\nsize=10M");
     const extended = 11 * MIB;
     const second = extended + bytesAt(extended + 0x1be + 16 + 8, 4).readUInt32LE(0) * 512;
-    const good = bytesAt(second, 512);
     const names = () => volumes().volumes.map((volume) => volume.name);
-    expect(names()).toEqual(["sda1", "sda3", "sda4", "sda5"]);
+    expect(names()).toEqual(["sda1", "sda3", "sda4", "sda5", "sda6", "sda7"]);
 
     // The second record's link leads to the first record.
-    const looping = Buffer.from(good);
-    looping.writeUInt8(5, 0x1be + 16 + 4);
-    looping.writeUInt32LE(0, 0x1be + 16 + 8);
-    looping.writeUInt32LE(1000, 0x1be + 16 + 12);
-    sfdisk("label: dos\nsize=10M\nsize=500M,type=5\n\n\nsize=10M\nsize=10M\nsize=10M");
-    const link = extended + bytesAt(extended + 0x1be + 16 + 8, 4).readUInt32LE(0) * 512;
-    write(link + 0x1be + 16, looping.subarray(0x1be + 16, 0x1be + 32));
+    write(second + 0x1be + 16 + 8, Buffer.alloc(4));
     log = [];
     expect(names()).toEqual(["sda1", "sda3", "sda4", "sda5", "sda6"]);
     expect(log).toEqual([expect.stringContaining("leads back to sector 22528")]);
 
-    write(link + 510, Buffer.from([0, 0]));
+    write(second + 510, Buffer.from([0, 0]));
     log = [];
     expect(names()).toEqual(["sda1", "sda3", "sda4", "sda5"]);
     expect(log).toEqual([expect.stringContaining("has no signature")]);
@@ -299,13 +295,13 @@ describe("an MBR disk", () => {
 
 describe("a GPT disk", () => {
   const script =
-    'label: gpt\nsize=100M,type=uefi,name="EFI System"\nsize=200M,name="Grüße, 世界 𝄞"\nsize=50M,type=swap\nsize=300M,name=data';
+    'label: gpt\nsize=100M,type=uefi,name="EFI System"\nsize=200M,name="Grüße, 世界"\nsize=50M,type=swap\nsize=300M,name=data';
 
   it("has its partitions with types, GUIDs and names", () => {
     sparse(1024 * MIB);
     sfdisk(script);
     expect(expectAsSfdisk()).toEqual(["sda1", "sda2", "sda3", "sda4"]);
-    expect(volumes().volumes[1]?.partitionLabel).toBe("Grüße, 世界 𝄞");
+    expect(volumes().volumes[1]?.partitionLabel).toBe("Grüße, 世界");
   });
 
   it("has gaps in its numbers, partitions out of order and the longest name", () => {
@@ -346,7 +342,7 @@ describe("a GPT disk", () => {
   });
 
   it("may have sectors of 4096 bytes, also when only its backup is left", () => {
-    sparse(20 * TIB > 2 ** 44 ? 10 * TIB : MIB);
+    sparse(10 * TIB);
     as4Kn((device) => {
       sfdisk(`${script}\nsize=5T`, device);
       const expected = oracle(device);

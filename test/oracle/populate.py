@@ -327,7 +327,7 @@ class Population:
             b"far-above": b"../" * 40 + b"names", b"absolute-above": b"/../../names/a", b"through": b"absolute-directory/..",
             b"through-top": b"top/names/a", b"through-link": b"a/b/up/target", b"nowhere": b"no/such/thing",
             b"absolute-nowhere": b"/no/such", b"self": b"self", b"loop-1": b"loop-2", b"loop-2": b"loop-1",
-            b"slashes": b"a//b///c/./target", b"trailing": b"a/b/", b"not-utf8": b"caf\xe9", b"new\nline": b"new\nline",
+            b"slashes": b"a//b///c/./target", b"trailing": b"a/b/", b"not-utf8": b"caf\xe9", b"to-new-line": b"new\nline",
             b"file-as-directory": b"a/b/c/target/x", b"host": b"/etc/passwd", b"proc": b"/proc/self/root/etc/passwd",
             b"etc": b"../etc/hostname",
         }.items():

@@ -338,4 +338,5 @@ def main():
     Walker(os.fsencode(arguments.top), arguments).walk()
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -81,3 +81,13 @@ export function unreadableFeatures(incompat: number): string[] {
   }
   return names;
 }
+
+/** What ext3 may need of a reader and of a writer; whatever needs more is ext4. */
+const EXT3_INCOMPAT = Incompat.FILETYPE | Incompat.RECOVER | Incompat.META_BG;
+const EXT3_RO_COMPAT = RoCompat.SPARSE_SUPER | RoCompat.LARGE_FILE | 0x4;
+
+/** Which of the three a file system is, told by its features as blkid tells it. */
+export function typeOf(compat: number, incompat: number, roCompat: number): "ext2" | "ext3" | "ext4" {
+  if ((incompat & ~EXT3_INCOMPAT) !== 0 || (roCompat & ~EXT3_RO_COMPAT) !== 0) return "ext4";
+  return (compat & Compat.HAS_JOURNAL) !== 0 ? "ext3" : "ext2";
+}

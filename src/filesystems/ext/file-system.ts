@@ -13,7 +13,7 @@ import {
 } from "../filesystem.js";
 import { Content } from "./content.js";
 import { Directories } from "./directory.js";
-import { Compat, Incompat } from "./features.js";
+import { Compat, Incompat, typeOf } from "./features.js";
 import { Groups } from "./groups.js";
 import { I_BLOCK, I_BLOCK_SIZE, Inode, InodeFlags, Inodes } from "./inode.js";
 import { noKeyName } from "./names.js";
@@ -44,7 +44,7 @@ export class ExtFileSystem implements FileSystem {
   #overhead = -1;
 
   constructor(geometry: Geometry, view: View, log: Log) {
-    this.type = typeOf(geometry);
+    this.type = typeOf(geometry.compat, geometry.incompat, geometry.roCompat);
     this.label = geometry.label;
     this.uuid = geometry.uuid;
     this.#geometry = geometry;
@@ -191,12 +191,4 @@ function encryptedTarget(stored: Buffer, ino: number): Buffer {
   if (length === 0 || length + 2 > stored.length)
     throw new IoError(EIO, `inode ${ino}: a bad encrypted target`);
   return noKeyName(stored.subarray(2, 2 + length), 0, 0);
-}
-
-/** Which of the three a file system is, told by its features as blkid tells it. */
-function typeOf(geometry: Geometry): string {
-  const ext3 = Incompat.FILETYPE | Incompat.RECOVER | Incompat.META_BG;
-  const largeOrSparse = 0x1 | 0x2 | 0x4;
-  if ((geometry.incompat & ~ext3) !== 0 || (geometry.roCompat & ~largeOrSparse) !== 0) return "ext4";
-  return geometry.hasCompat(Compat.HAS_JOURNAL) ? "ext3" : "ext2";
 }

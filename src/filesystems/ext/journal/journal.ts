@@ -11,8 +11,15 @@ import { commitHolds } from "./commit.js";
 import { copyHolds, type LoggedBlock, readTags, revokedBlocks, revokedEnd, tailHolds } from "./descriptor.js";
 import type { JournalDevice } from "./device.js";
 import { type FastCommitOperation, readFastCommits } from "./fast-commit.js";
-import { BlockType, CommitLayout, followingSequence, HeaderLayout, isLater, JOURNAL_MAGIC } from "./format.js";
-import { JournalIncompat } from "./format.js";
+import {
+  BlockType,
+  CommitLayout,
+  followingSequence,
+  HeaderLayout,
+  isLater,
+  JOURNAL_MAGIC,
+  JournalIncompat,
+} from "./format.js";
 import { JournalSuperblock } from "./superblock.js";
 
 export type { LoggedBlock } from "./descriptor.js";

@@ -1,0 +1,332 @@
+/** The tree that users see: /<host>/<guest>/<path in the guest>. */
+import {
+  Attributes,
+  EntryType,
+  type EntryVisitor,
+  Errno,
+  FileSystemError,
+  FileType,
+} from "../filesystems/filesystem.js";
+import { attributeNameInGuest, attributeNamesAsSeen } from "./attributes.js";
+import { CloudDirectory } from "./directory.js";
+import { isGeneration, nodeHigh, placeOf } from "./ids.js";
+import { depthOf, linkTarget } from "./link-target.js";
+import { Place } from "./place.js";
+import type { Entry, Statistics, Tree, TreeVisitor } from "./tree.js";
+
+/** The name, in a guest's root, of the directory that has every volume on its own. */
+export const VOLUMES = ".volumes";
+const VOLUMES_NAME = Buffer.from(VOLUMES);
+const DOT = Buffer.from(".");
+const DOT_DOT = Buffer.from("..");
+/** Directories of the tree's own change when guests come and go. */
+const DIRECTORY_TIMEOUT = 1000;
+
+export class CloudTree implements Tree {
+  readonly #places: ReadonlyMap<number, Place>;
+  readonly #directories: ReadonlyMap<number, CloudDirectory>;
+  readonly #refresh: () => void;
+  readonly #started = Date.now() / 1000;
+  readonly #attributes = new Attributes();
+  readonly #entries = new PlaceEntries();
+  /** The directory that was listed last: links among its entries are seen there. */
+  #listedPlace: Place | undefined;
+  #listedDirectory = 0;
+
+  /** `refresh` takes in what has changed in the guests. */
+  constructor(
+    places: ReadonlyMap<number, Place>,
+    directories: ReadonlyMap<number, CloudDirectory>,
+    refresh: () => void,
+  ) {
+    this.#places = places;
+    this.#directories = directories;
+    this.#refresh = refresh;
+  }
+
+  refresh(): void {
+    this.#refresh();
+  }
+
+  lookup(high: number, low: number, name: Buffer, out: Entry): boolean {
+    const place = this.#place(high);
+    if (place === undefined) {
+      const child = this.#directory(low).child(name.toString("latin1"));
+      if (child === undefined) return false;
+      this.#fill(child, out);
+      return true;
+    }
+    this.#require(place, high, low);
+    if (place.volumes !== undefined && low === place.fileSystem.rootInode && name.equals(VOLUMES_NAME)) {
+      this.#fillDirectory(place.volumes, out);
+      return true;
+    }
+    const ino = place.fileSystem.lookup(low, name);
+    if (ino === 0) return false;
+    const cover = place.covers.get(ino);
+    if (cover !== undefined) this.#fillInode(cover, cover.fileSystem.rootInode, out);
+    else {
+      this.#fillInode(place, ino, out);
+      if ((out.attributes.mode & FileType.MASK) === FileType.LINK) noteLink(place, ino, low, out);
+    }
+    return true;
+  }
+
+  parent(high: number, low: number, out: Entry): void {
+    const place = this.#place(high);
+    if (place === undefined) {
+      const directory = this.#directory(low);
+      this.#fill(directory.parent ?? directory, out);
+      return;
+    }
+    this.#require(place, high, low);
+    this.#fillParent(place, low, out);
+  }
+
+  stat(high: number, low: number, out: Entry): void {
+    const place = this.#place(high);
+    if (place === undefined) {
+      this.#fillDirectory(this.#directory(low), out);
+      return;
+    }
+    this.#fillInode(place, low, out);
+    if (!isGeneration(high, out.attributes.generation)) throw stale(low);
+  }
+
+  entry(inoHigh: number, ino: number, out: Entry): void {
+    if (inoHigh === 0) {
+      this.#fillDirectory(this.#directory(ino), out);
+      return;
+    }
+    const place = this.#places.get(inoHigh);
+    if (place === undefined) throw stale(ino);
+    this.#fillInode(place, ino, out);
+    if (place === this.#listedPlace && (out.attributes.mode & FileType.MASK) === FileType.LINK) {
+      noteLink(place, ino, this.#listedDirectory, out);
+    }
+  }
+
+  list(high: number, low: number, position: number, visitor: TreeVisitor): void {
+    const place = this.#place(high);
+    if (place === undefined) {
+      this.#listDirectory(this.#directory(low), position, visitor);
+      return;
+    }
+    this.#require(place, high, low);
+    this.#listedPlace = place;
+    this.#listedDirectory = low;
+    const entries = this.#entries;
+    entries.place = place;
+    entries.visitor = visitor;
+    entries.isRoot = low === place.fileSystem.rootInode;
+    place.fileSystem.list(low, position, entries);
+  }
+
+  read(
+    high: number,
+    low: number,
+    position: number,
+    length: number,
+    target: Buffer,
+    targetOffset: number,
+  ): number {
+    const place = this.#requiredPlace(high, low, Errno.EISDIR);
+    return place.fileSystem.read(low, position, length, target, targetOffset);
+  }
+
+  seek(high: number, low: number, position: number, hole: boolean): number {
+    return this.#requiredPlace(high, low, Errno.EISDIR).fileSystem.seek(low, position, hole);
+  }
+
+  readlink(high: number, low: number): Buffer {
+    return linkTarget(this.#requiredPlace(high, low, Errno.EINVAL), low);
+  }
+
+  attributeNames(high: number, low: number): string[] {
+    const place = this.#place(high);
+    if (place === undefined) return [];
+    this.#require(place, high, low);
+    return attributeNamesAsSeen(place.fileSystem.attributeNames(low));
+  }
+
+  attribute(high: number, low: number, name: string): Buffer | undefined {
+    const place = this.#place(high);
+    if (place === undefined) return undefined;
+    this.#require(place, high, low);
+    const own = place.fileSystem.attribute(low, name);
+    if (own !== undefined) return own;
+    const foreign = attributeNameInGuest(name);
+    return foreign === undefined ? undefined : place.fileSystem.attribute(low, foreign);
+  }
+
+  statistics(high: number, low: number, out: Statistics): void {
+    let shown: Place | CloudDirectory | undefined = this.#place(high) ?? this.#directories.get(low);
+    // `.volumes` has the numbers of the guest that it belongs to.
+    if (shown instanceof CloudDirectory && shown.parent instanceof Place) shown = shown.parent;
+    if (shown instanceof Place) {
+      shown.fileSystem.statistics(out);
+      return;
+    }
+    out.blockSize = 4096;
+    out.blocks = 0;
+    out.blocksFree = 0;
+    out.blocksAvailable = 0;
+    out.files = 0;
+    out.filesFree = 0;
+    out.nameLength = 255;
+  }
+
+  /** The place of a node; undefined for a directory of the tree's own. */
+  #place(high: number): Place | undefined {
+    if (high === 0) return undefined;
+    const place = this.#places.get(placeOf(high));
+    if (place === undefined) throw new FileSystemError(Errno.ESTALE, "the volume is no longer there");
+    return place;
+  }
+
+  #requiredPlace(high: number, low: number, errnoForDirectories: number): Place {
+    const place = this.#place(high);
+    if (place === undefined) throw new FileSystemError(errnoForDirectories, "a directory of the tree's own");
+    this.#require(place, high, low);
+    return place;
+  }
+
+  /** Throws ESTALE unless the inode is still the one that the node was made for. */
+  #require(place: Place, high: number, low: number): void {
+    place.fileSystem.stat(low, this.#attributes);
+    if (!isGeneration(high, this.#attributes.generation)) throw stale(low);
+  }
+
+  #directory(id: number): CloudDirectory {
+    const directory = this.#directories.get(id);
+    if (directory === undefined) throw stale(id);
+    return directory;
+  }
+
+  #fill(shown: Place | CloudDirectory, out: Entry): void {
+    if (shown instanceof Place) this.#fillInode(shown, shown.fileSystem.rootInode, out);
+    else this.#fillDirectory(shown, out);
+  }
+
+  #fillInode(place: Place, ino: number, out: Entry): void {
+    const { attributes } = out;
+    place.fileSystem.stat(ino, attributes);
+    out.high = nodeHigh(place.id, attributes.generation);
+    out.low = ino;
+    out.generation = attributes.generation;
+    out.inoHigh = place.id;
+    out.timeout = place.timeout;
+  }
+
+  #fillParent(place: Place, ino: number, out: Entry): void {
+    const { fileSystem, parent } = place;
+    if (ino !== fileSystem.rootInode) this.#fillInode(place, fileSystem.parent(ino), out);
+    else if (parent instanceof CloudDirectory) {
+      // `.volumes` is below the guest's root, whose own ".." is the host.
+      this.#fillDirectory(parent, out);
+    } else this.#fillParent(parent.place, parent.covered, out);
+  }
+
+  #fillDirectory(directory: CloudDirectory, out: Entry): void {
+    const { attributes } = out;
+    out.high = 0;
+    out.low = directory.id;
+    out.generation = 0;
+    out.inoHigh = 0;
+    out.timeout = DIRECTORY_TIMEOUT;
+    attributes.ino = directory.id;
+    attributes.generation = 0;
+    attributes.mode = FileType.DIRECTORY | 0o555;
+    attributes.nlink = 2 + directory.children.size;
+    attributes.uid = 0;
+    attributes.gid = 0;
+    attributes.major = 0;
+    attributes.minor = 0;
+    attributes.size = 0;
+    attributes.blocks = 0;
+    attributes.blksize = 4096;
+    const seconds = Math.floor(this.#started);
+    attributes.atime = attributes.mtime = attributes.ctime = attributes.btime = seconds;
+    attributes.atimeNsec = attributes.mtimeNsec = attributes.ctimeNsec = attributes.btimeNsec = 0;
+  }
+
+  #listDirectory(directory: CloudDirectory, position: number, visitor: TreeVisitor): void {
+    let at = 0;
+    const above = directory.parent ?? directory;
+    if (position <= at++ && !visitor.entry(DOT, 0, 1, 0, directory.id, EntryType.DIRECTORY, at)) return;
+    if (position <= at++ && !visitEntry(visitor, DOT_DOT, above, at)) return;
+    for (const [name, child] of directory.children) {
+      if (position <= at++ && !visitEntry(visitor, Buffer.from(name, "latin1"), child, at)) return;
+    }
+  }
+}
+
+function noteLink(place: Place, ino: number, directory: number, entry: Entry): void {
+  place.noteLink(ino, directory, entry.attributes.nlink, (known) => depthOrTop(place, known));
+}
+
+/** A directory that is gone counts as the root: nothing can be less deep. */
+function depthOrTop(place: Place, directory: number): number {
+  try {
+    return depthOf(place, directory);
+  } catch {
+    return 0;
+  }
+}
+
+function visitEntry(
+  visitor: TreeVisitor,
+  name: Buffer,
+  shown: Place | CloudDirectory,
+  next: number,
+): boolean {
+  const isPlace = shown instanceof Place;
+  const ino = isPlace ? shown.fileSystem.rootInode : shown.id;
+  return visitor.entry(name, 0, name.length, isPlace ? shown.id : 0, ino, EntryType.DIRECTORY, next);
+}
+
+/** Hands a file system's entries on, with what covers them in their stead. */
+class PlaceEntries implements EntryVisitor {
+  place!: Place;
+  visitor!: TreeVisitor;
+  isRoot = false;
+
+  entry(
+    name: Buffer,
+    nameOffset: number,
+    nameLength: number,
+    ino: number,
+    type: number,
+    next: number,
+  ): boolean {
+    const { place, visitor } = this;
+    if (this.isRoot && nameLength === 2 && name[nameOffset] === 0x2e && name[nameOffset + 1] === 0x2e) {
+      const { parent } = place;
+      if (parent instanceof CloudDirectory) return visitEntry(visitor, DOT_DOT, parent, next);
+      const above = parent.place;
+      return visitor.entry(
+        name,
+        nameOffset,
+        nameLength,
+        above.id,
+        above.fileSystem.parent(parent.covered),
+        type,
+        next,
+      );
+    }
+    if (place.covers.size !== 0) {
+      const cover = place.covers.get(ino);
+      const isDot =
+        nameLength <= 2 && name[nameOffset] === 0x2e && (nameLength === 1 || name[nameOffset + 1] === 0x2e);
+      if (cover !== undefined && !isDot) {
+        const root = cover.fileSystem.rootInode;
+        return visitor.entry(name, nameOffset, nameLength, cover.id, root, EntryType.DIRECTORY, next);
+      }
+    }
+    return visitor.entry(name, nameOffset, nameLength, place.id, ino, type, next);
+  }
+}
+
+function stale(ino: number): FileSystemError {
+  return new FileSystemError(Errno.ESTALE, `inode ${ino} is another file now`);
+}

@@ -1,0 +1,93 @@
+/** What a link in a guest says to the host: its target, rooted in the guest's own tree (see links.ts). */
+import { Attributes, Errno, FileSystemError, FileType } from "../filesystems/filesystem.js";
+import { CloudDirectory } from "./directory.js";
+import { type GuestTree, rootedTarget } from "./links.js";
+import { Place } from "./place.js";
+
+/** A directory, link or other file of a guest, or a directory of the tree's own within a guest. */
+interface Node {
+  readonly shown: Place | CloudDirectory;
+  /** The inode in the place; 0 in a directory of the tree's own. */
+  readonly ino: number;
+}
+
+/** Directories above each other; deeper trees are loops on a bad disk. */
+const DEEPEST = 4096;
+
+/** Does a target need to know where its link lies? One without ".." that is not absolute leads only further down. */
+function dependsOnPlace(target: Buffer): boolean {
+  return target[0] === 0x2f || target.includes("..");
+}
+
+/**
+ * The text for the link with that inode. Throws ESTALE when it is not known in which directory the link was found: the
+ * kernel then looks the path up again, by which it becomes known.
+ */
+export function linkTarget(place: Place, ino: number): Buffer {
+  const target = place.fileSystem.readlink(ino);
+  if (!dependsOnPlace(target)) return target;
+  const directory = place.linkDirectory(ino);
+  if (directory === undefined) throw new FileSystemError(Errno.ESTALE, `link ${ino} has not been looked up`);
+  const tree = new PlaceTree(place.top);
+  const node = { shown: place, ino: directory };
+  return rootedTarget(target, node, tree.depth(node), tree);
+}
+
+/** How deep a directory lies below its guest's root. Throws EIO when there is no way up. */
+export function depthOf(place: Place, directory: number): number {
+  return new PlaceTree(place.top).depth({ shown: place, ino: directory });
+}
+
+class PlaceTree implements GuestTree<Node> {
+  readonly root: Node;
+  readonly #attributes = new Attributes();
+
+  constructor(top: Place | CloudDirectory) {
+    this.root = top instanceof Place ? { shown: top, ino: top.fileSystem.rootInode } : { shown: top, ino: 0 };
+  }
+
+  depth(directory: Node): number {
+    let node = directory;
+    for (let depth = 0; depth < DEEPEST; depth++) {
+      if (node.shown === this.root.shown && node.ino === this.root.ino) return depth;
+      node = this.parent(node);
+    }
+    throw new FileSystemError(Errno.EIO, `directory ${directory.ino} has no way up to the root`);
+  }
+
+  parent(directory: Node): Node {
+    const { shown, ino } = directory;
+    if (shown instanceof CloudDirectory) return rootOf(shown.parent ?? shown);
+    if (ino !== shown.fileSystem.rootInode) return { shown, ino: shown.fileSystem.parent(ino) };
+    const { parent } = shown;
+    if (parent instanceof CloudDirectory) return rootOf(parent);
+    return { shown: parent.place, ino: parent.place.fileSystem.parent(parent.covered) };
+  }
+
+  child(directory: Node, name: Buffer): Node | undefined {
+    const { shown, ino } = directory;
+    if (shown instanceof CloudDirectory) {
+      const child = shown.child(name.toString("latin1"));
+      return child === undefined ? undefined : rootOf(child);
+    }
+    const found = shown.fileSystem.lookup(ino, name);
+    if (found === 0) return undefined;
+    const cover = shown.covers.get(found);
+    return cover === undefined ? { shown, ino: found } : rootOf(cover);
+  }
+
+  kind(node: Node): "directory" | "link" | "other" {
+    if (node.shown instanceof CloudDirectory) return "directory";
+    node.shown.fileSystem.stat(node.ino, this.#attributes);
+    const type = this.#attributes.mode & FileType.MASK;
+    return type === FileType.DIRECTORY ? "directory" : type === FileType.LINK ? "link" : "other";
+  }
+
+  readlink(link: Node): Buffer {
+    return (link.shown as Place).fileSystem.readlink(link.ino);
+  }
+}
+
+function rootOf(shown: Place | CloudDirectory): Node {
+  return { shown, ino: shown instanceof Place ? shown.fileSystem.rootInode : 0 };
+}

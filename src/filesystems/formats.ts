@@ -1,0 +1,36 @@
+/** The formats that can be read, and opening whichever a volume has. */
+import type { Log, Source } from "../images/image.js";
+import type { BlockCache } from "../versions/block-cache.js";
+import { identifyExt, isExt, openExt } from "./ext/open.js";
+import type { FileSystem } from "./filesystem.js";
+import { identifyBySignature } from "./signatures.js";
+
+/** What a volume says it is, whether or not it can be opened here. */
+export interface Identity {
+  /** `ext4`, `swap`, `LVM2_member`, ... */
+  readonly type: string;
+  readonly label: string;
+  readonly uuid: string;
+}
+
+/** One format. */
+interface Format {
+  /** Whether the volume has it. Throws IoError. */
+  recognises(source: Source): boolean;
+  /** Throws IoError. */
+  identify(source: Source): Identity;
+  /** Throws IoError when it cannot be opened: the message says why. */
+  open(source: Source, cache: BlockCache, log: Log): FileSystem;
+}
+
+const FORMATS: readonly Format[] = [{ recognises: isExt, identify: identifyExt, open: openExt }];
+
+/** What lies on a volume; undefined if nothing that is known by name. Throws IoError when it cannot be read. */
+export function identify(source: Source): Identity | undefined {
+  return FORMATS.find((format) => format.recognises(source))?.identify(source) ?? identifyBySignature(source);
+}
+
+/** Opens a volume's file system; undefined if it has none that is known here. Throws IoError when it cannot be opened. */
+export function openFileSystem(source: Source, cache: BlockCache, log: Log): FileSystem | undefined {
+  return FORMATS.find((format) => format.recognises(source))?.open(source, cache, log);
+}
