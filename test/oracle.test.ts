@@ -24,7 +24,9 @@ describe.concurrent("a guest's tree is what the kernel shows of the same image",
       try {
         const debugfs = recipe.oracle === "debugfs";
         const kernelMount = join(place, "kernel");
-        const unmount = debugfs ? () => {} : await mount(made.oracleImage, kernelMount, `ro,${made.mountOptions}`);
+        const unmount = debugfs
+          ? () => {}
+          : await mount(made.oracleImage, kernelMount, `ro,${made.mountOptions}`);
         try {
           const expected = debugfs ? await walkDebugfs(made.image) : await walkKernel(kernelMount);
           const served = await serve(join(place, "cloud"), { guest: made.image });

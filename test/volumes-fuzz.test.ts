@@ -3,9 +3,11 @@ import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from "
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { crc32 } from "node:zlib";
-import { expect, it } from "vitest";
+import { expect, it, vi } from "vitest";
 import type { Source } from "../src/images/image.js";
 import { findVolumes } from "../src/volumes/volumes.js";
+
+vi.setConfig({ testTimeout: 120_000 });
 
 const MUTATIONS = 10_000;
 /** Values that number fields are wrong with. */

@@ -12,10 +12,13 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { crc32 as zlibCrc32 } from "node:zlib";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { openRawImage } from "../src/images/raw.js";
 import { crc32 } from "../src/volumes/crc32.js";
 import { findVolumes, type VolumeTable } from "../src/volumes/volumes.js";
+
+// sfdisk and sgdisk wait for the disk.
+vi.setConfig({ testTimeout: 60_000 });
 
 const MIB = 1024 * 1024;
 const TIB = 2 ** 40;

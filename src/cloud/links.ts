@@ -11,8 +11,9 @@
  * What is left is the depth. A text is safe only where the link's directory is at least as deep for the kernel as it
  * was said to be here. The kernel may hold an older place of a directory that the guest has moved since (a working
  * directory, a cached name), and it knows a link by its inode alone, so one text serves all the hard links to it.
- * Hence `depth` must be the least of all the depths at which the kernel may know the link: a smaller one than the true
- * depth leads elsewhere in the guest, a greater one out of it.
+ * Hence `depth` must be the least of all the depths at which the kernel may know the link, counted along the names by
+ * which the kernel came there: a directory's own ".." on disk is the guest's to write. A smaller one than the true depth
+ * leads elsewhere in the guest, a greater one out of it.
  */
 
 /** The guest's tree, as a process in the guest sees it. Nodes are compared by nobody but the implementation. */
@@ -23,7 +24,7 @@ export interface GuestTree<Node> {
   /** The child of that name, undefined if there is none. Not asked for "." and "..". */
   child(directory: Node, name: Buffer): Node | undefined;
   kind(node: Node): "directory" | "link" | "other";
-  /** A link's target as the guest has it. */
+  /** A link's target as the guest has it, in a buffer that is not used again. */
   readlink(link: Node): Buffer;
 }
 
@@ -38,6 +39,7 @@ const TOO_MANY_LINKS = Buffer.from("too many levels of symbolic links");
 const TOO_LONG = Buffer.from("symbolic link too long");
 
 const SLASH = 0x2f;
+const SLASH_BYTES = Buffer.from("/");
 const DOT = 0x2e;
 
 /**
@@ -49,10 +51,13 @@ const DOT = 0x2e;
  *
  * At most 4095 bytes. Throws what the tree throws.
  */
-export function rootedTarget<Node>(target: Buffer, directory: Node, depth: number, tree: GuestTree<Node>): Buffer {
-  const nul = target.indexOf(0);
-  // The kernel's strings end there.
-  const given = nul < 0 ? target : target.subarray(0, nul);
+export function rootedTarget<Node>(
+  target: Buffer,
+  directory: Node,
+  depth: number,
+  tree: GuestTree<Node>,
+): Buffer {
+  const given = untilNul(target);
   const isAbsolute = given[0] === SLASH;
   const start = endOfClimb(given);
   const climb = isAbsolute ? depth : start.climb;
@@ -98,7 +103,7 @@ function resolvedTarget<Node>(target: Buffer, directory: Node, depth: number, tr
   // What is left of the walk would fail in the guest at its first name. That name stays, so that it fails here too.
   const names = [...unresolved, ...componentsOf(rest)].filter((name) => dotsOf(name, 0, name.length) === 0);
   // A slash at the end of the text, so that a name that is no directory fails as one on the way would.
-  return joined(walk.climb, Buffer.concat([...walk.path(), ...names.flatMap((name) => [name, Buffer.from("/")])]));
+  return joined(walk.climb, Buffer.concat([...walk.path(), ...names.flatMap((name) => [name, SLASH_BYTES])]));
 }
 
 /** Where the component after the last ".." begins. */
@@ -126,12 +131,11 @@ class Walk<Node> {
     this.#tree = tree;
     this.#depth = depth;
     this.#top = directory;
-    if (depth === 0) this.#top = tree.root;
   }
 
   /** The names down from the end of the climb, each with a slash. */
   path(): Buffer[] {
-    return this.#below.flatMap(({ name }) => [name, Buffer.from("/")]);
+    return this.#below.flatMap(({ name }) => [name, SLASH_BYTES]);
   }
 
   /**
@@ -159,7 +163,7 @@ class Walk<Node> {
         continue;
       }
       if (++links > MAX_LINKS) return undefined;
-      const target = this.#tree.readlink(node);
+      const target = untilNul(this.#tree.readlink(node));
       if (target[0] === SLASH) this.#toRoot();
       for (const component of componentsOf(target).reverse()) ahead.push(component);
     }
@@ -182,13 +186,17 @@ class Walk<Node> {
   }
 }
 
-/** The text of a climb and a path without ".." after it; "." if both are nothing. */
+/** The text of a climb and a path from there without ".." in it; "." if both are nothing. */
 function joined(climb: number, path: Buffer): Buffer {
-  const length = 3 * climb + path.length;
+  const up = "../".repeat(climb);
+  let start = 0;
+  // A slash here would make the text absolute, or has been said by the climb.
+  while (path[start] === SLASH) start++;
+  const length = up.length + path.length - start;
   if (length === 0) return Buffer.from(".");
-  if (length <= MAX_TARGET) return Buffer.concat([Buffer.from("../".repeat(climb)), path]);
+  if (length <= MAX_TARGET) return Buffer.concat([Buffer.from(up), path.subarray(start)]);
   const names = componentsOf(path).map((name) => name.toString("latin1"));
-  const shorter = Buffer.from("../".repeat(climb) + names.join("/"), "latin1");
+  const shorter = Buffer.from(up + names.join("/"), "latin1");
   return shorter.length <= MAX_TARGET ? shorter : TOO_LONG;
 }
 
@@ -201,6 +209,12 @@ function componentsOf(path: Buffer): Buffer[] {
     at = next + 1;
   }
   return components;
+}
+
+/** What the kernel sees of a target: a NUL ends it. */
+function untilNul(target: Buffer): Buffer {
+  const end = target.indexOf(0);
+  return end < 0 ? target : target.subarray(0, end);
 }
 
 function endOfComponent(path: Buffer, start: number): number {

@@ -53,6 +53,6 @@ export function identifyBySignature(
   const uuid = [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join(
     "-",
   );
-  const label = buffer.toString("utf8", SWAP_LABEL, SWAP_LABEL + 16).replace(/\0[^]*$/, "");
+  const [label = ""] = buffer.toString("utf8", SWAP_LABEL, SWAP_LABEL + 16).split("\0", 1);
   return { type: "swap", label, uuid: /[1-9a-f]/.test(hex) ? uuid : "" };
 }

@@ -3,7 +3,8 @@ import { lstatSync, readdirSync, readFileSync, realpathSync, type Stats } from "
 import { basename, dirname, join, resolve } from "node:path";
 
 /** The file system type that `findmnt` shows, and by which a mount of ours is known again. */
-export const TYPE = "fuse.slashcloud";
+export const SUBTYPE = "slashcloud";
+export const TYPE = `fuse.${SUBTYPE}`;
 /** The source that `findmnt` shows. */
 export const SOURCE = "slashcloud";
 

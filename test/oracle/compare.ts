@@ -75,11 +75,19 @@ export interface Declared {
   readonly untold?: ReadonlyArray<keyof WalkedEntry>;
   /** statvfs(3) is not compared: the recovery of the kernel frees what orphans held. */
   readonly statfs?: false;
-  /**
-   * When the kernel began to recover the image, nanoseconds since 1970. An inode with a later change time was changed by
-   * that recovery (a truncation that it finished, a directory that a fast commit was replayed into).
-   */
-  readonly recovered?: bigint;
+  /** The image was recovered by the kernel, not by us. */
+  readonly recovery?: Recovery;
+}
+
+/**
+ * What the kernel's recovery changes by itself. An inode whose change time is later than the recovery's start was
+ * changed by it, and by nothing else: nobody writes to the copy.
+ */
+export interface Recovery {
+  /** When it began, nanoseconds since 1970. */
+  readonly started: bigint;
+  /** Fast commits were replayed: directories get the time at which an entry was put in or taken out. */
+  readonly fastCommits: boolean;
 }
 
 /** What a comparison found. */
@@ -91,11 +99,34 @@ export interface Comparison {
   excepted: string[];
 }
 
-const nodeFields = ["kind", "mode", "nlink", "uid", "gid", "size", "blocks", "blksize", "ino", "entries"] as const;
+const nodeFields = [
+  "kind",
+  "mode",
+  "nlink",
+  "uid",
+  "gid",
+  "size",
+  "blocks",
+  "blksize",
+  "ino",
+  "entries",
+] as const;
 const contentFields = ["sha", "dataBlocks", "odd", "segments", "segmentCount"] as const;
 const timeFields = ["mtime", "ctime", "atime"] as const;
-/** What the end of a truncation or the replay of a fast commit changes. */
-const recoveredFields = new Set<keyof WalkedEntry>(["mtime", "ctime", "blocks"]);
+/** What differs when the recovery finishes a truncation that a crash interrupted (the orphan list). */
+const truncated: ReadonlyArray<keyof WalkedEntry> = ["mtime", "ctime", "blocks"];
+/** What differs when the replay of a fast commit links or unlinks. */
+const replayed: ReadonlyArray<keyof WalkedEntry> = ["mtime", "ctime"];
+
+/** The fields of an entry that the recovery changed by itself. */
+function changedByRecovery(
+  entry: WalkedEntry,
+  recovery: Recovery | undefined,
+): ReadonlyArray<keyof WalkedEntry> {
+  if (!recovery || BigInt(entry.ctime ?? "0") < recovery.started) return [];
+  if (entry.kind === "file") return truncated;
+  return recovery.fastCommits ? replayed : [];
+}
 
 /** A path as an error message shows it. */
 export function show(path: string): string {
@@ -121,15 +152,14 @@ export function compareWalks(kernel: Walk, ours: Walk, declared: Declared = {}):
       differences.push(`${show(path)}: the kernel has it (${theirs.kind}, inode ${theirs.ino}), we do not`);
       continue;
     }
-    const byRecovery = declared.recovered !== undefined && BigInt(theirs.ctime ?? "0") >= declared.recovered;
-    if (byRecovery) excepted.push(path);
+    const changed = changedByRecovery(theirs, declared.recovery);
+    if (changed.length > 0) excepted.push(path);
     const report = (field: string, a: unknown, b: unknown) =>
       differences.push(
         `${show(path)} (${theirs.kind}, inode ${theirs.ino}): ${field}: kernel ${JSON.stringify(a)}, ours ${JSON.stringify(b)}`,
       );
     for (const field of [...nodeFields, ...contentFields, ...timeFields] as const) {
-      if (theirs[field] === mine[field] || untold.has(field)) continue;
-      if (byRecovery && recoveredFields.has(field)) continue;
+      if (theirs[field] === mine[field] || untold.has(field) || changed.includes(field)) continue;
       report(field, theirs[field], mine[field]);
     }
     if (`${theirs.rdev}` !== `${mine.rdev}`) report("rdev", theirs.rdev, mine.rdev);
@@ -138,7 +168,8 @@ export function compareWalks(kernel: Walk, ours: Walk, declared: Declared = {}):
     // ".." of a volume's top leads to the folder that it lies in.
     if (path !== "2e" && !untold.has("dots") && `${theirs.dots}` !== `${mine.dots}`)
       report("d_ino of . and ..", theirs.dots, mine.dots);
-    if (JSON.stringify(theirs.errors) !== JSON.stringify(mine.errors)) report("errors", theirs.errors, mine.errors);
+    if (JSON.stringify(theirs.errors) !== JSON.stringify(mine.errors))
+      report("errors", theirs.errors, mine.errors);
     if (!untold.has("xattrs")) compareAttributes(theirs, mine, report);
     compareLinks(theirs, mine, untold, report);
   }
@@ -189,5 +220,6 @@ function compareLinks(
   if (!climbs && theirs.target !== mine.target) report("link text", theirs.target, mine.target);
   if (mine.leads?.outside) report("leads out of the guest", theirs.leads, mine.leads);
   if (untold.has("leads")) return;
-  if (JSON.stringify(theirs.leads) !== JSON.stringify(mine.leads)) report("leads to", theirs.leads, mine.leads);
+  if (JSON.stringify(theirs.leads) !== JSON.stringify(mine.leads))
+    report("leads to", theirs.leads, mine.leads);
 }

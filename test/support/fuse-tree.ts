@@ -85,7 +85,7 @@ export class MemoryTree implements Tree {
       low: this.#last,
       generation: this.#last * 3,
       mode,
-      nlink: (mode & DIRECTORY) === DIRECTORY ? 2 : 1,
+      nlink: (mode & 0o170000) === DIRECTORY ? 2 : 1,
       uid: 0,
       gid: 0,
       major: 0,

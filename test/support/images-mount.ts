@@ -38,7 +38,11 @@ for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
 }
 
 /** Runs a program to its end and returns what it printed. Throws with its error output when it fails. */
-export function run(program: string, args: readonly string[], options: { accept?: number[] } = {}): Promise<string> {
+export function run(
+  program: string,
+  args: readonly string[],
+  options: { accept?: number[] } = {},
+): Promise<string> {
   return new Promise((resolve, reject) => {
     execFile(program, args, { maxBuffer: 1 << 30, encoding: "utf8" }, (error, stdout, stderr) => {
       const code = error ? (typeof error.code === "number" ? error.code : -1) : 0;
@@ -49,8 +53,8 @@ export function run(program: string, args: readonly string[], options: { accept?
 }
 
 /** A new folder for a test's images and mounts; removed at the end. */
-export function workFolder(name: string): string {
-  const folder = mkdtempSync(join(process.env.SLASHCLOUD_TEST_FOLDER ?? tmpdir(), `slashcloud-${name}-`));
+export function workFolder(name: string, parent = process.env.SLASHCLOUD_TEST_FOLDER ?? tmpdir()): string {
+  const folder = mkdtempSync(join(parent, `slashcloud-${name}-`));
   onEnd(() => rmSync(folder, { recursive: true, force: true, maxRetries: 3 }));
   return folder;
 }

@@ -44,7 +44,19 @@ function fill(block: number, ...more: string[]): string[] {
 /** Sections of populate.py that a file system without extents cannot hold (no fallocate). */
 const blockMapped = ["--without", "unwritten"];
 /** The rest, for a recipe that is about something else. */
-const few = ["--only", "names", "deep", "gaps", "links", "contents", "small", "symlinks", "nodes", "attributes", "acls"];
+const few = [
+  "--only",
+  "names",
+  "deep",
+  "gaps",
+  "links",
+  "contents",
+  "small",
+  "symlinks",
+  "nodes",
+  "attributes",
+  "acls",
+];
 
 const debugfs = (image: string, ...commands: string[]) =>
   writeFile(`${image}.debugfs`, `${commands.join("\n")}\n`)
@@ -59,7 +71,13 @@ const EXT4_EXTENTS_FL = 0x80000;
 const EXT4_VERITY_FL = 0x100000;
 const EXT4_CASEFOLD_FL = 0x40000000;
 /** Directories that become casefolded, by whether they have an index. */
-const casefolded = { "/names": true, "/wide": true, "/gaps/500": true, "/rotated": false, "/small/dir-grown-9": false };
+const casefolded = {
+  "/names": true,
+  "/wide": true,
+  "/gaps/500": true,
+  "/rotated": false,
+  "/small/dir-grown-9": false,
+};
 
 export const recipes: readonly Recipe[] = [
   { name: "ext2, 1 KiB blocks", size: "128M", ...ext("ext2", 1024), fill: fill(1024, ...blockMapped) },
@@ -74,7 +92,16 @@ export const recipes: readonly Recipe[] = [
     name: "ext2 of revision 0",
     size: "128M",
     mke2fs: ["-t", "ext2", "-b", "1024", "-r", "0", "-U", uuid],
-    fill: fill(1024, "--sparse-size", "2000000000", "--without", "unwritten", "acls", "attributes", "indirect"),
+    fill: fill(
+      1024,
+      "--sparse-size",
+      "2000000000",
+      "--without",
+      "unwritten",
+      "acls",
+      "attributes",
+      "indirect",
+    ),
   },
   {
     name: "a floppy's worth of ext2",
@@ -88,7 +115,12 @@ export const recipes: readonly Recipe[] = [
     ...ext("ext3", 1024),
     fill: fill(1024, ...blockMapped, "--with", "comb", "--teeth", "11500"),
   },
-  { name: "ext3, 4 KiB blocks", size: "256M", ...ext("ext3", 4096, ["-I", "128"]), fill: fill(4096, ...blockMapped) },
+  {
+    name: "ext3, 4 KiB blocks",
+    size: "256M",
+    ...ext("ext3", 4096, ["-I", "128"]),
+    fill: fill(4096, ...blockMapped),
+  },
   {
     name: "ext4 as mke2fs makes it, with a directory of 100,000 entries and a file of 60,000 names",
     size: "768M",
@@ -102,7 +134,12 @@ export const recipes: readonly Recipe[] = [
     fill: fill(1024, "--extents", "--wide", "6000", "--with", "comb", "--teeth", "11500"),
   },
   { name: "ext4, 2 KiB blocks", size: "256M", ...ext("ext4", 2048), fill: fill(2048, "--extents") },
-  { name: "ext4 without 64bit", size: "256M", ...ext("ext4", 4096, ["-O", "^64bit"]), fill: fill(4096, "--extents") },
+  {
+    name: "ext4 without 64bit",
+    size: "256M",
+    ...ext("ext4", 4096, ["-O", "^64bit"]),
+    fill: fill(4096, "--extents"),
+  },
   {
     name: "ext4 without extents",
     size: "256M",
@@ -166,8 +203,18 @@ export const recipes: readonly Recipe[] = [
     ...ext("ext4", 4096, ["-O", "^huge_file,^dir_nlink,^extra_isize,^large_file"]),
     fill: fill(4096, "--extents"),
   },
-  { name: "ext4, inodes of 128 bytes", size: "256M", ...ext("ext4", 4096, ["-I", "128"]), fill: fill(4096, "--extents") },
-  { name: "ext4, inodes of 512 bytes", size: "256M", ...ext("ext4", 2048, ["-I", "512"]), fill: fill(2048, "--extents") },
+  {
+    name: "ext4, inodes of 128 bytes",
+    size: "256M",
+    ...ext("ext4", 4096, ["-I", "128"]),
+    fill: fill(4096, "--extents"),
+  },
+  {
+    name: "ext4, inodes of 512 bytes",
+    size: "256M",
+    ...ext("ext4", 2048, ["-I", "512"]),
+    fill: fill(2048, "--extents"),
+  },
   {
     name: "ext4, inodes of 1024 bytes as large as a block",
     size: "128M",
@@ -272,7 +319,11 @@ export const recipes: readonly Recipe[] = [
     // The test machine's kernel mounts quotas only to read.
     after: async (image) => {
       await run("tune2fs", ["-O", "project,quota", "-Q", "usrquota,grpquota,prjquota", image]);
-      await debugfs(image, "set_inode_field /contents/text projid 1000", "set_inode_field /deep projid 4294967294");
+      await debugfs(
+        image,
+        "set_inode_field /contents/text projid 1000",
+        "set_inode_field /deep projid 4294967294",
+      );
     },
   },
   {
@@ -388,7 +439,9 @@ export const recipes: readonly Recipe[] = [
       mke2fs: ["-t", "ext4", "-b", `${block}`, "-U", uuid],
       fill: [
         ...fill(4096, "--wide", "3000", "--only"),
-        ..."wide gaps rotated links contents small symlinks nodes modes owners times unwritten attributes".split(" "),
+        ..."wide gaps rotated links contents small symlinks nodes modes owners times unwritten attributes".split(
+          " ",
+        ),
       ],
       filledBy: "mke2fs",
       oracle: "debugfs",

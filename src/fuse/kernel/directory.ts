@@ -1,12 +1,12 @@
 import type { Entry, Tree, TreeVisitor } from "../../cloud/tree.js";
 import type { Faults } from "../faults.js";
+import { isPossibleName, shownName } from "../names.js";
 import { putEntry, putNoEntry } from "./encode.js";
-import { Dirent, NAME_MAX, ReadIn, ReplyHeader, Size } from "./protocol.js";
+import { Dirent, ReadIn, ReplyHeader, Size } from "./protocol.js";
 import { MAX_PAYLOAD, type Reply, type Result } from "./reply.js";
 import type { Request } from "./request.js";
 import { put64 } from "./words.js";
 
-const SLASH = 0x2f;
 const DOT = 0x2e;
 
 /** Answers READDIR and READDIRPLUS: writes each entry that the tree shows straight into the reply. */
@@ -51,12 +51,15 @@ export class DirectoryWriter implements TreeVisitor {
     type: number,
     next: number,
   ): boolean {
+    if (!isPossibleName(name, nameOffset, nameLength)) {
+      this.#faults.report(`name ${shownName(name, nameOffset, nameLength)} is left out`, "directory");
+      return true;
+    }
     const start = this.#used;
     const dirent = this.#plus ? start + Size.ENTRY : start;
     const end = dirent + ((Size.DIRENT + nameLength + 7) & ~7);
     if (end > this.#limit) return false;
     const { bytes, words } = this.#reply;
-    if (!this.#copyName(name, nameOffset, nameLength, dirent + Size.DIRENT)) return true;
     const at = ReplyHeader.PAYLOAD + dirent / 4;
     if (this.#plus) {
       const known = this.#putEntry(
@@ -75,28 +78,12 @@ export class DirectoryWriter implements TreeVisitor {
     words[at + Dirent.INO + 1] = inoHigh;
     put64(words, at + Dirent.NEXT, next);
     words[at + Dirent.NAME_LENGTH] = nameLength;
-    bytes.fill(0, Size.REPLY_HEADER + dirent + Size.DIRENT + nameLength, Size.REPLY_HEADER + end);
+    // The bytes that fill the last eight; the name's own follow. A loop, as Buffer's copy makes an object.
+    words.fill(0, ReplyHeader.PAYLOAD + end / 4 - 2, ReplyHeader.PAYLOAD + end / 4);
+    const place = Size.REPLY_HEADER + dirent + Size.DIRENT;
+    for (let i = 0; i < nameLength; i++) bytes[place + i] = name[nameOffset + i] as number;
     this.#used = end;
     return true;
-  }
-
-  /**
-   * Copies a name to `to` in the payload. False for a name that no path can hold, which is left out and logged: the
-   * kernel would refuse the whole directory for it.
-   */
-  #copyName(name: Buffer, offset: number, length: number, to: number): boolean {
-    const { bytes } = this.#reply;
-    let good = length > 0 && length <= NAME_MAX;
-    for (let i = 0; i < length && good; i++) {
-      const byte = name[offset + i] as number;
-      bytes[Size.REPLY_HEADER + to + i] = byte;
-      good = byte !== SLASH && byte !== 0;
-    }
-    if (!good) {
-      const shown = JSON.stringify(name.toString("latin1", offset, offset + Math.min(length, NAME_MAX)));
-      this.#faults.report(`name ${shown} is left out`, "directory with an impossible name");
-    }
-    return good;
   }
 
   /** Writes struct fuse_entry_out at a word; false if the entry is listed without node and attributes. */

@@ -3,14 +3,10 @@
  * structure's size in bytes.
  */
 import type { Attributes, Entry, Statistics } from "../../cloud/tree.js";
+import { deviceNumber } from "../device.js";
 import { Attr, AttrOut, EntryOut, Size, Statfs, Statx, StatxMask, StatxOut } from "./protocol.js";
 import type { Result } from "./reply.js";
 import { put64 } from "./words.js";
-
-/** A device number as the kernel's new_encode_dev() packs it (include/linux/kdev_t.h). */
-function deviceNumber(major: number, minor: number): number {
-  return (minor & 0xff) | (major << 8) | ((minor & ~0xff) << 12);
-}
 
 function putTimeout(words: Uint32Array, seconds: number, nanoseconds: number, milliseconds: number): void {
   put64(words, seconds, Math.floor(milliseconds / 1000));

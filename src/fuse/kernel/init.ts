@@ -3,6 +3,11 @@ import { InitFlag, InitIn, InitOut, ReplyHeader, Size, Version } from "./protoco
 import { MAX_PAGES, type Reply, type Result } from "./reply.js";
 import type { Request } from "./request.js";
 
+/**
+ * READDIRPLUS always, not READDIRPLUS_AUTO: 100,000 files in 1,000 directories, cold, took `find -size` 0.65 s and
+ * `ls -lR` 0.55 s, and 1.6 and 2.2 s with READDIR alone, at the price of a plain `find` (0.39 against 0.21 s). AUTO
+ * gained nothing there, and in a directory that takes several reads it falls back to single LOOKUPs.
+ */
 const ALWAYS =
   InitFlag.ASYNC_READ |
   InitFlag.EXPORT_SUPPORT |

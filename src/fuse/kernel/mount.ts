@@ -4,7 +4,11 @@ import { MountError, mountAt, prepareMountPoint, SOURCE, TYPE } from "../mountpo
 
 const DEVICE = "/dev/fuse";
 
-/** READAHEAD KiB PLACEHOLDER */
+/**
+ * How far the kernel reads ahead, KiB. A 1 GiB file of a tree over a page-cached image: medians of 5 to 7 rounds were
+ * 1.4-2.0 GB/s at 128 KiB, 1.5-2.5 at 256 to 2048 and less above, the server's processor time per GiB 0.32 s at 128 and
+ * 0.21 from 512 on. At 1024, READ's largest size, each request is a whole one.
+ */
 const READ_AHEAD_KIB = 1024;
 
 /** How an unmount ended. `detached`: gone from the tree of directories, served until the last open file is closed. */

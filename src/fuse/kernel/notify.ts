@@ -1,5 +1,6 @@
 import { writeSync } from "node:fs";
-import { NAME_MAX, Notification, ReplyHeader, Size } from "./protocol.js";
+import { NAME_MAX } from "../names.js";
+import { Notification, ReplyHeader, Size } from "./protocol.js";
 import { put64 } from "./words.js";
 
 /** Bytes of struct fuse_notify_inval_inode_out, fuse_notify_inval_entry_out and fuse_notify_delete_out. */

@@ -199,6 +199,3 @@ export const Statfs = {
 
 /** struct fuse_dirent, words; the name's bytes follow, filled up to a multiple of 8 bytes. */
 export const Dirent = { INO: 0, NEXT: 2, NAME_LENGTH: 4, TYPE: 5, NAME: 6 } as const;
-
-/** The longest name that the kernel takes in a directory, bytes (FUSE_NAME_MAX in fs/fuse/fuse_i.h). */
-export const NAME_MAX = 1024;

@@ -51,12 +51,15 @@ const LONGEST_WRITTEN_EXTENT = 32768;
 /** EXT4_FC_SUPPORTED_FEATURES: none is defined. */
 const KNOWN_FEATURES = 0;
 
+/** The operations of one complete fast commit, in order: they hold together or not at all. */
+export type FastCommit = readonly FastCommitOperation[];
+
 /** More operations than this are not taken; the usual area, 256 blocks of 4 KiB, has room for a fifth of them. */
 const MOST_OPERATIONS = 400_000;
 
 /**
- * Reads the complete fast commits of transaction `sequence`, the one that would come next (ext4_fc_replay_scan), and
- * returns their operations in order. Throws what the device throws.
+ * Reads the complete fast commits of transaction `sequence`, the one that would come next (ext4_fc_replay_scan), in
+ * order. `inodeSize` in bytes. Throws what the device throws.
  */
 export function readFastCommits(
   device: JournalDevice,
@@ -64,42 +67,43 @@ export function readFastCommits(
   sequence: number,
   inodeSize: number,
   log: Log,
-): FastCommitOperation[] {
-  const operations: FastCommitOperation[] = [];
+): FastCommit[] {
+  const commits: FastCommit[] = [];
   const block = Buffer.alloc(superblock.blockSize);
-  let complete = 0;
+  let operations: FastCommitOperation[] = [];
+  let taken = 0;
   let sum = 0;
   for (let index = superblock.fastCommitFirst; index < superblock.fastCommitEnd; index++) {
     device.read(index, block, 0);
-    if (index === superblock.fastCommitFirst && block.readUInt16LE(0) !== Tag.HEAD) return [];
+    if (index === superblock.fastCommitFirst && block.readUInt16LE(0) !== Tag.HEAD) return commits;
     for (let at = 0; at + RECORD_HEADER <= block.length; ) {
       const tag = block.readUInt16LE(at);
       const length = block.readUInt16LE(at + 2);
       const value = at + RECORD_HEADER;
-      if (value + length > block.length || !isLength(tag, length, inodeSize)) {
-        return operations.slice(0, complete);
-      }
+      if (value + length > block.length || !isLength(tag, length, inodeSize)) return commits;
+      if (tag === Tag.HEAD && !isHeadOf(block, value, sequence, log)) return commits;
       if (tag === Tag.TAIL) {
         sum = crc32c(sum, block, at, value + 4);
-        if (block.readUInt32LE(value) !== sequence || block.readUInt32LE(value + 4) !== sum) {
-          return operations.slice(0, complete);
-        }
-        complete = operations.length;
+        if (block.readUInt32LE(value) !== sequence || block.readUInt32LE(value + 4) !== sum) return commits;
+        commits.push(operations);
+        operations = [];
         sum = 0;
       } else {
-        if (tag === Tag.HEAD && !isHeadOf(block, value, sequence, log)) return operations.slice(0, complete);
         sum = crc32c(sum, block, at, value + length);
         const operation = readOperation(tag, block, value, length);
-        if (operation !== undefined) operations.push(operation);
+        if (operation !== undefined) {
+          operations.push(operation);
+          taken++;
+        }
       }
       at = value + length;
     }
-    if (operations.length > MOST_OPERATIONS) {
+    if (taken > MOST_OPERATIONS) {
       log(`the journal has more than ${MOST_OPERATIONS} fast commit records; only the first are read`);
       break;
     }
   }
-  return operations.slice(0, complete);
+  return commits;
 }
 
 function isHeadOf(block: Buffer, value: number, sequence: number, log: Log): boolean {

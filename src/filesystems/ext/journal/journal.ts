@@ -10,7 +10,7 @@ import { Errno, FileSystemError } from "../../filesystem.js";
 import { commitHolds } from "./commit.js";
 import { copyHolds, type LoggedBlock, readTags, revokedBlocks, revokedEnd, tailHolds } from "./descriptor.js";
 import type { JournalDevice } from "./device.js";
-import { type FastCommitOperation, readFastCommits } from "./fast-commit.js";
+import { type FastCommit, readFastCommits } from "./fast-commit.js";
 import {
   BlockType,
   CommitLayout,
@@ -158,10 +158,10 @@ export class Journal {
   }
 
   /**
-   * The operations of the complete fast commits that follow the last transaction, in order. To be asked after `next`
-   * has returned undefined. `inodeSize` in bytes. Throws FileSystemError (EIO) if they cannot be read.
+   * The complete fast commits that follow the last transaction, in order. To be asked after `next` has returned
+   * undefined. `inodeSize` in bytes. Throws FileSystemError (EIO) if they cannot be read.
    */
-  fastCommits(inodeSize: number): FastCommitOperation[] {
+  fastCommits(inodeSize: number): FastCommit[] {
     if (this.#position === 0 || this.#status !== "waiting") return [];
     return readFastCommits(this.#device, this.#superblock, this.#sequence, inodeSize, this.#log);
   }

@@ -1,0 +1,55 @@
+/** `IMAGE[:PATH]`: a file in a guest whose one disk is that image. */
+import { existsSync } from "node:fs";
+import { resolve } from "node:path";
+import type { Guest } from "../daemon/guest.js";
+import { openTree } from "../daemon/open-tree.js";
+import { type Entry, type Tree, walk } from "../daemon/walk.js";
+import { complain } from "./output.js";
+
+/** A file that a user named. */
+export interface Location {
+  readonly image: string;
+  readonly path: Buffer;
+}
+
+/** A location, found. */
+export interface Found {
+  readonly tree: Tree;
+  readonly guest: Guest;
+  readonly entry: Entry;
+}
+
+/** The longest part before a colon that is there is the image: names may have colons too. */
+export function parseLocation(argument: string): Location {
+  let image = argument;
+  while (!existsSync(image)) {
+    const colon = image.lastIndexOf(":");
+    if (colon <= 0) {
+      const first = argument.indexOf(":");
+      image = first > 0 ? argument.slice(0, first) : argument;
+      break;
+    }
+    image = image.slice(0, colon);
+  }
+  return { image, path: Buffer.from(argument.slice(image.length + 1) || "/") };
+}
+
+const HOST = Buffer.from("host");
+const GUEST = "guest";
+
+/** Opened images, so that several files of one are read from one tree. */
+const opened = new Map<string, { tree: Tree; guest: Guest }>();
+
+/** Opens the image and walks to the file. Throws ImageError or FileSystemError. */
+export function find(location: Location, followLast: boolean): Found {
+  const image = resolve(location.image);
+  let known = opened.get(image);
+  if (known === undefined) {
+    const { tree, guests } = openTree("host", [{ name: GUEST, images: [image] }], complain);
+    known = { tree, guest: guests[0] as Guest };
+    opened.set(image, known);
+  }
+  const { tree, guest } = known;
+  const root = walk(tree, { high: 0, low: 1 }, Buffer.concat([HOST, Buffer.from(`/${GUEST}`)]), false);
+  return { tree, guest, entry: walk(tree, root, location.path, followLast) };
+}

@@ -1,0 +1,32 @@
+/** Writing to standard output and error, whole and in order. */
+import { writeSync } from "node:fs";
+
+/** Writes bytes to standard output, waiting where a pipe is full. A reader that went away ends the process quietly. */
+export function write(bytes: Buffer | string): void {
+  const buffer = typeof bytes === "string" ? Buffer.from(bytes) : bytes;
+  for (let at = 0; at < buffer.length; ) {
+    try {
+      at += writeSync(1, buffer, at);
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException;
+      if (code === "EPIPE") process.exit(0);
+      if (code !== "EAGAIN") throw error;
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5);
+    }
+  }
+}
+
+/** A line to standard error. */
+export function complain(line: string): void {
+  try {
+    writeSync(2, `slashcloud: ${line}\n`);
+  } catch {
+    // Nobody listens.
+  }
+}
+
+/** A name for a terminal: control characters and bytes that are not UTF-8 as "?", as ls does; elsewhere as it is. */
+export function printable(name: Buffer): Buffer {
+  if (!process.stdout.isTTY) return name;
+  return Buffer.from(name.toString("utf8").replace(/[\p{Cc}\ufffd]/gu, "?"));
+}

@@ -1,0 +1,36 @@
+/** `slashcloud up`: serves guests' disks as a tree, in the foreground. */
+
+import { parseGuests } from "../daemon/guest-name.js";
+import { type Driver, serve } from "../daemon/serve.js";
+import { complain, write } from "./output.js";
+
+export interface UpOptions {
+  readonly mount: string;
+  readonly host: string;
+  readonly driver: Driver;
+}
+
+/** Serves until SIGINT or SIGTERM, or until somebody unmounts the tree. Returns the exit code. */
+export async function up(images: readonly string[], options: UpOptions): Promise<number> {
+  const guests = parseGuests(images);
+  const { mount: directory, host, driver } = options;
+  let isStopping = false;
+  const stopped = new Promise<void>((resolve) => {
+    for (const signal of ["SIGINT", "SIGTERM"] as const) {
+      process.on(signal, () => {
+        isStopping = true;
+        resolve();
+      });
+    }
+  });
+  const served = await serve({ directory, host, driver, guests, log: complain });
+  if (!isStopping)
+    write(`slashcloud: serving ${directory} (${guests.length} guest${guests.length === 1 ? "" : "s"})\n`);
+  await Promise.race([stopped, served.ended]);
+  if (!isStopping) {
+    complain(`${directory} was unmounted by somebody else`);
+    return 0;
+  }
+  await served.stop();
+  return 0;
+}

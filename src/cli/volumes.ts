@@ -1,0 +1,71 @@
+/** `slashcloud volumes`: what is on a disk. */
+import { resolve } from "node:path";
+import { openTree } from "../daemon/open-tree.js";
+import { complain, write } from "./output.js";
+
+interface Row {
+  readonly name: string;
+  readonly type: string;
+  readonly label: string;
+  readonly uuid: string;
+  readonly size: number;
+  readonly parent: string;
+  /** Where the guest mounts it; "" if it does not, or it cannot be told. */
+  readonly mount: string;
+  readonly partitionType: string;
+  readonly partitionUuid: string;
+  readonly problem: string;
+}
+
+/** Prints the image's volumes, a line each. Returns the exit code. */
+export function volumes(image: string, options: { readonly json?: boolean }): number {
+  const { guests, mounts } = openTree("host", [{ name: "guest", images: [resolve(image)] }], complain);
+  const rows: Row[] = [];
+  for (const { volumes: found } of guests.flatMap(({ disks }) => disks)) {
+    for (const { volume, identity, problem } of found) {
+      rows.push({
+        name: volume.name,
+        type: identity?.type ?? "unknown",
+        label: identity?.label ?? "",
+        uuid: identity?.uuid ?? "",
+        size: volume.length,
+        parent: volume.parent,
+        mount: (mounts.get("guest")?.get(volume.name) ?? []).join(","),
+        partitionType: volume.partitionType,
+        partitionUuid: volume.partitionUuid,
+        problem,
+      });
+    }
+  }
+  write(options.json ? `${JSON.stringify(rows, undefined, 2)}\n` : table(rows));
+  return 0;
+}
+
+const COLUMNS = [
+  ["NAME", (row: Row) => row.name],
+  ["TYPE", (row: Row) => row.type],
+  ["SIZE", (row: Row) => String(row.size)],
+  ["PARENT", (row: Row) => row.parent || "-"],
+  ["MOUNT", (row: Row) => row.mount || "-"],
+  ["UUID", (row: Row) => row.uuid || "-"],
+  ["LABEL", (row: Row) => row.label || "-"],
+] as const;
+
+function table(rows: readonly Row[]): string {
+  const lines = [
+    COLUMNS.map(([title]) => title as string),
+    ...rows.map((row) => COLUMNS.map(([, cell]) => cell(row))),
+  ];
+  const widths = COLUMNS.map((_, column) =>
+    Math.max(...lines.map((line) => (line[column] as string).length)),
+  );
+  return lines
+    .map(
+      (line) =>
+        `${line
+          .map((cell, column) => cell.padEnd(widths[column] as number))
+          .join("  ")
+          .trimEnd()}\n`,
+    )
+    .join("");
+}

@@ -1,0 +1,208 @@
+/** Building the tree: where each guest's volumes are shown. */
+import { type FileSystem, FileType } from "../filesystems/filesystem.js";
+import type { Log } from "../images/image.js";
+import { CloudTree, VOLUMES } from "./cloud-tree.js";
+import { CloudDirectory } from "./directory.js";
+import { PLACE_IDS, StableIds } from "./ids.js";
+import {
+  chooseRoot,
+  MAX_MOUNT_TABLE,
+  type MountTableEntry,
+  parseMountTable,
+  placeVolumes,
+} from "./mount-table.js";
+import { type Hook, Place } from "./place.js";
+import { resolvePath } from "./resolve.js";
+
+/** A volume of a guest, as the tree needs to know it. */
+export interface GuestVolume {
+  /** `sda1` */
+  readonly name: string;
+  readonly type: string;
+  readonly label: string;
+  readonly uuid: string;
+  readonly partUuid: string;
+  readonly partLabel: string;
+  /** Undefined if it holds nothing that can be shown. */
+  readonly fileSystem: FileSystem | undefined;
+}
+
+/** A guest, as the tree needs to know it. */
+export interface CloudGuest {
+  readonly name: string;
+  readonly volumes: readonly GuestVolume[];
+}
+
+/** A tree, and where each guest mounts its volumes: by guest, then by volume. */
+export interface BuiltTree {
+  readonly tree: CloudTree;
+  readonly mounts: ReadonlyMap<string, ReadonlyMap<string, readonly string[]>>;
+}
+
+/** How long the kernel may rely on what it was told of a guest's file, ms: the guest may change it. */
+const PLACE_TIMEOUT = 1000;
+const FSTAB = ["etc", "fstab"].map((name) => Buffer.from(name));
+
+/** Builds the tree of one host. `log` is told of what a guest's mount table names and is not there. */
+export function buildTree(host: string, guests: readonly CloudGuest[], log: Log): BuiltTree {
+  return new TreeBuilder(host, log).build(guests);
+}
+
+class TreeBuilder {
+  readonly #host: string;
+  readonly #log: Log;
+  readonly #places = new Map<number, Place>();
+  readonly #directories = new Map<number, CloudDirectory>();
+  readonly #placeIds = new StableIds(PLACE_IDS);
+  readonly #directoryIds = new StableIds(2 ** 32);
+
+  constructor(host: string, log: Log) {
+    this.#host = host;
+    this.#log = log;
+  }
+
+  build(guests: readonly CloudGuest[]): BuiltTree {
+    const top = new CloudDirectory(1, undefined);
+    this.#directories.set(top.id, top);
+    const host = this.#directory("host", top);
+    top.children.set(latin1(this.#host), host);
+    const mounts = new Map<string, ReadonlyMap<string, readonly string[]>>();
+    // Ids depend on names, and where those collide on the order.
+    for (const guest of [...guests].sort((a, b) => (a.name < b.name ? -1 : 1))) {
+      mounts.set(guest.name, this.#addGuest(guest, host));
+    }
+    return { tree: new CloudTree(this.#places, this.#directories, () => {}), mounts };
+  }
+
+  #addGuest(guest: CloudGuest, host: CloudDirectory): ReadonlyMap<string, readonly string[]> {
+    const log: Log = (line) => this.#log(`${guest.name}: ${line}`);
+    const mounts = new Map<string, string[]>();
+    const shown = guest.volumes.filter(({ fileSystem }) => fileSystem !== undefined);
+    const rootVolume = this.#chooseRoot(shown);
+    let top: Place | CloudDirectory;
+    if (rootVolume === undefined) {
+      top = this.#directory(`guest ${guest.name}`, host);
+    } else {
+      top = this.#place(`${guest.name} /`, rootVolume, host, undefined);
+      mounts.set(rootVolume.name, ["/"]);
+      this.#addMounts(guest, top, rootVolume, mounts, log);
+    }
+    host.children.set(latin1(guest.name), top);
+    const volumes = this.#directory(`volumes ${guest.name}`, top);
+    if (top instanceof Place) top.volumes = volumes;
+    else top.hidden.set(VOLUMES, volumes);
+    for (const volume of shown) {
+      // Without a root of the guest's, a volume's absolute links can only mean the volume itself.
+      const linkTop = top instanceof Place ? top : undefined;
+      volumes.children.set(
+        volume.name,
+        this.#place(`${guest.name} ${volume.name}`, volume, volumes, linkTop),
+      );
+    }
+    return mounts;
+  }
+
+  #addMounts(
+    guest: CloudGuest,
+    root: Place,
+    rootVolume: GuestVolume,
+    mounts: Map<string, string[]>,
+    log: Log,
+  ): void {
+    const table = mountTable(root);
+    if (table === undefined) return;
+    for (const { volume: name, mountPoint, names } of placeVolumes(
+      table,
+      guest.volumes,
+      rootVolume.name,
+      log,
+    )) {
+      const volume = guest.volumes.find((one) => one.name === name) as GuestVolume;
+      const point = mountPoint.toString();
+      if (volume.fileSystem === undefined) {
+        log(`${name} belongs at ${point}, but holds nothing that can be shown`);
+        continue;
+      }
+      const covered = resolvePath(root, names);
+      if (covered === undefined || covered.type !== FileType.DIRECTORY) {
+        log(`${name} belongs at ${point}, which is no directory there`);
+        continue;
+      }
+      if (covered.ino === covered.place.fileSystem.rootInode) {
+        log(`${name} belongs at ${point}, where another volume is already`);
+        continue;
+      }
+      const hook: Hook = { place: covered.place, covered: covered.ino };
+      covered.place.covers.set(covered.ino, this.#place(`${guest.name} ${point}`, volume, hook, root));
+      mounts.set(name, [...(mounts.get(name) ?? []), point]);
+    }
+  }
+
+  /** The volume that is the guest's root, looked for with every volume taken for the root once. */
+  #chooseRoot(volumes: readonly GuestVolume[]): GuestVolume | undefined {
+    const roots = new Map(
+      volumes.map((volume) => [volume.name, probePlace(volume.fileSystem as FileSystem)]),
+    );
+    const name = chooseRoot(volumes, {
+      mountTable: (volume) => readMountTable(roots.get(volume) as Place),
+      exists: (volume, path) => {
+        const components = path.split("/").map((component) => Buffer.from(component));
+        const { fileSystem } = roots.get(volume) as Place;
+        return exists(fileSystem, components);
+      },
+    });
+    return volumes.find((volume) => volume.name === name);
+  }
+
+  #directory(key: string, parent: CloudDirectory | Place): CloudDirectory {
+    const directory = new CloudDirectory(this.#directoryIds.take(key), parent);
+    this.#directories.set(directory.id, directory);
+    return directory;
+  }
+
+  #place(key: string, volume: GuestVolume, parent: CloudDirectory | Hook, top: Place | undefined): Place {
+    const id = this.#placeIds.take(`${key} ${volume.uuid}`);
+    const place = new Place(id, volume.fileSystem as FileSystem, parent, top, PLACE_TIMEOUT);
+    this.#places.set(id, place);
+    return place;
+  }
+}
+
+/** A volume as if it were all of a guest. */
+function probePlace(fileSystem: FileSystem): Place {
+  return new Place(0, fileSystem, new CloudDirectory(0, undefined), undefined, 0);
+}
+
+/** Whether a path is there, its last component a link or not. What cannot be read is not there. */
+function exists(fileSystem: FileSystem, names: readonly Buffer[]): boolean {
+  const directory = resolvePath(probePlace(fileSystem), names.slice(0, -1));
+  const last = names[names.length - 1];
+  if (directory === undefined || last === undefined) return false;
+  try {
+    return directory.type === FileType.DIRECTORY && fileSystem.lookup(directory.ino, last) !== 0;
+  } catch {
+    return false;
+  }
+}
+
+/** The bytes of etc/fstab, as many as count; undefined if there is none, or it cannot be read. */
+function readMountTable(root: Place): Buffer | undefined {
+  const file = resolvePath(root, FSTAB);
+  if (file === undefined || file.type !== FileType.REGULAR) return undefined;
+  const buffer = Buffer.alloc(MAX_MOUNT_TABLE + 1);
+  try {
+    return buffer.subarray(0, file.place.fileSystem.read(file.ino, 0, buffer.length, buffer, 0));
+  } catch {
+    return undefined;
+  }
+}
+
+function mountTable(root: Place): MountTableEntry[] | undefined {
+  const table = readMountTable(root);
+  return table === undefined ? undefined : parseMountTable(table);
+}
+
+/** Names of the tree are kept with one character a byte. */
+function latin1(name: string): string {
+  return Buffer.from(name).toString("latin1");
+}

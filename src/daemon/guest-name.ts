@@ -1,0 +1,45 @@
+/** What a user writes to name a guest and its disks: `[NAME=]IMAGE`, `NAME=IMAGE,IMAGE`. */
+import { existsSync } from "node:fs";
+import { basename, resolve } from "node:path";
+import { UserError } from "./user-error.js";
+
+/** A guest as the user named it. */
+export interface GuestSpec {
+  readonly name: string;
+  /** Absolute paths; the first is the guest's sda. */
+  readonly images: readonly string[];
+}
+
+/** Reads one argument. Throws UserError when the name is none that a directory can have. */
+export function parseGuest(argument: string): GuestSpec {
+  const equals = argument.indexOf("=");
+  // A path may have "=" in it too; a name has no slash, and an image that is there by the whole text is meant.
+  const isNamed = equals > 0 && !argument.slice(0, equals).includes("/") && !existsSync(argument);
+  const rest = isNamed ? argument.slice(equals + 1) : argument;
+  const images = isNamed && !existsSync(rest) ? rest.split(",") : [rest];
+  if (images.some((image) => image === "")) {
+    throw new UserError(`${argument}: an image's path is missing; write NAME=IMAGE or NAME=IMAGE,IMAGE`, 2);
+  }
+  const name = isNamed ? argument.slice(0, equals) : basename(rest);
+  if (name === "" || name === "." || name === ".." || name.includes("/") || Buffer.byteLength(name) > 255) {
+    throw new UserError(`${argument}: "${name}" cannot be a guest's name; write NAME=IMAGE`, 2);
+  }
+  return { name, images: images.map((image) => resolve(image)) };
+}
+
+/** Reads all arguments. Throws UserError when two guests have the same name. */
+export function parseGuests(names: readonly string[]): GuestSpec[] {
+  const guests = names.map(parseGuest);
+  const seen = new Map<string, GuestSpec>();
+  for (const guest of guests) {
+    const other = seen.get(guest.name);
+    if (other !== undefined) {
+      throw new UserError(
+        `two guests are named "${guest.name}" (${other.images[0]} and ${guest.images[0]}): name one with NAME=IMAGE`,
+        2,
+      );
+    }
+    seen.set(guest.name, guest);
+  }
+  return guests;
+}

@@ -1,0 +1,78 @@
+/** A guest's disks: its images opened, the volumes found on them, and the file systems on those. */
+import type { FileSystem } from "../filesystems/filesystem.js";
+import { type Identity, identify, openFileSystem } from "../filesystems/formats.js";
+import type { Image, Log } from "../images/image.js";
+import { IoError } from "../images/io-error.js";
+import { openRawImage } from "../images/raw.js";
+import type { BlockCache } from "../versions/block-cache.js";
+import { findVolumes, type Volume, type VolumeTable } from "../volumes/volumes.js";
+import type { GuestSpec } from "./guest-name.js";
+
+/** A volume with what lies on it. */
+export interface OpenVolume {
+  readonly volume: Volume;
+  /** What it says it is; undefined: nothing that is known. */
+  readonly identity: Identity | undefined;
+  readonly fileSystem: FileSystem | undefined;
+  /** Why there is no file system though it says it is one; "" if nothing is wrong. */
+  readonly problem: string;
+}
+
+/** One disk of a guest. */
+export interface OpenDisk {
+  /** `sda`, `sdb`, ... in the order in which the images were named. */
+  readonly name: string;
+  readonly image: Image;
+  readonly table: VolumeTable;
+  readonly volumes: readonly OpenVolume[];
+}
+
+/** A guest with its disks open. */
+export interface Guest {
+  readonly name: string;
+  readonly disks: readonly OpenDisk[];
+}
+
+/**
+ * Opens a guest's images and whatever can be read on them. A volume that cannot be opened is a line in the log, not an
+ * error. Throws ImageError when an image cannot be opened.
+ */
+export function openGuest(spec: GuestSpec, cache: BlockCache, log: Log): Guest {
+  const disks: OpenDisk[] = [];
+  try {
+    for (const [index, path] of spec.images.entries()) {
+      disks.push(openDisk(diskName(index), openRawImage(path), cache, log));
+    }
+  } catch (error) {
+    for (const disk of disks) disk.image.close();
+    throw error;
+  }
+  return { name: spec.name, disks };
+}
+
+function openDisk(name: string, image: Image, cache: BlockCache, log: Log): OpenDisk {
+  const table = findVolumes(image, name, log);
+  const volumes = table.volumes.map((volume) => openVolume(volume, cache, log));
+  return { name, image, table, volumes };
+}
+
+function openVolume(volume: Volume, cache: BlockCache, log: Log): OpenVolume {
+  let identity: Identity | undefined;
+  try {
+    identity = identify(volume.source);
+    const fileSystem = openFileSystem(volume.source, cache, (line) => log(`${volume.name}: ${line}`));
+    return { volume, identity, fileSystem, problem: "" };
+  } catch (error) {
+    if (!(error instanceof IoError)) throw error;
+    log(`${volume.name}: cannot be shown: ${error.message}`);
+    return { volume, identity, fileSystem: undefined, problem: error.message };
+  }
+}
+
+/** The kernel's names of SCSI disks: sda to sdz, sdaa, ... */
+function diskName(index: number): string {
+  let letters = "";
+  for (let n = index; n >= 0; n = Math.floor(n / 26) - 1)
+    letters = String.fromCharCode(97 + (n % 26)) + letters;
+  return `sd${letters}`;
+}

@@ -1,0 +1,82 @@
+/** Serving a tree at a mount point, by one of the two drivers, until it is told to stop. */
+import { once } from "node:events";
+import { stat } from "node:fs/promises";
+import { join } from "node:path";
+import { Worker } from "node:worker_threads";
+import { type KernelMount, mount } from "../fuse/kernel/mount.js";
+import { mountLibfuse } from "../fuse/libfuse.js";
+import type { GuestSpec } from "./guest-name.js";
+import { openTree } from "./open-tree.js";
+import type { ServeMessage, ServingData, ServingMessage } from "./serving-thread.js";
+import { UserError } from "./user-error.js";
+
+export type Driver = "auto" | "kernel" | "libfuse";
+
+export interface ServeOptions {
+  /** The mount point. */
+  readonly directory: string;
+  readonly host: string;
+  readonly driver: Driver;
+  readonly guests: readonly GuestSpec[];
+  /** Told of what had to be passed over. */
+  readonly log: (line: string) => void;
+}
+
+/** A tree being served. */
+export interface Served {
+  /** Resolves when it is no longer mounted, whoever unmounted it. */
+  readonly ended: Promise<void>;
+  /** Unmounts. */
+  stop(): Promise<void>;
+}
+
+/** Mounts and serves; returns when the tree answers. Throws UserError, ImageError or MountError. */
+export async function serve(options: ServeOptions): Promise<Served> {
+  const driver =
+    options.driver === "auto" ? (process.geteuid?.() === 0 ? "kernel" : "libfuse") : options.driver;
+  const served = driver === "kernel" ? await serveByKernel(options) : await serveByLibfuse(options);
+  await stat(join(options.directory, options.host));
+  return served;
+}
+
+async function serveByKernel(options: ServeOptions): Promise<Served> {
+  const { host, guests } = options;
+  const thread = new Worker(new URL("./serving-thread.js", import.meta.url), {
+    workerData: { host, guests } satisfies ServingData,
+  });
+  const ended = once(thread, "exit").then(() => undefined);
+  const [message] = (await once(thread, "message")) as [ServingMessage];
+  if (message.kind === "failed") throw new UserError(message.message);
+  let mounted: KernelMount;
+  try {
+    mounted = mount(options.directory);
+  } catch (error) {
+    await thread.terminate();
+    throw error;
+  }
+  thread.postMessage({ fd: mounted.fd } satisfies ServeMessage);
+  return {
+    ended: ended.then(() => mounted.close()),
+    stop: async () => {
+      // A process cannot exit while a thread of its own waits for requests: files still open are cut off.
+      mounted.unmount("abort");
+      await ended;
+    },
+  };
+}
+
+async function serveByLibfuse(options: ServeOptions): Promise<Served> {
+  const { tree } = openTree(options.host, options.guests, options.log);
+  const mounted = await mountLibfuse({ path: options.directory, tree, log: options.log });
+  let end: () => void = () => {};
+  const ended = new Promise<void>((resolve) => {
+    end = resolve;
+  });
+  return {
+    ended,
+    stop: async () => {
+      await mounted.unmount();
+      end();
+    },
+  };
+}

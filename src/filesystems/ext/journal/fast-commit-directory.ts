@@ -1,0 +1,106 @@
+/** One directory with the names that fast commits give it and take from it. */
+import { IoError } from "../../../images/io-error.js";
+import { EntryType, FileType } from "../../filesystem.js";
+import type { Directories } from "../directory.js";
+import { type Inode, InodeFlags } from "../inode.js";
+import type { FastCommitOperation } from "./fast-commit.js";
+
+type EntryOperation = Extract<FastCommitOperation, { name: Buffer }>;
+
+/** A name that fast commits have touched: its inode in the directory's blocks and now; 0: none. */
+interface ChangedName {
+  readonly name: Buffer;
+  before: number;
+  now: number;
+}
+
+const DOT = Buffer.from(".");
+const DOT_DOT = Buffer.from("..");
+
+export class DirectoryChange {
+  /** By the name's bytes as Latin-1. */
+  readonly #names = new Map<string, ChangedName>();
+  readonly #modeOf: (ino: number) => number;
+  readonly #isNew: boolean;
+  #added: { name: Buffer; ino: number; type: number }[] | undefined;
+
+  /**
+   * `operations` are those on the directory's names, in order; `parent` is that of a new directory, else 0. `committed`
+   * tells what is in the directory's blocks; `modeOf` tells an inode's mode, 0 if it is not in use.
+   */
+  constructor(
+    inode: Inode,
+    operations: readonly EntryOperation[],
+    parent: number,
+    committed: Directories,
+    modeOf: (ino: number) => number,
+  ) {
+    this.#modeOf = modeOf;
+    this.#isNew = parent !== 0;
+    // The block of a new directory is not recorded; what an inline directory holds is, with its inode.
+    if (this.#isNew && !inode.hasFlag(InodeFlags.INLINE_DATA)) {
+      this.#names.set(".", { name: DOT, before: 0, now: inode.ino });
+      this.#names.set("..", { name: DOT_DOT, before: 0, now: parent });
+    }
+    for (const { name } of operations) {
+      const key = name.latin1Slice();
+      if (!this.#names.has(key)) this.#names.set(key, { name, before: 0, now: 0 });
+    }
+    this.#list(inode, committed);
+    for (const operation of operations) this.#apply(operation);
+  }
+
+  /** The inode of a name, 0 if it has gone; undefined: as the blocks say. */
+  lookup(name: Buffer): number | undefined {
+    const changed = this.#names.get(name.latin1Slice());
+    if (changed === undefined) return undefined;
+    return changed.now === changed.before ? undefined : changed.now;
+  }
+
+  /** Whether a name in the directory's blocks no longer counts. */
+  hides(name: Buffer, start: number, length: number): boolean {
+    const changed = this.#names.get(name.latin1Slice(start, start + length));
+    return changed !== undefined && changed.now !== changed.before;
+  }
+
+  /** The names that are not in the directory's blocks. */
+  get added(): readonly { name: Buffer; ino: number; type: number }[] {
+    this.#added ??= Array.from(this.#names.values())
+      .filter((changed) => changed.now !== 0 && changed.now !== changed.before)
+      .map(({ name, now }) => ({ name, ino: now, type: entryType(this.#modeOf(now)) }));
+    return this.#added;
+  }
+
+  /** Notes the inodes that the touched names have in the directory's blocks. */
+  #list(inode: Inode, committed: Directories): void {
+    const names = this.#names;
+    try {
+      committed.list(inode, 0, {
+        entry(name, nameOffset, nameLength, ino) {
+          const changed = names.get(name.latin1Slice(nameOffset, nameOffset + nameLength));
+          if (changed !== undefined) {
+            changed.before = ino;
+            changed.now = ino;
+          }
+          return true;
+        },
+      });
+    } catch (error) {
+      // Names in a bad block count as not there, which adding them anew mends.
+      if (!(error instanceof IoError)) throw error;
+    }
+  }
+
+  /** A name that is there stays as it is; one that stands for another inode by now does not go. */
+  #apply(operation: EntryOperation): void {
+    const changed = this.#names.get(operation.name.latin1Slice()) as ChangedName;
+    if (operation.kind !== "unlink") {
+      if (changed.now === 0) changed.now = operation.ino;
+    } else if (changed.now === operation.ino) changed.now = 0;
+  }
+}
+
+/** Entry types are the type bits of a mode. */
+function entryType(mode: number): number {
+  return mode === 0 ? EntryType.UNKNOWN : (mode & FileType.MASK) >> 12;
+}

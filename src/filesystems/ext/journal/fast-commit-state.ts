@@ -1,0 +1,334 @@
+/**
+ * What fast commits make of a file system, laid over it as the last full transaction left it: inodes, maps of files
+ * and directories, each worked out when it is first asked for.
+ *
+ * It follows the kernel's replay (ext4_fc_replay_* in fs/ext4/fast_commit.c) but where that falls short of what the
+ * guest had: the replay leaves the link counts of directories wrong in which directories come or go (a fsck rights
+ * them), and gives directories the time of the replay (here they keep their own).
+ */
+import type { Log } from "../../../images/image.js";
+import { IoError } from "../../../images/io-error.js";
+import { crc32c } from "../../../layout/crc32c.js";
+import { Errno, FileSystemError, FileType } from "../../filesystem.js";
+import type { Content, MapOverlay } from "../content.js";
+import type { Directories, DirectoryOverlay } from "../directory.js";
+import { GOOD_OLD_SIZE, I_BLOCK, I_BLOCK_SIZE, Inode, InodeFlags, type Inodes } from "../inode.js";
+import { Run } from "../run.js";
+import type { Geometry } from "../superblock.js";
+import type { FastCommit, FastCommitOperation } from "./fast-commit.js";
+import { DirectoryChange } from "./fast-commit-directory.js";
+import { ChangedMap, type MappedRange } from "./fast-commit-map.js";
+
+/** The file system without its fast commits. */
+export interface Committed {
+  readonly geometry: Geometry;
+  readonly inodes: Inodes;
+  readonly content: Content;
+  readonly directories: Directories;
+}
+
+/** An operation and the number of the fast commit that it belongs to. */
+interface Step<Operation = FastCommitOperation> {
+  readonly commit: number;
+  readonly operation: Operation;
+}
+
+type EntryOperation = Extract<FastCommitOperation, { name: Buffer }>;
+
+/** An inode as fast commits leave it. */
+interface ChangedInode {
+  readonly inode: Inode;
+  /** Whether it is another file than the one that had its number before, if there was one. */
+  readonly isNew: boolean;
+  readonly isDeleted: boolean;
+  /** Changes of its map, in order. */
+  readonly ranges: readonly MappedRange[];
+}
+
+/** i_links_count, i_generation and the two halves of i_checksum. */
+const LINKS_AT = 0x1a;
+const GENERATION_AT = 0x64;
+const CHECKSUM_LO_AT = 0x7c;
+const CHECKSUM_HI_AT = 0x82;
+/** The header of an extent tree's root in i_block: its magic number, and how many entries it has room for. */
+const EXTENT_MAGIC = 0xf30a;
+const EXTENT_HEADER = 12;
+const ROOT_ENTRIES = 4;
+/** A map of more runs than this is not merged with changes: reading the file fails. */
+const MOST_RUNS = 1_000_000;
+
+export class FastCommitState implements MapOverlay, DirectoryOverlay {
+  readonly #committed: Committed;
+  readonly #log: Log;
+  readonly #byInode = new Map<number, Step[]>();
+  readonly #byDirectory = new Map<number, Step<EntryOperation>[]>();
+  readonly #inodes = new Map<number, ChangedInode | undefined>();
+  readonly #maps = new Map<number, ChangedMap | undefined>();
+  readonly #directories = new Map<number, DirectoryChange>();
+
+  /**
+   * `committed` must have no overlays set: give its users' own instances those. Nothing is read yet. `log` is told of
+   * operations that make no sense.
+   */
+  constructor(commits: readonly FastCommit[], committed: Committed, log: Log) {
+    this.#committed = committed;
+    this.#log = log;
+    commits.forEach((operations, commit) => {
+      for (const operation of operations) this.#take(operation, commit);
+    });
+  }
+
+  /**
+   * The raw inode as it is now, its checksum right; i_mode is 0 if it has been deleted. Undefined: as the inode table
+   * says. Throws IoError when the inode on the disk cannot be read.
+   */
+  inode(ino: number): Buffer | undefined {
+    if (!this.#byInode.has(ino) && !this.#byDirectory.has(ino)) return undefined;
+    return this.#changed(ino)?.inode.raw;
+  }
+
+  map(ino: number, logical: number, run: Run): boolean {
+    if (!this.#byInode.has(ino)) return false;
+    const map = this.#map(ino);
+    map?.map(logical, run);
+    return map !== undefined;
+  }
+
+  lookup(directory: number, name: Buffer): number | undefined {
+    return this.#directory(directory)?.lookup(name);
+  }
+
+  hides(directory: number, name: Buffer, start: number, length: number): boolean {
+    return this.#directory(directory)?.hides(name, start, length) ?? false;
+  }
+
+  added(directory: number): readonly { name: Buffer; ino: number; type: number }[] {
+    return this.#directory(directory)?.added ?? [];
+  }
+
+  #take(operation: FastCommitOperation, commit: number): void {
+    const { inodesCount } = this.#committed.geometry;
+    const { kind, ino } = operation;
+    if (ino < 1 || ino > inodesCount || ("parent" in operation && operation.parent > inodesCount)) {
+      this.#log(`a fast commit's ${kind} record names an inode that does not exist: it is passed over`);
+      return;
+    }
+    append(this.#byInode, ino, { commit, operation });
+    if ("parent" in operation) append(this.#byDirectory, operation.parent, { commit, operation });
+  }
+
+  /** Undefined: the inode is not in use, or nothing has changed it. */
+  #changed(ino: number): ChangedInode | undefined {
+    if (this.#inodes.has(ino)) return this.#inodes.get(ino);
+    const changed = this.#change(ino);
+    this.#inodes.set(ino, changed);
+    return changed;
+  }
+
+  #change(ino: number): ChangedInode | undefined {
+    const { geometry } = this.#committed;
+    let inode = this.#committedInode(ino);
+    let isNew = false;
+    let ranges: MappedRange[] = [];
+    let recorded = -1;
+    const steps = this.#byInode.get(ino) ?? [];
+    for (const { commit, operation } of steps) {
+      if (operation.kind === "add" || operation.kind === "delete") {
+        if (inode !== undefined && this.#isRange(operation)) ranges.push(toRange(operation));
+      } else if (operation.kind === "inode") {
+        recorded = commit;
+        if (inode === undefined || inode.raw.readUInt32LE(GENERATION_AT) !== generation(operation.raw)) {
+          inode = new Inode(geometry);
+          inode.ino = ino;
+          isNew = true;
+          ranges = [];
+        }
+        patch(inode, operation.raw);
+      }
+    }
+    if (inode === undefined) return undefined;
+    const isDeleted = this.#countLinks(inode, steps, recorded);
+    if (isDeleted) inode.raw.fill(0);
+    else sign(inode, geometry);
+    return { inode, isNew, isDeleted, ranges: isDeleted ? [] : ranges };
+  }
+
+  #committedInode(ino: number): Inode | undefined {
+    try {
+      const { geometry, inodes } = this.#committed;
+      return inodes.read(ino, new Inode(geometry));
+    } catch (error) {
+      if (error instanceof FileSystemError && error.errno === Errno.ESTALE) return undefined;
+      throw error;
+    }
+  }
+
+  /**
+   * Corrects i_links_count by the names that came and went in fast commits after the last that recorded the inode
+   * itself: a record of an inode is as of the end of its commit. Returns whether the inode is gone.
+   */
+  #countLinks(inode: Inode, steps: readonly Step[], recorded: number): boolean {
+    const isDirectory = inode.type === FileType.DIRECTORY;
+    let links = inode.raw.readUInt16LE(LINKS_AT);
+    let isUnlinked = false;
+    for (const { commit, operation } of steps) {
+      if (commit <= recorded) continue;
+      if (operation.kind === "unlink") {
+        isUnlinked = true;
+        links--;
+      } else if (operation.kind === "link") links++;
+    }
+    if (isUnlinked && (isDirectory || links <= 0)) return true;
+    // A directory has a link from each directory in it, unless there are too many to count: then it has one.
+    for (const { commit, operation } of (links > 1 && this.#byDirectory.get(inode.ino)) || []) {
+      if (commit <= recorded || operation.kind === "link" || !this.#isDirectory(operation.ino, commit))
+        continue;
+      links += operation.kind === "create" ? 1 : -1;
+    }
+    inode.raw.writeUInt16LE(Math.min(Math.max(0, links), 0xffff), LINKS_AT);
+    return false;
+  }
+
+  /** Whether an inode was a directory in a fast commit, or before it. */
+  #isDirectory(ino: number, before: number): boolean {
+    let mode: number | undefined;
+    for (const { commit, operation } of this.#byInode.get(ino) ?? []) {
+      if (commit <= before && operation.kind === "inode") mode = operation.raw.readUInt16LE(0);
+    }
+    mode ??= this.#committedInode(ino)?.mode ?? 0;
+    return (mode & FileType.MASK) === FileType.DIRECTORY;
+  }
+
+  #isRange(operation: Extract<FastCommitOperation, { kind: "add" | "delete" }>): boolean {
+    const { geometry } = this.#committed;
+    if (operation.kind === "delete") return true;
+    const { physical, length } = operation;
+    if (physical > geometry.firstDataBlock && physical + length <= geometry.blocksCount) return true;
+    this.#log(
+      `inode ${operation.ino}: a fast commit adds blocks outside the file system: they are passed over`,
+    );
+    return false;
+  }
+
+  /** Undefined: the inode's own map holds. */
+  #map(ino: number): ChangedMap | undefined {
+    if (this.#maps.has(ino)) return this.#maps.get(ino);
+    const changed = this.#changed(ino);
+    const map =
+      changed === undefined || changed.ranges.length === 0
+        ? undefined
+        : new ChangedMap([...this.#committedRanges(changed.inode), ...changed.ranges]);
+    this.#maps.set(ino, map);
+    return map;
+  }
+
+  /** What the inode's own map holds. Throws IoError for a bad map, or one that is too long. */
+  #committedRanges(inode: Inode): MappedRange[] {
+    const { content, geometry, inodes } = this.#committed;
+    const ranges: MappedRange[] = [];
+    const run = new Run();
+    // A tree of extents tells where it ends; a map of indirect blocks is asked only for what the file's size reaches.
+    const isTree = inode.hasFlag(InodeFlags.EXTENTS);
+    const end = isTree ? 2 ** 32 : Math.ceil(inodes.size(inode) / geometry.blockSize);
+    let looked = 0;
+    for (let block = 0; block < end; block += run.length) {
+      content.map(inode, block, run);
+      if (run.physical !== 0) {
+        ranges.push({ block, length: run.length, physical: run.physical, unwritten: run.unwritten });
+      }
+      if (++looked > MOST_RUNS) throw new IoError(Errno.EIO, `inode ${inode.ino}: a map of too many runs`);
+    }
+    return ranges;
+  }
+
+  #directory(ino: number): DirectoryChange | undefined {
+    const known = this.#directories.get(ino);
+    if (known !== undefined) return known;
+    const steps = this.#byDirectory.get(ino) ?? [];
+    const changed = this.#byInode.has(ino) ? this.#changed(ino) : undefined;
+    const isNew = changed?.isNew === true && changed.inode.type === FileType.DIRECTORY;
+    if (steps.length === 0 && !isNew) return undefined;
+    const inode = changed?.inode ?? this.#committedInode(ino);
+    if (inode === undefined || inode.type !== FileType.DIRECTORY) return undefined;
+    const change = new DirectoryChange(
+      inode,
+      steps.map((step) => step.operation),
+      isNew ? this.#parentOf(ino) : 0,
+      this.#committed.directories,
+      (entry) => this.#modeOf(entry),
+    );
+    this.#directories.set(ino, change);
+    return change;
+  }
+
+  /** The directory in which a new directory was made, as far as that is known. */
+  #parentOf(ino: number): number {
+    let parent = 0;
+    for (const { operation } of this.#byInode.get(ino) ?? []) {
+      if (operation.kind === "create") parent = operation.parent;
+    }
+    return parent;
+  }
+
+  #modeOf(ino: number): number {
+    const changed = this.#byInode.has(ino) ? this.#changed(ino)?.inode : this.#committedInode(ino);
+    return changed?.mode ?? 0;
+  }
+}
+
+function append<Value>(lists: Map<number, Value[]>, key: number, value: Value): void {
+  const list = lists.get(key);
+  if (list === undefined) lists.set(key, [value]);
+  else list.push(value);
+}
+
+function generation(raw: Buffer): number {
+  return raw.readUInt32LE(GENERATION_AT);
+}
+
+function toRange(operation: Extract<FastCommitOperation, { kind: "add" | "delete" }>): MappedRange {
+  const { block, length } = operation;
+  return operation.kind === "add"
+    ? { block, length, physical: operation.physical, unwritten: operation.unwritten }
+    : { block, length, physical: 0, unwritten: false };
+}
+
+/**
+ * Takes over a recorded inode but for i_block (ext4_fc_replay_inode), which holds the root of its map, and the map is
+ * recorded on its own. Where i_block is no map, it is taken as well.
+ */
+function patch(inode: Inode, recorded: Buffer): void {
+  const { raw } = inode;
+  recorded.copy(raw, 0, 0, I_BLOCK);
+  recorded.copy(raw, GENERATION_AT, GENERATION_AT);
+  if (inode.hasFlag(InodeFlags.EXTENTS)) {
+    if (raw.readUInt16LE(I_BLOCK) === EXTENT_MAGIC) return;
+    raw.fill(0, I_BLOCK, I_BLOCK + EXTENT_HEADER);
+    raw.writeUInt16LE(EXTENT_MAGIC, I_BLOCK);
+    raw.writeUInt16LE(ROOT_ENTRIES, I_BLOCK + 4);
+  } else if (inode.hasFlag(InodeFlags.INLINE_DATA) || !hasMap(inode)) {
+    recorded.copy(raw, I_BLOCK, I_BLOCK, I_BLOCK + I_BLOCK_SIZE);
+  }
+}
+
+/** Whether i_block of an inode without extents or inline data is a map: not so of short links and device nodes. */
+function hasMap(inode: Inode): boolean {
+  return inode.type === FileType.REGULAR || inode.type === FileType.DIRECTORY;
+}
+
+/** Sets i_checksum, and the seed of what belongs to the inode (ext4_inode_csum_set). */
+function sign(inode: Inode, geometry: Geometry): void {
+  if (!geometry.checksums) return;
+  const { raw } = inode;
+  NUMBERS.writeUInt32LE(inode.ino, 0);
+  NUMBERS.writeUInt32LE(generation(raw), 4);
+  inode.checksumSeed = crc32c(geometry.checksumSeed, NUMBERS, 0, 8);
+  const hasHigh = raw.length > GOOD_OLD_SIZE && inode.extraEnd >= CHECKSUM_HI_AT + 2;
+  raw.writeUInt16LE(0, CHECKSUM_LO_AT);
+  if (hasHigh) raw.writeUInt16LE(0, CHECKSUM_HI_AT);
+  const sum = crc32c(inode.checksumSeed, raw, 0, raw.length);
+  raw.writeUInt16LE(sum & 0xffff, CHECKSUM_LO_AT);
+  if (hasHigh) raw.writeUInt16LE(sum >>> 16, CHECKSUM_HI_AT);
+}
+
+const NUMBERS = Buffer.alloc(8);

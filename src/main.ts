@@ -1,0 +1,101 @@
+#!/usr/bin/env node
+/** The command line. */
+import { hostname } from "node:os";
+import { Command, CommanderError, Option } from "commander";
+import { cat } from "./cli/cat.js";
+import { ls } from "./cli/ls.js";
+import { complain } from "./cli/output.js";
+import { stat } from "./cli/stat.js";
+import { up } from "./cli/up.js";
+import { volumes } from "./cli/volumes.js";
+import type { Driver } from "./daemon/serve.js";
+
+const program = new Command("slashcloud")
+  .description("The file systems inside this host's virtual machines, as one read-only tree")
+  .showHelpAfterError("(slashcloud --help tells how it is used)")
+  .exitOverride()
+  .addHelpText("after", "\nExample:\n  slashcloud up --mount /cloud web=/var/lib/libvirt/images/web.img\n");
+
+const example = (command: Command, text: string): Command =>
+  command.addHelpText("after", `\nExample:\n  ${text}\n`);
+
+example(
+  program
+    .command("up")
+    .description(
+      "Serve guests' disks as /<mount>/<host>/<guest>/..., in the foreground, until SIGINT or SIGTERM",
+    )
+    .argument("<image...>", "[NAME=]IMAGE; NAME=IMAGE,IMAGE for a guest with several disks")
+    .option("--mount <dir>", "where the tree is mounted", "/cloud")
+    .option("--host <name>", "this host's name in the tree", hostname())
+    .addOption(
+      new Option("--driver <driver>", "kernel: FUSE directly, as root; libfuse: by fusermount, as any user")
+        .choices(["auto", "kernel", "libfuse"])
+        .default("auto"),
+    )
+    .action(async (images: string[], options: { mount: string; host: string; driver: Driver }) => {
+      process.exitCode = await up(images, options);
+    }),
+  "slashcloud up --mount /cloud web=/srv/web.img db=/srv/db-root.img,/srv/db-data.img",
+);
+
+example(
+  program
+    .command("volumes")
+    .description("What is on a disk: its partitions and file systems, and where the guest mounts them")
+    .argument("<image>", "a raw disk image or a block device")
+    .option("--json", "as JSON")
+    .action((image: string, options: { json?: boolean }) => {
+      process.exitCode = volumes(image, options);
+    }),
+  "slashcloud volumes /srv/web.img",
+);
+
+example(
+  program
+    .command("ls")
+    .description("List a directory of a guest, without a mount")
+    .argument("<image[:path]>", "an image, and a path in the guest")
+    .option("-l, --long", "modes, owners, sizes, times and links' targets")
+    .option("-R, --recursive", "with all directories below")
+    .option("--json", "as JSON")
+    .action((location: string, options: { long?: boolean; recursive?: boolean; json?: boolean }) => {
+      process.exitCode = ls(location, options);
+    }),
+  "slashcloud ls -l /srv/web.img:/var/log",
+);
+
+example(
+  program
+    .command("cat")
+    .description("Write files of a guest to standard output")
+    .argument("<image:path...>", "an image and a path in the guest")
+    .action((locations: string[]) => {
+      process.exitCode = cat(locations);
+    }),
+  "slashcloud cat /srv/web.img:/etc/os-release",
+);
+
+example(
+  program
+    .command("stat")
+    .description("All that is known of one file of a guest")
+    .argument("<image:path>", "an image and a path in the guest")
+    .option("--json", "as JSON")
+    .action((location: string, options: { json?: boolean }) => {
+      process.exitCode = stat(location, options);
+    }),
+  "slashcloud stat /srv/web.img:/etc/shadow",
+);
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  if (error instanceof CommanderError) {
+    process.exitCode = error.exitCode === 0 ? 0 : 2;
+  } else {
+    const { message, exitCode } = error as Error & { exitCode?: number };
+    complain(message);
+    process.exitCode = exitCode ?? 1;
+  }
+}
