@@ -5,12 +5,12 @@ import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import {
   chooseRoot,
+  diskName,
   MAX_MOUNT_TABLE,
   parseMountTable,
   placeVolumes,
   type VolumeIdentity,
 } from "../src/cloud/mount-table.js";
-import { diskName } from "../src/volumes/disk-name.js";
 
 function volume(name: string, more: Partial<VolumeIdentity> = {}): VolumeIdentity {
   return { name, uuid: "", label: "", partUuid: "", partLabel: "", ...more };
@@ -236,14 +236,26 @@ describe("mount points", () => {
     expect(placed("/dev/sda3 /mnt ext4\n/dev/sdx1 /mnt ext4")).toEqual(["sda3: /mnt"]);
   });
 
-  it("have a volume once only, and the root nowhere else", () => {
-    const log: string[] = [];
-    expect(placed("/dev/sdb1 /one ext4\n/dev/sdb1 /two ext4\nLABEL=root /root-again ext4", log)).toEqual([
+  it("may show a volume several times, the root too", () => {
+    expect(placed("/dev/sdb1 /one ext4\n/dev/sdb1 /two ext4\nLABEL=root /root-again ext4")).toEqual([
       "sdb1: /one",
+      "sdb1: /two",
+      "sda2: /root-again",
     ]);
+  });
+
+  it("show a volume once only for all its subvolumes", () => {
+    const log: string[] = [];
+    const table = [
+      "LABEL=root / btrfs subvol=@",
+      "LABEL=root /home btrfs compress=zstd,subvol=@home",
+      "/dev/sdb1 /data btrfs subvolid=256",
+      "/dev/sdb1 /data/more btrfs subvolid=257",
+    ];
+    expect(placed(table.join("\n"), log)).toEqual(["sdb1: /data"]);
     expect(log).toEqual([
-      'mount table: sdb1 is shown at "/one" only, not at "/two" too',
-      'mount table: sda2 is shown at "/" only, not at "/root-again" too',
+      'mount table: the subvolume of sda2 for "/home" is shown in "/"',
+      'mount table: the subvolume of sdb1 for "/data/more" is shown in "/data"',
     ]);
   });
 });

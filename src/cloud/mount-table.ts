@@ -3,7 +3,6 @@
  * the guest's to write, so whatever it says, at worst something is not shown.
  */
 import type { Log } from "../images/image.js";
-import { diskName } from "../volumes/disk-name.js";
 
 /** One line of a mount table. Bytes are the guest's, escapes resolved. */
 export interface MountTableEntry {
@@ -88,39 +87,37 @@ export function placeVolumes(
   rootName: string,
   log: Log,
 ): Placement[] {
-  const mounts = new Map<string, { placement: Placement; isAutomatic: boolean }>();
+  const root: Placement = { volume: rootName, mountPoint: Buffer.from("/"), names: [] };
+  const mounts = new Map<string, Placement & { isAutomatic: boolean; isSubvolume: boolean }>();
   for (const entry of entries) {
     const isVolume = namer(entry);
     const names = namesOf(entry.mountPoint);
     if (isVolume === undefined || names === undefined || names.length === 0) continue;
-    const volume = volumes.find(isVolume);
+    const volume = volumes.find(isVolume)?.name;
     if (volume === undefined) {
       log(`mount table: there is no volume ${quoted(entry.source)} for ${quoted(entry.mountPoint)}`);
       continue;
     }
-    const mountPoint = Buffer.from(`/${names.map((name) => name.toString("latin1")).join("/")}`, "latin1");
-    const key = mountPoint.toString("latin1");
+    const key = `/${names.map((name) => name.toString("latin1")).join("/")}`;
     // Shown also if the guest mounts it on demand only (noauto): the tree is what the table says, since what is mounted
     // just now cannot be seen on the disk. But never in the way of what is mounted at boot.
     const isAutomatic = !entry.options.includes("noauto");
     if (mounts.get(key)?.isAutomatic && !isAutomatic) continue;
+    const isSubvolume = entry.options.some((option) => /^subvol(id)?=/.test(option));
     // Of several at one mount point, the last covers the others.
-    mounts.delete(key);
-    mounts.set(key, { placement: { volume: volume.name, mountPoint, names }, isAutomatic });
+    mounts.set(key, { volume, mountPoint: Buffer.from(key, "latin1"), names, isAutomatic, isSubvolume });
   }
 
-  const placements: Placement[] = [{ volume: rootName, mountPoint: Buffer.from("/"), names: [] }];
-  const placed = new Map([[rootName, placements[0]!]]);
-  for (const { placement } of mounts.values()) {
-    // A volume has one place in the tree, as a directory has one parent.
-    const earlier = placed.get(placement.volume);
-    if (earlier === undefined) {
-      placed.set(placement.volume, placement);
-      placements.push(placement);
-    } else {
+  const placements = [root];
+  for (const { volume, mountPoint, names, isSubvolume } of mounts.values()) {
+    const earlier = placements.find((placement) => placement.volume === volume);
+    // A volume is shown whole, so that the next of its subvolumes would be the same once more.
+    if (isSubvolume && earlier !== undefined) {
       log(
-        `mount table: ${placement.volume} is shown at ${quoted(earlier.mountPoint)} only, not at ${quoted(placement.mountPoint)} too`,
+        `mount table: the subvolume of ${volume} for ${quoted(mountPoint)} is shown in ${quoted(earlier.mountPoint)}`,
       );
+    } else {
+      placements.push({ volume, mountPoint, names });
     }
   }
   return placements.sort((a, b) => a.names.length - b.names.length);
@@ -208,6 +205,15 @@ function nameOfDevice(path: string): string | undefined {
   if (logical === null) return undefined;
   const [group, volume] = [logical[1]!, logical[2]!].map((name) => name.replaceAll("-", "--"));
   return `${group}-${volume}`;
+}
+
+/** Our name for a guest's disk by its place among them, from 0: sda to sdz, sdaa, ... as the kernel names SCSI disks. */
+export function diskName(index: number): string {
+  let letters = "";
+  for (let rest = index; rest >= 0; rest = Math.floor(rest / 26) - 1) {
+    letters = String.fromCharCode(0x61 + (rest % 26)) + letters;
+  }
+  return `sd${letters}`;
 }
 
 /** The names of a path from the root on; undefined if it is relative or cannot exist. */

@@ -97,7 +97,7 @@ export const liveRecipes: readonly LiveRecipe[] = [
   {
     name: "ext4 with fast_commit",
     size: "96M",
-    ...ext4(4096, "fast_commit"),
+    ...ext4(4096, "fast_commit", "-J", "size=16,fast_commit_size=2048"),
     load: full("--fast", "--sync", "0.9"),
     fastCommits: true,
   },

@@ -21,7 +21,6 @@ export class DirectoryChange {
   /** By the name's bytes as Latin-1. */
   readonly #names = new Map<string, ChangedName>();
   readonly #modeOf: (ino: number) => number;
-  readonly #isNew: boolean;
   #added: { name: Buffer; ino: number; type: number }[] | undefined;
 
   /**
@@ -36,14 +35,13 @@ export class DirectoryChange {
     modeOf: (ino: number) => number,
   ) {
     this.#modeOf = modeOf;
-    this.#isNew = parent !== 0;
     // The block of a new directory is not recorded; what an inline directory holds is, with its inode.
-    if (this.#isNew && !inode.hasFlag(InodeFlags.INLINE_DATA)) {
+    if (parent !== 0 && !inode.hasFlag(InodeFlags.INLINE_DATA)) {
       this.#names.set(".", { name: DOT, before: 0, now: inode.ino });
       this.#names.set("..", { name: DOT_DOT, before: 0, now: parent });
     }
     for (const { name } of operations) {
-      const key = name.latin1Slice();
+      const key = keyOf(name);
       if (!this.#names.has(key)) this.#names.set(key, { name, before: 0, now: 0 });
     }
     this.#list(inode, committed);
@@ -52,14 +50,14 @@ export class DirectoryChange {
 
   /** The inode of a name, 0 if it has gone; undefined: as the blocks say. */
   lookup(name: Buffer): number | undefined {
-    const changed = this.#names.get(name.latin1Slice());
+    const changed = this.#names.get(keyOf(name));
     if (changed === undefined) return undefined;
     return changed.now === changed.before ? undefined : changed.now;
   }
 
   /** Whether a name in the directory's blocks no longer counts. */
   hides(name: Buffer, start: number, length: number): boolean {
-    const changed = this.#names.get(name.latin1Slice(start, start + length));
+    const changed = this.#names.get(keyOf(name, start, start + length));
     return changed !== undefined && changed.now !== changed.before;
   }
 
@@ -77,7 +75,7 @@ export class DirectoryChange {
     try {
       committed.list(inode, 0, {
         entry(name, nameOffset, nameLength, ino) {
-          const changed = names.get(name.latin1Slice(nameOffset, nameOffset + nameLength));
+          const changed = names.get(keyOf(name, nameOffset, nameOffset + nameLength));
           if (changed !== undefined) {
             changed.before = ino;
             changed.now = ino;
@@ -93,11 +91,15 @@ export class DirectoryChange {
 
   /** A name that is there stays as it is; one that stands for another inode by now does not go. */
   #apply(operation: EntryOperation): void {
-    const changed = this.#names.get(operation.name.latin1Slice()) as ChangedName;
+    const changed = this.#names.get(keyOf(operation.name)) as ChangedName;
     if (operation.kind !== "unlink") {
       if (changed.now === 0) changed.now = operation.ino;
     } else if (changed.now === operation.ino) changed.now = 0;
   }
+}
+
+function keyOf(name: Buffer, start = 0, end = name.length): string {
+  return name.toString("latin1", start, end);
 }
 
 /** Entry types are the type bits of a mode. */

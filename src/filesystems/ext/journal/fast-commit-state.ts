@@ -195,7 +195,7 @@ export class FastCommitState implements MapOverlay, DirectoryOverlay {
     for (const { commit, operation } of this.#byInode.get(ino) ?? []) {
       if (commit <= before && operation.kind === "inode") mode = operation.raw.readUInt16LE(0);
     }
-    mode ??= this.#committedInode(ino)?.mode ?? 0;
+    mode ??= this.#committedMode(ino);
     return (mode & FileType.MASK) === FileType.DIRECTORY;
   }
 
@@ -270,9 +270,18 @@ export class FastCommitState implements MapOverlay, DirectoryOverlay {
     return parent;
   }
 
+  /** 0: not in use, or bad. */
+  #committedMode(ino: number): number {
+    try {
+      return this.#committedInode(ino)?.mode ?? 0;
+    } catch (error) {
+      if (error instanceof IoError) return 0;
+      throw error;
+    }
+  }
+
   #modeOf(ino: number): number {
-    const changed = this.#byInode.has(ino) ? this.#changed(ino)?.inode : this.#committedInode(ino);
-    return changed?.mode ?? 0;
+    return this.#byInode.has(ino) ? (this.#changed(ino)?.inode.mode ?? 0) : this.#committedMode(ino);
   }
 }
 

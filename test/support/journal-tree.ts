@@ -1,0 +1,160 @@
+/** Describing a whole tree, by the project's own code and by the kernel, in the same words. */
+import { createHash } from "node:crypto";
+import { lstatSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { join } from "node:path";
+import { Content } from "../../src/filesystems/ext/content.js";
+import { Directories } from "../../src/filesystems/ext/directory.js";
+import { Groups } from "../../src/filesystems/ext/groups.js";
+import { Inode, Inodes } from "../../src/filesystems/ext/inode.js";
+import type { FastCommit } from "../../src/filesystems/ext/journal/fast-commit.js";
+import { FastCommitState } from "../../src/filesystems/ext/journal/fast-commit-state.js";
+import { Geometry, SUPERBLOCK_OFFSET, Superblock } from "../../src/filesystems/ext/superblock.js";
+import { ExtendedAttributes } from "../../src/filesystems/ext/xattr.js";
+import { Attributes, Errno, FileSystemError, FileType } from "../../src/filesystems/filesystem.js";
+import type { Source } from "../../src/images/image.js";
+import { BlockCache } from "../../src/versions/block-cache.js";
+import { View } from "../../src/versions/view.js";
+
+/** A node in the words of both sides. */
+export interface Described {
+  ino: number;
+  mode: number;
+  nlink: number;
+  uid: number;
+  gid: number;
+  size: number;
+  blocks: number;
+  mtime: string;
+  ctime: string;
+  /** SHA-256 of a file's bytes, a link's target, nothing for others. */
+  content: string;
+}
+
+/** An image in memory as a source of bytes. */
+export class MemorySource implements Source {
+  constructor(readonly bytes: Buffer) {}
+
+  get size(): number {
+    return this.bytes.length;
+  }
+
+  read(target: Buffer, targetOffset: number, length: number, position: number): number {
+    return this.bytes.copy(target, targetOffset, position, Math.min(position + length, this.bytes.length));
+  }
+}
+
+/** The inodes of a view with fast commits laid over them. */
+class ChangedInodes extends Inodes {
+  state: FastCommitState | undefined;
+
+  override read(ino: number, into: Inode): Inode {
+    const raw = this.state?.inode(ino);
+    if (raw === undefined) return super.read(ino, into);
+    raw.copy(into.raw);
+    into.ino = ino;
+    if (into.mode === 0) throw new FileSystemError(Errno.ESTALE, `inode ${ino} has been deleted`);
+    return into;
+  }
+}
+
+/** The parts of an ext file system, as the fast commits need them. */
+function parts(geometry: Geometry, view: View, log: (line: string) => void) {
+  const inodes = new ChangedInodes(geometry, view, new Groups(geometry, view));
+  const content = new Content(geometry, view);
+  const attributes = new ExtendedAttributes(geometry, view, inodes, content);
+  const directories = new Directories(geometry, view, inodes, content, attributes, log);
+  return { geometry, inodes, content, directories };
+}
+
+/** Walks an image whose journal has been applied, with fast commits in force. */
+export function describeImage(
+  image: Buffer,
+  commits: readonly FastCommit[],
+  log: (line: string) => void,
+): Map<string, Described> {
+  const geometry = new Geometry(Superblock.at(image, SUPERBLOCK_OFFSET));
+  const view = new View(new MemorySource(image), geometry.blockSize, new BlockCache(8 << 20));
+  const state = new FastCommitState(commits, parts(geometry, view, log), log);
+  const { inodes, content, directories } = parts(geometry, view, log);
+  inodes.state = state;
+  content.overlay = state;
+  directories.overlay = state;
+  const inode = new Inode(geometry);
+  const found = new Map<string, Described>();
+  const out = new Attributes();
+  const visit = (path: string, ino: number): void => {
+    inodes.attributes(inodes.read(ino, inode), out);
+    const described: Described = {
+      ino,
+      mode: out.mode,
+      nlink: out.nlink,
+      uid: out.uid,
+      gid: out.gid,
+      size: out.size,
+      blocks: out.blocks,
+      mtime: `${out.mtime}.${out.mtimeNsec}`,
+      ctime: `${out.ctime}.${out.ctimeNsec}`,
+      content: "",
+    };
+    found.set(path, described);
+    if (inode.type === FileType.REGULAR) {
+      const bytes = Buffer.alloc(out.size);
+      content.read(inode, 0, out.size, bytes, 0);
+      described.content = createHash("sha256").update(bytes).digest("hex");
+    } else if (inode.type === FileType.LINK) {
+      const bytes = Buffer.alloc(out.size);
+      if (out.blocks === 0) inode.raw.copy(bytes, 0, 0x28, 0x28 + out.size);
+      else content.read(inode, 0, out.size, bytes, 0);
+      described.content = bytes.toString("latin1");
+    }
+    if (inode.type !== FileType.DIRECTORY) return;
+    const names: [string, number][] = [];
+    directories.list(inode, 0, {
+      entry(name, nameOffset, nameLength, child) {
+        names.push([name.toString("latin1", nameOffset, nameOffset + nameLength), child]);
+        return true;
+      },
+    });
+    if (names.filter(([name]) => name === "." || name === "..").length !== 2) {
+      throw new Error(`${path} has not its own dots`);
+    }
+    for (const [name, child] of names) {
+      inodes.read(ino, inode);
+      const looked = directories.lookup(inode, Buffer.from(name, "latin1"));
+      if (looked !== child) throw new Error(`${path}/${name} is inode ${child} listed, ${looked} looked up`);
+      if (name !== "." && name !== "..") visit(`${path}/${name}`, child);
+    }
+  };
+  visit("", 2);
+  return found;
+}
+
+/** Walks a tree that the kernel has mounted. */
+export function describeMount(root: string): Map<string, Described> {
+  const found = new Map<string, Described>();
+  const visit = (path: string): void => {
+    const name = join(root, path);
+    const stat = lstatSync(name, { bigint: true });
+    const mode = Number(stat.mode);
+    const type = mode & FileType.MASK;
+    let content = "";
+    if (type === FileType.REGULAR) content = createHash("sha256").update(readFileSync(name)).digest("hex");
+    else if (type === FileType.LINK) content = readlinkSync(name, "latin1");
+    found.set(path, {
+      ino: Number(stat.ino),
+      mode,
+      nlink: Number(stat.nlink),
+      uid: Number(stat.uid),
+      gid: Number(stat.gid),
+      size: Number(stat.size),
+      blocks: Number(stat.blocks),
+      mtime: `${stat.mtimeNs / 1_000_000_000n}.${stat.mtimeNs % 1_000_000_000n}`,
+      ctime: `${stat.ctimeNs / 1_000_000_000n}.${stat.ctimeNs % 1_000_000_000n}`,
+      content,
+    });
+    if (type !== FileType.DIRECTORY) return;
+    for (const child of readdirSync(name)) visit(`${path}/${child}`);
+  };
+  visit("");
+  return found;
+}
