@@ -117,6 +117,7 @@ class TreeBuilder {
       rootVolume.name,
       log,
     )) {
+      if (names.length === 0) continue;
       const volume = guest.volumes.find((one) => one.name === name) as GuestVolume;
       const point = mountPoint.toString();
       if (volume.fileSystem === undefined) {

@@ -1,6 +1,9 @@
 import { Errno } from "./errno.js";
 
-/** Where a driver reports what was wrong. One line, no line end. */
+/**
+ * Where a driver reports what was wrong. One line, no line end. FuseServer calls it in a thread whose event loop stands
+ * still: there it must write at once (writeSync) or post a message; process.stderr of a worker would wait for ever.
+ */
 export type Log = (line: string) => void;
 
 /** The same line is written at most once in this time, ms. */

@@ -5,16 +5,23 @@
 
 import type { Source } from "../images/image.js";
 import { EIO, IoError } from "../images/io-error.js";
-import { type BlockCache, type CachedSource, readFully } from "../versions/block-cache.js";
+import { type BlockCache, type CachedSource, readFully } from "./block-cache.js";
+import { type Commit, isAfter } from "./commit.js";
+import { HeldCommit } from "./held-commit.js";
 
 /** A block's newest copy outside its place. */
 export interface LoggedCopy {
+  /** The transaction that it is of. */
+  readonly sequence: number;
   /** Puts the copy's bytes (one block) at `targetOffset`. Throws IoError. */
   read(target: Buffer, targetOffset: number): void;
 }
 
 /** Bytes of logged copies that one view keeps at hand. */
 const COPIES_AT_HAND = 8 << 20;
+
+/** Bytes of commits that one view keeps in memory; of older ones the copies in the journal are read. */
+const COMMITS_HELD = 32 << 20;
 
 /** One version of one volume's blocks. */
 export class View {
@@ -29,6 +36,8 @@ export class View {
   readonly #blocksPerChunk: number;
   readonly #copies = new Map<number, LoggedCopy>();
   readonly #atHand = new Map<number, { bytes: Buffer; checked: boolean }>();
+  readonly #commits: HeldCommit[] = [];
+  #settled: number | undefined;
   #slot = -1;
   #bit = 0;
   #logged: { bytes: Buffer; checked: boolean } | undefined;
@@ -93,6 +102,32 @@ export class View {
     else this.#copies.set(block, copy);
   }
 
+  /** Moves on to the next version. */
+  apply(commit: Commit): void {
+    this.settle(commit.settled);
+    for (const block of commit.revoked) {
+      this.setCopy(block, undefined);
+      this.forgetPlace(block);
+    }
+    const held = new HeldCommit(commit, this.blockSize, this.#cached.source);
+    for (const [index, block] of commit.blocks.entries()) this.setCopy(block, held.copy(index));
+    this.#commits.push(held);
+    this.#limitCommits();
+  }
+
+  /** Drops the copies of transactions before `sequence`: they are in their places now. */
+  settle(sequence: number): void {
+    if (this.#settled === sequence) return;
+    this.#settled = sequence;
+    for (const [block, copy] of this.#copies) {
+      if (!isAfter(sequence, copy.sequence)) continue;
+      this.setCopy(block, undefined);
+      this.forgetPlace(block);
+    }
+    while (this.#commits[0] !== undefined && isAfter(sequence, this.#commits[0].sequence))
+      this.#commits.shift();
+  }
+
   /** How many blocks have their newest copy outside their place. */
   get copies(): number {
     return this.#copies.size;
@@ -108,6 +143,18 @@ export class View {
     this.#cached.chunks.dropAll(this.#cached.id);
     this.#copies.clear();
     this.#atHand.clear();
+    this.#commits.length = 0;
+  }
+
+  /** Lets go of the bytes of the oldest commits; what is left of them is read from the journal when it is needed. */
+  #limitCommits(): void {
+    let bytes = 0;
+    for (const held of this.#commits) bytes += held.bytesHeld;
+    for (const held of this.#commits) {
+      if (bytes <= COMMITS_HELD) return;
+      bytes -= held.bytesHeld;
+      held.release();
+    }
   }
 
   #locateCopy(block: number, copy: LoggedCopy): Buffer {

@@ -1,6 +1,6 @@
 /** Runs fuse-host in a process of its own, as a daemon would be, and cleans up after it whatever happens. */
 import { type ChildProcessByStdio, execFileSync, spawn, spawnSync } from "node:child_process";
-import { chmodSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { chmodSync, cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { createInterface } from "node:readline";
@@ -19,6 +19,8 @@ const COMPILER = [
 export interface Served {
   readonly path: string;
   readonly pid: number;
+  /** Resolves when it serves. */
+  readonly ready: Promise<undefined>;
   /** What it has written to standard error so far. */
   log(): string;
   /** Gives an order and returns the answer. */
@@ -38,6 +40,8 @@ export interface RunOptions extends Partial<HostOptions> {
   /** What goes before `node` on the command line: setpriv, unshare. */
   prefix?: string[];
   env?: Record<string, string>;
+  /** Runs it where no npm package is installed. */
+  withoutPackages?: boolean;
 }
 
 /** Everything of one test file: compiled once, and gone at the end. */
@@ -70,9 +74,9 @@ export class FuseTests {
 
   /** Starts a host; resolves when it is serving, or with an exit code if it ended without. */
   async start(options: RunOptions = {}): Promise<Served | number> {
-    const { path = this.mountPoint(), prefix = [], env = {}, ...given } = options;
+    const { path = this.mountPoint(), prefix = [], env = {}, withoutPackages, ...given } = options;
     const host: HostOptions = { driver: "kernel", timeout: 1000, longTimeouts: false, ...given };
-    const script = join(this.#built, "test/support/fuse-host.js");
+    const script = join(withoutPackages ? this.#bare() : this.#built, "test/support/fuse-host.js");
     const [command, ...args] = [...prefix, process.execPath, script, path, JSON.stringify(host)];
     const child = spawn(command as string, args, {
       stdio: ["pipe", "pipe", "pipe"],
@@ -80,11 +84,18 @@ export class FuseTests {
     });
     const served = serve(child, path);
     this.#served.add(served);
-    const answer = await Promise.race([served.order(undefined as never), served.ended]);
-    if (typeof answer !== "number") return served;
+    const code = await Promise.race([served.ready, served.ended]);
+    if (code === undefined) return served;
     this.#served.delete(served);
     this.lastLog = served.log();
-    return answer;
+    return code;
+  }
+
+  /** A copy of the compiled host without packages. */
+  #bare(): string {
+    const bare = join(this.directory, "bare");
+    cpSync(this.#built, bare, { recursive: true, filter: (path) => !path.endsWith("node_modules") });
+    return bare;
   }
 
   /** What a host that did not come to serve has said. */
@@ -127,18 +138,20 @@ function serve(child: ChildProcessByStdio<Writable, Readable, Readable>, path: s
   });
   const waiting: ((line: string) => void)[] = [];
   createInterface({ input: child.stdout }).on("line", (line) => waiting.shift()?.(line));
+  const ready = new Promise<undefined>((resolve) => waiting.push(() => resolve(undefined)));
   const ended = new Promise<number>((resolve) => {
     child.on("close", (code, signal) => resolve(code ?? (signal === null ? -1 : -2)));
   });
   return {
     path,
     pid: child.pid as number,
+    ready,
     ended,
     log: () => log,
     order<T>(order: Order): Promise<T> {
       return new Promise<T>((resolve) => {
-        waiting.push((line) => resolve((line === "ready" ? line : JSON.parse(line)) as T));
-        if (order !== undefined) child.stdin.write(`${JSON.stringify(order)}\n`);
+        waiting.push((line) => resolve(JSON.parse(line) as T));
+        child.stdin.write(`${JSON.stringify(order)}\n`);
       });
     },
     async stop() {

@@ -1,4 +1,5 @@
 /** The serving thread of fuse-host. */
+import { writeSync } from "node:fs";
 import { receiveMessageOnPort, workerData } from "node:worker_threads";
 import { FuseServer } from "../../src/fuse/kernel/server.js";
 import { applyChange, type Change } from "./fuse-change.js";
@@ -12,5 +13,8 @@ tree.onRefresh = () => {
     applyChange(tree, got.message as Change);
   }
 };
-const log = (line: string) => process.stderr.write(`${line}\n`);
+const log = (line: string): void => {
+  // process.stderr of a worker waits for its event loop, which does not turn while it serves.
+  writeSync(2, `${line}\n`);
+};
 new FuseServer({ fd, tree, log, longTimeouts, requests: new Float64Array(requests) }).serve();

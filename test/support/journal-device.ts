@@ -1,4 +1,5 @@
-/** A journal within an image that is held in memory, and what its recovery makes of the image. */
+/** Journals within images, in memory or in a file, and what their recovery makes of the image. */
+import { readSync } from "node:fs";
 import type { JournalDevice } from "../../src/filesystems/ext/journal/device.js";
 import type { Fold } from "../../src/filesystems/ext/journal/fold.js";
 import type { Journal } from "../../src/filesystems/ext/journal/journal.js";
@@ -28,6 +29,25 @@ export class ImageJournal implements JournalDevice {
   /** Where a journal's block lies in the image, bytes. */
   at(index: number): number {
     return (this.blocks[index] as number) * this.blockSize;
+  }
+}
+
+/** The journal in an image file, as it is at each moment. */
+export class FileJournal implements JournalDevice {
+  readonly length: number;
+
+  constructor(
+    readonly fd: number,
+    readonly blockSize: number,
+    readonly blocks: Float64Array,
+  ) {
+    this.length = blocks.length;
+  }
+
+  read(index: number, target: Buffer, targetOffset: number): void {
+    const block = this.blocks[index];
+    if (block === undefined) throw new FileSystemError(Errno.EIO, `journal block ${index} is not mapped`);
+    readSync(this.fd, target, targetOffset, this.blockSize, block * this.blockSize);
   }
 }
 

@@ -5,13 +5,14 @@ import { join } from "node:path";
 import { Content } from "../../src/filesystems/ext/content.js";
 import { Directories } from "../../src/filesystems/ext/directory.js";
 import { Groups } from "../../src/filesystems/ext/groups.js";
-import { Inode, Inodes } from "../../src/filesystems/ext/inode.js";
+import { I_BLOCK, I_BLOCK_SIZE, Inode, InodeFlags, Inodes } from "../../src/filesystems/ext/inode.js";
 import type { FastCommit } from "../../src/filesystems/ext/journal/fast-commit.js";
 import { FastCommitState } from "../../src/filesystems/ext/journal/fast-commit-state.js";
 import { Geometry, SUPERBLOCK_OFFSET, Superblock } from "../../src/filesystems/ext/superblock.js";
 import { ExtendedAttributes } from "../../src/filesystems/ext/xattr.js";
 import { Attributes, Errno, FileSystemError, FileType } from "../../src/filesystems/filesystem.js";
 import type { Source } from "../../src/images/image.js";
+import { EIO, IoError } from "../../src/images/io-error.js";
 import { BlockCache } from "../../src/versions/block-cache.js";
 import { View } from "../../src/versions/view.js";
 
@@ -63,19 +64,20 @@ function parts(geometry: Geometry, view: View, log: (line: string) => void) {
   const content = new Content(geometry, view);
   const attributes = new ExtendedAttributes(geometry, view, inodes, content);
   const directories = new Directories(geometry, view, inodes, content, attributes, log);
-  return { geometry, inodes, content, directories };
+  return { geometry, inodes, content, attributes, directories };
 }
 
-/** Walks an image whose journal has been applied, with fast commits in force. */
+/** Walks an image whose journal has been applied, with fast commits in force. Throws when there are more than `most` nodes. */
 export function describeImage(
   image: Buffer,
   commits: readonly FastCommit[],
   log: (line: string) => void,
+  most = 100_000,
 ): Map<string, Described> {
   const geometry = new Geometry(Superblock.at(image, SUPERBLOCK_OFFSET));
   const view = new View(new MemorySource(image), geometry.blockSize, new BlockCache(8 << 20));
   const state = new FastCommitState(commits, parts(geometry, view, log), log);
-  const { inodes, content, directories } = parts(geometry, view, log);
+  const { inodes, content, attributes, directories } = parts(geometry, view, log);
   inodes.state = state;
   content.overlay = state;
   directories.overlay = state;
@@ -97,13 +99,19 @@ export function describeImage(
       content: "",
     };
     found.set(path, described);
+    if (found.size > most) throw new Error("too many nodes");
     if (inode.type === FileType.REGULAR) {
+      if (out.size > 64 << 20) throw new IoError(EIO, `${path} is too large to be looked at`);
       const bytes = Buffer.alloc(out.size);
-      content.read(inode, 0, out.size, bytes, 0);
+      if (inode.hasFlag(InodeFlags.INLINE_DATA)) {
+        inode.raw.copy(bytes, 0, I_BLOCK, I_BLOCK + I_BLOCK_SIZE);
+        const rest = attributes.inlineData(inode);
+        if (rest >= 0) inode.raw.copy(bytes, I_BLOCK_SIZE, rest, rest + attributes.inlineLength);
+      } else content.read(inode, 0, out.size, bytes, 0);
       described.content = createHash("sha256").update(bytes).digest("hex");
     } else if (inode.type === FileType.LINK) {
       const bytes = Buffer.alloc(out.size);
-      if (out.blocks === 0) inode.raw.copy(bytes, 0, 0x28, 0x28 + out.size);
+      if (out.blocks === 0) inode.raw.copy(bytes, 0, I_BLOCK, I_BLOCK + out.size);
       else content.read(inode, 0, out.size, bytes, 0);
       described.content = bytes.toString("latin1");
     }

@@ -158,7 +158,7 @@ export class Directories implements DirectoryBlocks {
   }
 
   /** How many blocks the directory has. */
-  #blocks(inode: Inode): number {
+  blocks(inode: Inode): number {
     return Math.floor(this.#inodes.size(inode) / this.#geometry.blockSize);
   }
 
@@ -166,7 +166,7 @@ export class Directories implements DirectoryBlocks {
   #listBlocks(inode: Inode, position: number, visitor: EntryVisitor): boolean {
     const { blockSize } = this.#geometry;
     const run = this.#run;
-    const blocks = this.#blocks(inode);
+    const blocks = this.blocks(inode);
     let looked = 0;
     let index = Math.floor(position / blockSize);
     while (index < blocks) {
@@ -223,7 +223,7 @@ export class Directories implements DirectoryBlocks {
     const block = this.#block;
     const raw = Buffer.from(inode.raw);
     for (let part = 0; part < 2; part++) {
-      const start = this.#enterInline(inode, raw, part, block);
+      const start = this.enterInline(inode, raw, part, block);
       while (block.step()) {
         const next = INLINE_ENTRIES + part * I_BLOCK_SIZE + block.next - start;
         const { inode: ino } = block;
@@ -236,7 +236,7 @@ export class Directories implements DirectoryBlocks {
   }
 
   /** The first part of an inline directory lies in i_block, the second in the attribute system.data. */
-  #enterInline(inode: Inode, raw: Buffer, part: number, block: DirectoryBlock): number {
+  enterInline(inode: Inode, raw: Buffer, part: number, block: DirectoryBlock): number {
     let start = I_BLOCK + INLINE_PARENT;
     let length = I_BLOCK_SIZE - INLINE_PARENT;
     if (part === 1) {
@@ -247,12 +247,18 @@ export class Directories implements DirectoryBlocks {
     return start;
   }
 
+  /** A stored name as it is listed. */
+  shownName(inode: Inode, stored: Buffer): Buffer {
+    if (!inode.hasFlag(InodeFlags.ENCRYPT) || isDots(stored, 0, stored.length)) return stored;
+    return this.#noKeyName(inode, stored);
+  }
+
   #visit(inode: Inode, block: DirectoryBlock, ino: number, next: number, visitor: EntryVisitor): boolean {
     const { buffer, nameAt, nameLength } = block;
     if (nameLength === 0) return true;
     if (this.overlay?.hides(inode.ino, buffer, nameAt, nameLength)) return true;
-    if (inode.hasFlag(InodeFlags.ENCRYPT) && !isDots(buffer, nameAt, nameLength)) {
-      const shown = this.#noKeyName(inode, buffer.subarray(nameAt, nameAt + nameLength));
+    if (inode.hasFlag(InodeFlags.ENCRYPT)) {
+      const shown = this.shownName(inode, buffer.subarray(nameAt, nameAt + nameLength));
       return visitor.entry(shown, 0, shown.length, ino, block.type, next);
     }
     return visitor.entry(buffer, nameAt, nameLength, ino, block.type, next);
@@ -273,7 +279,7 @@ export class Directories implements DirectoryBlocks {
   #findInline(inode: Inode, isMatch: (block: DirectoryBlock) => boolean): number {
     const block = this.#block;
     for (let part = 0; part < 2; part++) {
-      this.#enterInline(inode, inode.raw, part, block);
+      this.enterInline(inode, inode.raw, part, block);
       while (block.step()) if (block.inode !== 0 && isMatch(block)) return this.#checkedInode(inode, block);
     }
     return 0;
@@ -281,7 +287,7 @@ export class Directories implements DirectoryBlocks {
 
   #lookupLinear(inode: Inode, isMatch: (block: DirectoryBlock) => boolean): number {
     const run = this.#run;
-    const blocks = this.#blocks(inode);
+    const blocks = this.blocks(inode);
     let isBad: Error | undefined;
     for (let index = 0, looked = 0; index < blocks; ) {
       this.#content.map(inode, index, run);
@@ -362,7 +368,7 @@ export class Directories implements DirectoryBlocks {
     const hasIndex = inode.hasFlag(InodeFlags.INDEX);
     const inHashOrder =
       this.#geometry.hasCompat(Compat.DIR_INDEX) &&
-      (hasIndex || this.#blocks(inode) === 1 || inode.hasFlag(InodeFlags.INLINE_DATA));
+      (hasIndex || this.blocks(inode) === 1 || inode.hasFlag(InodeFlags.INLINE_DATA));
     if (!inHashOrder) return noKeyName(ciphertext, 0, 0);
     let version = this.#geometry.hashVersion;
     if (hasIndex && !inode.hasFlag(InodeFlags.INLINE_DATA)) {

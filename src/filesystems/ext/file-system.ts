@@ -1,6 +1,7 @@
 /** ext2, ext3 and ext4 behind the interface of all file systems. */
 import type { Log } from "../../images/image.js";
 import { EIO, IoError } from "../../images/io-error.js";
+import { type Commit, isAfter } from "../../versions/commit.js";
 import type { View } from "../../versions/view.js";
 import {
   type Attributes,
@@ -11,15 +12,13 @@ import {
   FileType,
   type Statistics,
 } from "../filesystem.js";
-import { Content } from "./content.js";
-import { Directories } from "./directory.js";
 import { Compat, Incompat, typeOf } from "./features.js";
-import { Groups } from "./groups.js";
-import { I_BLOCK, I_BLOCK_SIZE, Inode, InodeFlags, Inodes } from "./inode.js";
+import { I_BLOCK, I_BLOCK_SIZE, Inode, InodeFlags } from "./inode.js";
 import { noKeyName } from "./names.js";
+import { Parts } from "./parts.js";
 import { freeSpace, overheadBlocks, reservedForExtents } from "./space.js";
 import type { Geometry } from "./superblock.js";
-import { ExtendedAttributes } from "./xattr.js";
+import { committedGeometry, superblockBlock, type Version } from "./version.js";
 
 /** EXT4_ROOT_INO */
 const ROOT_INODE = 2;
@@ -32,98 +31,118 @@ export class ExtFileSystem implements FileSystem {
   readonly label: string;
   readonly uuid: string;
   readonly rootInode = ROOT_INODE;
-  readonly #geometry: Geometry;
-  readonly #groups: Groups;
-  readonly #inodes: Inodes;
-  readonly #content: Content;
-  readonly #attributes: ExtendedAttributes;
-  readonly #directories: Directories;
-  readonly #inode: Inode;
+  readonly #log: Log;
+  #sequence: number | undefined;
+  #parts!: Parts;
+  #inode!: Inode;
   /** A visitor may stat what it is told of, which uses the inode above: so listing has one of its own. */
-  readonly #listed: Inode;
+  #listed!: Inode;
   #overhead = -1;
 
-  constructor(geometry: Geometry, view: View, log: Log) {
+  constructor(version: Version, log: Log) {
+    const { geometry } = version;
     this.type = typeOf(geometry.compat, geometry.incompat, geometry.roCompat);
     this.label = geometry.label;
     this.uuid = geometry.uuid;
-    this.#geometry = geometry;
-    this.#groups = new Groups(geometry, view);
-    this.#inodes = new Inodes(geometry, view, this.#groups);
-    this.#content = new Content(geometry, view);
-    this.#attributes = new ExtendedAttributes(geometry, view, this.#inodes, this.#content);
-    this.#directories = new Directories(geometry, view, this.#inodes, this.#content, this.#attributes, log);
-    this.#inode = new Inode(geometry);
-    this.#listed = new Inode(geometry);
+    this.#log = log;
+    this.#sequence = version.sequence;
+    this.#compose(version.geometry, version.view);
+  }
+
+  /**
+   * Moves on to the next committed version. Commits that this one has already been opened with are passed over. Throws
+   * IoError when the superblock has become bad.
+   */
+  apply(commit: Commit): void {
+    if (this.#sequence !== undefined && !isAfter(commit.sequence, this.#sequence)) return;
+    this.#sequence = commit.sequence;
+    const { view, geometry } = this.#parts;
+    view.apply(commit);
+    this.#overhead = -1;
+    if (commit.blocks.includes(superblockBlock(view)))
+      this.#compose(committedGeometry(view, geometry, this.#log), view);
+    else this.#parts.forget();
+  }
+
+  /** Copies of transactions before this one are in their places. */
+  settle(sequence: number): void {
+    this.#parts.view.settle(sequence);
+  }
+
+  /** Forgets all that was read: for a file system whose changes nobody tells of. */
+  forget(): void {
+    this.#parts.view.forgetAll();
+    this.#parts.forget();
+    this.#overhead = -1;
   }
 
   stat(ino: number, out: Attributes): void {
-    const inode = this.#inodes.read(ino, this.#inode);
-    this.#inodes.attributes(inode, out);
+    const inode = this.#parts.inodes.read(ino, this.#inode);
+    this.#parts.inodes.attributes(inode, out);
     // The kernel tells the length of what readlink gives, as an encrypted target is longer as shown.
     if (inode.type === FileType.LINK && inode.hasFlag(InodeFlags.ENCRYPT))
       out.size = this.#target(inode).length;
   }
 
   lookup(directory: number, name: Buffer): number {
-    return this.#directories.lookup(this.#inodes.read(directory, this.#inode), name);
+    return this.#parts.directories.lookup(this.#parts.inodes.read(directory, this.#inode), name);
   }
 
   parent(directory: number): number {
     if (directory === ROOT_INODE) return ROOT_INODE;
-    return this.#directories.parent(this.#inodes.read(directory, this.#inode));
+    return this.#parts.directories.parent(this.#parts.inodes.read(directory, this.#inode));
   }
 
   list(directory: number, position: number, visitor: EntryVisitor): void {
-    this.#directories.list(this.#inodes.read(directory, this.#listed), position, visitor);
+    this.#parts.directories.list(this.#parts.inodes.read(directory, this.#listed), position, visitor);
   }
 
   read(ino: number, position: number, length: number, target: Buffer, targetOffset: number): number {
-    const inode = this.#inodes.read(ino, this.#inode);
+    const inode = this.#parts.inodes.read(ino, this.#inode);
     if (inode.type === FileType.DIRECTORY)
       throw new FileSystemError(Errno.EISDIR, `inode ${ino} is a directory`);
     if (inode.type !== FileType.REGULAR)
       throw new FileSystemError(Errno.EINVAL, `inode ${ino} is not a regular file`);
     if (inode.hasFlag(InodeFlags.ENCRYPT))
       throw new FileSystemError(Errno.ENOKEY, `inode ${ino} is encrypted`);
-    const size = this.#inodes.size(inode);
+    const size = this.#parts.inodes.size(inode);
     const there = Math.max(0, Math.min(length, size - position));
     if (there === 0) return 0;
     if (inode.hasFlag(InodeFlags.INLINE_DATA)) this.#readInline(inode, position, there, target, targetOffset);
-    else this.#content.read(inode, position, there, target, targetOffset);
+    else this.#parts.content.read(inode, position, there, target, targetOffset);
     return there;
   }
 
   seek(ino: number, position: number, hole: boolean): number {
-    const inode = this.#inodes.read(ino, this.#inode);
-    const size = this.#inodes.size(inode);
+    const inode = this.#parts.inodes.read(ino, this.#inode);
+    const size = this.#parts.inodes.size(inode);
     if (position >= size) return -1;
     if (inode.hasFlag(InodeFlags.INLINE_DATA)) return hole ? size : position;
-    const found = this.#content.seek(inode, position, size, hole);
+    const found = this.#parts.content.seek(inode, position, size, hole);
     return found >= size && !hole ? -1 : found;
   }
 
   readlink(ino: number): Buffer {
-    const inode = this.#inodes.read(ino, this.#inode);
+    const inode = this.#parts.inodes.read(ino, this.#inode);
     if (inode.type !== FileType.LINK)
       throw new FileSystemError(Errno.EINVAL, `inode ${ino} is no symbolic link`);
     return this.#target(inode);
   }
 
   attributeNames(ino: number): string[] {
-    return this.#attributes.names(this.#inodes.read(ino, this.#inode));
+    return this.#parts.attributes.names(this.#parts.inodes.read(ino, this.#inode));
   }
 
   attribute(ino: number, name: string): Buffer | undefined {
-    const inode = this.#inodes.read(ino, this.#inode);
-    return this.#attributes.any(inode) ? this.#attributes.value(inode, name) : undefined;
+    const inode = this.#parts.inodes.read(ino, this.#inode);
+    return this.#parts.attributes.any(inode) ? this.#parts.attributes.value(inode, name) : undefined;
   }
 
   /** As the kernel counts (ext4_statfs): blocks that are the file system's own are not the user's. */
   statistics(out: Statistics): void {
-    const geometry = this.#geometry;
-    if (this.#overhead < 0) this.#overhead = overheadBlocks(geometry, this.#groups, this.#journalBlocks());
-    const free = freeSpace(geometry, this.#groups);
+    const { geometry, groups } = this.#parts;
+    if (this.#overhead < 0) this.#overhead = overheadBlocks(geometry, groups, this.#journalBlocks());
+    const free = freeSpace(geometry, groups);
     const reserved = geometry.reservedBlocks + reservedForExtents(geometry);
     out.blockSize = geometry.blockSize;
     out.blocks = geometry.blocksCount - this.#overhead;
@@ -134,10 +153,17 @@ export class ExtFileSystem implements FileSystem {
     out.nameLength = 255;
   }
 
+  #compose(geometry: Geometry, view: View): void {
+    this.#parts = new Parts(geometry, view, this.#log);
+    this.#inode = new Inode(geometry);
+    this.#listed = new Inode(geometry);
+  }
+
   #journalBlocks(): number {
-    if (!this.#geometry.hasCompat(Compat.HAS_JOURNAL) || this.#geometry.journalInode === 0) return 0;
-    const inode = this.#inodes.read(this.#geometry.journalInode, this.#inode);
-    return Math.floor(this.#inodes.size(inode) / this.#geometry.blockSize);
+    if (!this.#parts.geometry.hasCompat(Compat.HAS_JOURNAL) || this.#parts.geometry.journalInode === 0)
+      return 0;
+    const inode = this.#parts.inodes.read(this.#parts.geometry.journalInode, this.#inode);
+    return Math.floor(this.#parts.inodes.size(inode) / this.#parts.geometry.blockSize);
   }
 
   /** Inline data: the first bytes in i_block, the rest in the attribute system.data; what is not there is zero. */
@@ -148,10 +174,10 @@ export class ExtFileSystem implements FileSystem {
       inode.raw.copy(target, targetOffset, I_BLOCK + position, I_BLOCK + Math.min(end, I_BLOCK_SIZE));
     }
     if (end <= I_BLOCK_SIZE) return;
-    const at = this.#attributes.inlineData(inode);
+    const at = this.#parts.attributes.inlineData(inode);
     if (at < 0) return;
     const from = Math.max(position, I_BLOCK_SIZE);
-    const to = Math.min(end, I_BLOCK_SIZE + this.#attributes.inlineLength);
+    const to = Math.min(end, I_BLOCK_SIZE + this.#parts.attributes.inlineLength);
     if (to > from)
       inode.raw.copy(
         target,
@@ -162,14 +188,14 @@ export class ExtFileSystem implements FileSystem {
   }
 
   #target(inode: Inode): Buffer {
-    const size = this.#inodes.size(inode);
-    if (size > Math.max(LONGEST_TARGET, this.#geometry.blockSize)) {
+    const size = this.#parts.inodes.size(inode);
+    if (size > Math.max(LONGEST_TARGET, this.#parts.geometry.blockSize)) {
       throw new IoError(EIO, `inode ${inode.ino}: a target of ${size} bytes`);
     }
     const stored = Buffer.alloc(size);
     if (inode.hasFlag(InodeFlags.INLINE_DATA)) this.#readInline(inode, 0, size, stored, 0);
     else if (this.#isFastLink(inode, size)) inode.raw.copy(stored, 0, I_BLOCK, I_BLOCK + size);
-    else this.#content.read(inode, 0, size, stored, 0);
+    else this.#parts.content.read(inode, 0, size, stored, 0);
     if (inode.hasFlag(InodeFlags.ENCRYPT)) return encryptedTarget(stored, inode.ino);
     const end = stored.indexOf(0);
     return end < 0 ? stored : stored.subarray(0, end);
@@ -178,9 +204,9 @@ export class ExtFileSystem implements FileSystem {
   /** Whether the target lies in i_block (ext4_inode_is_fast_symlink). */
   #isFastLink(inode: Inode, size: number): boolean {
     if (size >= I_BLOCK_SIZE) return false;
-    if (this.#geometry.hasIncompat(Incompat.EA_INODE)) return true;
-    const clusterSectors = (this.#geometry.blockSize * this.#geometry.clusterBlocks) / 512;
-    const attributeSectors = this.#inodes.attributeBlock(inode) === 0 ? 0 : clusterSectors;
+    if (this.#parts.geometry.hasIncompat(Incompat.EA_INODE)) return true;
+    const clusterSectors = (this.#parts.geometry.blockSize * this.#parts.geometry.clusterBlocks) / 512;
+    const attributeSectors = this.#parts.inodes.attributeBlock(inode) === 0 ? 0 : clusterSectors;
     return inode.fields.i_blocks_lo === attributeSectors;
   }
 }

@@ -114,19 +114,16 @@ export class Journal {
   next(): Transaction | undefined {
     if (this.#status === "overrun") return undefined;
     if (this.#status === "empty" && !this.#lookAtSuperblock()) return undefined;
-    this.#status = "waiting";
-    let transaction: Transaction | undefined;
-    try {
-      transaction = this.#readTransaction();
-    } catch (error) {
-      if (!(error instanceof IoError)) throw error;
-      this.#damaged(error.message);
-    }
+    let transaction = this.#readNext();
     if (transaction === undefined) {
-      this.#lookAtSuperblock();
-      return undefined;
+      if (this.#lookAtSuperblock() || this.#status !== "empty") return undefined;
+      // It may have been finished, and put in its place, between the two looks.
+      transaction = this.#position === 0 ? undefined : this.#readNext();
+      if (transaction === undefined) {
+        this.#status = "empty";
+        return undefined;
+      }
     }
-    if (!this.#fits(transaction)) return undefined;
     this.#position = transaction.next;
     this.#sequence = followingSequence(transaction.sequence);
     this.#lastCommitSeconds = transaction.commitSeconds;
@@ -149,10 +146,12 @@ export class Journal {
   }
 
   /**
-   * Whether transaction `sequence` is still in the log, by the superblock as it is now. A copy that was read on a live
-   * disk before this is true was not overwritten. Throws FileSystemError (EIO) when the superblock is bad.
+   * Whether the copies of transaction `sequence` that have been read until now were what it logged, though the guest
+   * goes on writing: the log has not been used again, or each copy has told by its checksum. Throws FileSystemError
+   * (EIO) when the superblock is bad.
    */
   holds(sequence: number): boolean {
+    if (this.#superblock.checksums === "v3") return true;
     const now = this.#readSuperblock();
     return now.start !== 0 && now.isLike(this.#superblock) && !isLater(now.sequence, sequence);
   }
@@ -194,26 +193,47 @@ export class Journal {
    */
   #lookAtSuperblock(): boolean {
     const now = this.#readSuperblock();
-    const before = this.#superblock;
     if (now.start === 0) {
-      this.#status = now.sequence === this.#sequence ? "empty" : "overrun";
+      // A guest that shuts down counts one on (jbd2_journal_destroy).
+      const isAllTaken =
+        now.sequence === this.#sequence || now.sequence === followingSequence(this.#sequence);
+      this.#status = isAllTaken ? "empty" : "overrun";
       return false;
     }
-    const here = now.sequence === this.#sequence;
+    const before = this.#superblock;
     if (
       this.#position === 0 ||
       !now.isLike(before) ||
       isLater(now.sequence, this.#sequence) ||
       isLater(before.sequence, now.sequence) ||
-      (here && now.start !== this.#position)
+      (now.sequence === this.#sequence && now.start !== this.#position)
     ) {
       this.#status = "overrun";
       return false;
     }
-    const length = now.end - now.first;
-    this.#superblock = now;
-    this.#span = here ? 0 : (this.#position - now.start + length) % length || length;
+    this.#measure(now);
     return true;
+  }
+
+  /** Takes over where the log starts now. */
+  #measure(now: JournalSuperblock): void {
+    const length = now.end - now.first;
+    const isHere = now.sequence === this.#sequence;
+    this.#superblock = now;
+    this.#span = isHere ? 0 : (this.#position - now.start + length) % length || length;
+  }
+
+  /** Reads the transaction at #position, if it is there and finished; otherwise notes why not. */
+  #readNext(): Transaction | undefined {
+    this.#status = "waiting";
+    try {
+      const transaction = this.#readTransaction();
+      return transaction !== undefined && this.#fits(transaction) ? transaction : undefined;
+    } catch (error) {
+      if (!(error instanceof IoError)) throw error;
+      this.#damaged(error.message);
+      return undefined;
+    }
   }
 
   /** Whether a transaction and all before it fit into the log, which only a hostile one's do not. */
@@ -222,7 +242,10 @@ export class Journal {
     const length = end - first;
     const blocks = (transaction.next - transaction.start + length) % length || length;
     if (this.#span + blocks > length) {
-      if (!this.#lookAtSuperblock()) return false;
+      const now = this.#readSuperblock();
+      // Where the log starts after this transaction already, there is nothing before it.
+      if (now.start === 0 || isLater(now.sequence, transaction.sequence)) this.#span = 0;
+      else this.#measure(now);
       if (this.#span + blocks > length) {
         this.#damaged(`transaction ${transaction.sequence} reaches the log's own start`);
         return false;

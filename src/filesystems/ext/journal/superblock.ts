@@ -118,12 +118,15 @@ export class JournalSuperblock {
     return next < this.end ? next : this.first + ((next - this.end) % (this.end - this.first));
   }
 
-  /** Whether `other` describes a log of the same shape: only where it begins may differ. */
+  /**
+   * Whether `other` describes a log of the same shape: only where it begins may differ, and whether it has had
+   * revocations, which the kernel notes when it writes the first.
+   */
   isLike(other: JournalSuperblock): boolean {
     return (
       this.first === other.first &&
       this.end === other.end &&
-      this.incompat === other.incompat &&
+      ((this.incompat ^ other.incompat) & ~JournalIncompat.REVOKE) === 0 &&
       this.checksums === other.checksums &&
       this.checksumSeed === other.checksumSeed
     );

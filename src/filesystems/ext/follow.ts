@@ -1,0 +1,116 @@
+/**
+ * Following an ext file system while its guest writes: each look takes the transactions that have been finished since,
+ * and tells what they change. It has a version of its own to compare with; those who serve users have theirs.
+ */
+import type { Log, Source } from "../../images/image.js";
+import { type BlockCache, readFully } from "../../versions/block-cache.js";
+import type { Commit } from "../../versions/commit.js";
+import type { Follower, Look } from "../follower.js";
+import { Difference } from "./difference.js";
+import type { Journal, LoggedBlock, Transaction } from "./journal/journal.js";
+import { Parts } from "./parts.js";
+import { SUPERBLOCK_OFFSET, Superblock } from "./superblock.js";
+import { committedGeometry, openVersion, superblockBlock, type Version } from "./version.js";
+
+/** Transactions that one look takes at most, so that others have their turn. */
+const MOST_TRANSACTIONS = 16;
+
+export class ExtFollower implements Follower {
+  readonly #source: Source;
+  readonly #log: Log;
+  readonly #version: Version;
+  #parts: Parts;
+  #difference: Difference | undefined;
+  #settled: number | undefined;
+  /** The superblock in its place, as last seen: while nothing is in the journal, it tells of a mount, a fsck, a mkfs. */
+  readonly #superblock = Buffer.alloc(Superblock.size);
+  readonly #now = Buffer.alloc(Superblock.size);
+
+  /** Opens the committed version. Throws IoError when it cannot be read. */
+  constructor(source: Source, cache: BlockCache, log: Log) {
+    this.#source = source;
+    this.#log = log;
+    this.#readSuperblock(this.#superblock);
+    this.#version = openVersion(source, cache, log);
+    this.#parts = new Parts(this.#version.geometry, this.#version.view, log);
+  }
+
+  look(): Look {
+    const journal = this.#version.journal?.journal;
+    if (journal === undefined) return this.#superblockChanged() ? "reopen" : undefined;
+    const steps = [];
+    while (steps.length < MOST_TRANSACTIONS) {
+      const transaction = journal.next();
+      if (transaction === undefined) break;
+      const commit = this.#commit(journal, transaction);
+      // The log was used again before it was read.
+      if (commit === undefined) return "reopen";
+      steps.push({ commit, changes: this.#apply(commit) });
+    }
+    if (steps.length > 0) return { steps };
+    if (journal.status === "overrun") return "reopen";
+    if (journal.status === "empty")
+      return this.#superblockChanged() ? "reopen" : this.#settle(journal.sequence);
+    return this.#settle(journal.superblock.sequence);
+  }
+
+  #settle(sequence: number): Look {
+    if (this.#settled === sequence || this.#version.view.copies === 0) return undefined;
+    this.#settled = sequence;
+    this.#version.view.settle(sequence);
+    return { steps: [], settled: sequence };
+  }
+
+  #apply(commit: Commit) {
+    this.#difference ??= new Difference(this.#parts);
+    const changes = this.#difference.apply(commit);
+    const { view } = this.#version;
+    if (commit.blocks.includes(superblockBlock(view))) {
+      const geometry = committedGeometry(view, this.#parts.geometry, this.#log);
+      // Grown: there are more groups, and so more inode tables.
+      if (geometry.blocksCount !== this.#parts.geometry.blocksCount) {
+        this.#parts = new Parts(geometry, view, this.#log);
+        this.#difference = undefined;
+      }
+    }
+    return changes;
+  }
+
+  /** Reads a transaction's copies; undefined if they are no longer what was logged. */
+  #commit(journal: Journal, transaction: Transaction): Commit | undefined {
+    const { blockSize } = this.#version.view;
+    const { device } = this.#version.journal as NonNullable<Version["journal"]>;
+    try {
+      const revoked = Float64Array.from(new Set(transaction.revoked));
+      const newest = new Map<number, LoggedBlock>();
+      for (const logged of transaction.blocks) newest.set(logged.block, logged);
+      for (const block of revoked) newest.delete(block);
+      const copies = [...newest.values()];
+      const bytes = Buffer.from(new SharedArrayBuffer(copies.length * blockSize));
+      copies.forEach((logged, index) => {
+        journal.readCopy(logged, bytes, index * blockSize);
+      });
+      if (!journal.holds(transaction.sequence)) return undefined;
+      return {
+        sequence: transaction.sequence,
+        blocks: Float64Array.from(copies, ({ block }) => block),
+        bytes,
+        places: Float64Array.from(copies, ({ index, escaped }) => (escaped ? 0 : device.physical(index))),
+        revoked,
+        settled: journal.superblock.sequence,
+      };
+    } catch (error) {
+      this.#log(`transaction ${transaction.sequence} could not be taken: ${(error as Error).message}`);
+      return undefined;
+    }
+  }
+
+  #superblockChanged(): boolean {
+    this.#readSuperblock(this.#now);
+    return !this.#now.equals(this.#superblock);
+  }
+
+  #readSuperblock(into: Buffer): void {
+    readFully(this.#source, into, into.length, SUPERBLOCK_OFFSET);
+  }
+}

@@ -1,0 +1,105 @@
+/** The committed version of an ext file system as it is found on the disk: what is in place, and what the journal adds. */
+import type { Log, Source } from "../../images/image.js";
+import { IoError } from "../../images/io-error.js";
+import { type BlockCache, readFully } from "../../versions/block-cache.js";
+import { View } from "../../versions/view.js";
+import { Compat, Incompat } from "./features.js";
+import { Inode } from "./inode.js";
+import { fold } from "./journal/fold.js";
+import { Journal } from "./journal/journal.js";
+import { JournalInode } from "./journal-inode.js";
+import { Parts } from "./parts.js";
+import { Geometry, SUPERBLOCK_OFFSET, Superblock } from "./superblock.js";
+
+/** A journal, and where its blocks lie. */
+export interface OpenJournal {
+  readonly journal: Journal;
+  readonly device: JournalInode;
+}
+
+/** A committed version. */
+export interface Version {
+  readonly geometry: Geometry;
+  readonly view: View;
+  /** The journal with its finished transactions taken; undefined if it has none that is in use and can be read. */
+  readonly journal: OpenJournal | undefined;
+  /** The last transaction that was taken from the journal. */
+  readonly sequence: number | undefined;
+}
+
+/** Opens the committed version. Throws IoError when it cannot be read or needs what is not known here. */
+export function openVersion(source: Source, cache: BlockCache, log: Log): Version {
+  const buffer = Buffer.alloc(Superblock.size);
+  readFully(source, buffer, buffer.length, SUPERBLOCK_OFFSET);
+  const inPlace = new Geometry(Superblock.at(buffer));
+  const view = new View(source, inPlace.blockSize, cache);
+  if (view.blocksThere < inPlace.blocksCount) {
+    log(
+      `${inPlace.blocksCount} blocks of file system, but only ${view.blocksThere} there: the rest cannot be read`,
+    );
+  }
+  // The kernel replays a journal only if this says so; else what the journal holds is of no account.
+  if (!inPlace.hasIncompat(Incompat.RECOVER)) {
+    return { geometry: inPlace, view, journal: undefined, sequence: undefined };
+  }
+  let journal: OpenJournal | undefined;
+  let sequence: number | undefined;
+  try {
+    journal = openJournal(source, inPlace, view, log);
+    if (journal !== undefined) sequence = applyJournal(journal.journal, view, log);
+  } catch (error) {
+    if (!(error instanceof IoError)) throw error;
+    log(`its journal cannot be read (${error.message}): what was not yet written from there is not seen`);
+    journal = undefined;
+  }
+  return { geometry: committedGeometry(view, inPlace, log), view, journal, sequence };
+}
+
+/** The block that holds the superblock. */
+export function superblockBlock(view: View): number {
+  return Math.floor(SUPERBLOCK_OFFSET / view.blockSize);
+}
+
+/** What the superblock says: it is a block as any other, and may have a newer copy in the journal. */
+export function committedGeometry(view: View, before: Geometry, log: Log): Geometry {
+  try {
+    const block = superblockBlock(view);
+    const buffer = view.locate(block);
+    const superblock = Superblock.at(buffer, view.at + SUPERBLOCK_OFFSET - block * view.blockSize);
+    const geometry = new Geometry(superblock);
+    if (geometry.blockSize === before.blockSize) return geometry;
+    log("the superblock in its journal has another block size: it is passed over");
+  } catch (error) {
+    if (!(error instanceof IoError)) throw error;
+    log(`the superblock in its journal is passed over: ${error.message}`);
+  }
+  return before;
+}
+
+/** The file system's journal; undefined (and a line in the log) if it lies elsewhere. Throws IoError when it is bad. */
+function openJournal(source: Source, geometry: Geometry, view: View, log: Log): OpenJournal | undefined {
+  if (!geometry.hasCompat(Compat.HAS_JOURNAL)) return undefined;
+  if (geometry.journalInode === 0) {
+    log(
+      "its journal is on another device, which is not read: what was not yet written from there is not seen",
+    );
+    return undefined;
+  }
+  const { inodes, content } = new Parts(geometry, view, log);
+  const inode = inodes.read(geometry.journalInode, new Inode(geometry));
+  const device = new JournalInode(source, view.blockSize, content, inode, inodes.size(inode));
+  return { journal: new Journal(device, log), device };
+}
+
+/** Lays the journal's copies over the view; returns the last transaction's number. */
+function applyJournal(journal: Journal, view: View, log: Log): number | undefined {
+  const { copies, badCopies, lastSequence } = fold(journal);
+  for (const [block, logged] of copies) {
+    view.setCopy(block, {
+      sequence: logged.sequence,
+      read: (target, targetOffset) => journal.readCopy(logged, target, targetOffset),
+    });
+  }
+  if (badCopies > 0) log(`${badCopies} blocks in its journal are damaged: older copies are taken`);
+  return lastSequence;
+}

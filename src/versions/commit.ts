@@ -1,0 +1,19 @@
+/** The step from one committed version of a volume to the next. */
+export interface Commit {
+  /** The transaction's number; wraps at 2^32. */
+  readonly sequence: number;
+  /** The blocks that it logged, and their bytes one after the other (in shared memory: threads need no copies). */
+  readonly blocks: Float64Array;
+  readonly bytes: Uint8Array;
+  /** Where on the volume each copy lies in the journal as it stands in `bytes`; 0 where it does not. */
+  readonly places: Float64Array;
+  /** Blocks whose logged copies no longer count: what is in their places does. */
+  readonly revoked: Float64Array;
+  /** Copies of transactions before this one have been written to their places. */
+  readonly settled: number;
+}
+
+/** Whether transaction `a` comes after `b`; numbers wrap (tid_gt in the kernel's jbd2). */
+export function isAfter(a: number, b: number): boolean {
+  return ((a - b) | 0) > 0;
+}
