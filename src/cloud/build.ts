@@ -25,6 +25,8 @@ export interface GuestVolume {
   readonly partLabel: string;
   /** Undefined if it holds nothing that can be shown. */
   readonly fileSystem: FileSystem | undefined;
+  /** Whether the kernel is told of every change in it. */
+  readonly isFollowed: boolean;
 }
 
 /** A guest, as the tree needs to know it. */
@@ -37,15 +39,25 @@ export interface CloudGuest {
 export interface BuiltTree {
   readonly tree: CloudTree;
   readonly mounts: ReadonlyMap<string, ReadonlyMap<string, readonly string[]>>;
+  /** Where each volume is shown: by guest, then by volume. */
+  readonly places: ReadonlyMap<string, ReadonlyMap<string, readonly Place[]>>;
+  /** The directory that the guests are in. */
+  readonly host: CloudDirectory;
 }
 
-/** How long the kernel may rely on what it was told of a guest's file, ms: the guest may change it. */
-const PLACE_TIMEOUT = 1000;
+/** How long the kernel may rely on what it was told of a file, ms: where it is told of every change, and elsewhere. */
+const FOLLOWED_TIMEOUT = 24 * 3600 * 1000;
+const UNFOLLOWED_TIMEOUT = 1000;
 const FSTAB = ["etc", "fstab"].map((name) => Buffer.from(name));
 
-/** Builds the tree of one host. `log` is told of what a guest's mount table names and is not there. */
-export function buildTree(host: string, guests: readonly CloudGuest[], log: Log): BuiltTree {
-  return new TreeBuilder(host, log).build(guests);
+/** Builds the tree of one host. `refresh` takes in what has changed; `log` is told of what a guest's mount table names and is not there. */
+export function buildTree(
+  host: string,
+  guests: readonly CloudGuest[],
+  refresh: () => void,
+  log: Log,
+): BuiltTree {
+  return new TreeBuilder(host, log).build(guests, refresh);
 }
 
 class TreeBuilder {
@@ -53,6 +65,7 @@ class TreeBuilder {
   readonly #log: Log;
   readonly #places = new Map<number, Place>();
   readonly #directories = new Map<number, CloudDirectory>();
+  readonly #shown = new Map<string, Map<string, Place[]>>();
   readonly #placeIds = new StableIds(PLACE_IDS);
   readonly #directoryIds = new StableIds(2 ** 32);
 
@@ -61,7 +74,7 @@ class TreeBuilder {
     this.#log = log;
   }
 
-  build(guests: readonly CloudGuest[]): BuiltTree {
+  build(guests: readonly CloudGuest[], refresh: () => void): BuiltTree {
     const top = new CloudDirectory(1, undefined);
     this.#directories.set(top.id, top);
     const host = this.#directory("host", top);
@@ -71,7 +84,8 @@ class TreeBuilder {
     for (const guest of [...guests].sort((a, b) => (a.name < b.name ? -1 : 1))) {
       mounts.set(guest.name, this.#addGuest(guest, host));
     }
-    return { tree: new CloudTree(this.#places, this.#directories, () => {}), mounts };
+    const tree = new CloudTree(this.#places, this.#directories, refresh);
+    return { tree, mounts, places: this.#shown, host };
   }
 
   #addGuest(guest: CloudGuest, host: CloudDirectory): ReadonlyMap<string, readonly string[]> {
@@ -83,7 +97,7 @@ class TreeBuilder {
     if (rootVolume === undefined) {
       top = this.#directory(`guest ${guest.name}`, host);
     } else {
-      top = this.#place(`${guest.name} /`, rootVolume, host, undefined);
+      top = this.#place(guest, "/", rootVolume, host, undefined);
       mounts.set(rootVolume.name, ["/"]);
       this.#addMounts(guest, top, rootVolume, mounts, log);
     }
@@ -94,10 +108,7 @@ class TreeBuilder {
     for (const volume of shown) {
       // Without a root of the guest's, a volume's absolute links can only mean the volume itself.
       const linkTop = top instanceof Place ? top : undefined;
-      volumes.children.set(
-        volume.name,
-        this.#place(`${guest.name} ${volume.name}`, volume, volumes, linkTop),
-      );
+      volumes.children.set(volume.name, this.#place(guest, volume.name, volume, volumes, linkTop));
     }
     return mounts;
   }
@@ -134,7 +145,7 @@ class TreeBuilder {
         continue;
       }
       const hook: Hook = { place: covered.place, covered: covered.ino };
-      covered.place.covers.set(covered.ino, this.#place(`${guest.name} ${point}`, volume, hook, root));
+      covered.place.covers.set(covered.ino, this.#place(guest, point, volume, hook, root));
       mounts.set(name, [...(mounts.get(name) ?? []), point]);
     }
   }
@@ -161,9 +172,19 @@ class TreeBuilder {
     return directory;
   }
 
-  #place(key: string, volume: GuestVolume, parent: CloudDirectory | Hook, top: Place | undefined): Place {
-    const id = this.#placeIds.take(`${key} ${volume.uuid}`);
-    const place = new Place(id, volume.fileSystem as FileSystem, parent, top, PLACE_TIMEOUT);
+  #place(
+    guest: CloudGuest,
+    key: string,
+    volume: GuestVolume,
+    parent: CloudDirectory | Hook,
+    top: Place | undefined,
+  ): Place {
+    const id = this.#placeIds.take(`${guest.name} ${key} ${volume.uuid}`);
+    const timeout = volume.isFollowed ? FOLLOWED_TIMEOUT : UNFOLLOWED_TIMEOUT;
+    const place = new Place(id, volume.fileSystem as FileSystem, parent, top, timeout);
+    const shown = this.#shown.get(guest.name) ?? new Map<string, Place[]>();
+    this.#shown.set(guest.name, shown);
+    shown.set(volume.name, [...(shown.get(volume.name) ?? []), place]);
     this.#places.set(id, place);
     return place;
   }

@@ -211,6 +211,7 @@ export class CloudTree implements Tree {
   #fillInode(place: Place, ino: number, out: Entry): void {
     const { attributes } = out;
     place.fileSystem.stat(ino, attributes);
+    place.told.add(ino);
     out.high = nodeHigh(place.id, attributes.generation);
     out.low = ino;
     out.generation = attributes.generation;

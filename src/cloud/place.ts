@@ -1,6 +1,7 @@
 /** A place in the tree where a volume is shown: a guest's root, a mount point of the guest's, `.volumes/<name>`. */
 import type { FileSystem } from "../filesystems/filesystem.js";
 import type { CloudDirectory } from "./directory.js";
+import { InodeSet } from "./inode-set.js";
 
 /** How many links' directories are remembered a place; a forgotten one is asked for again. */
 const MOST_LINKS = 65536;
@@ -15,7 +16,10 @@ export interface Hook {
 export class Place {
   /** Unique in the tree, the same after a restart; see ids.ts. */
   readonly id: number;
-  readonly fileSystem: FileSystem;
+  /** Replaced when the volume is opened afresh. */
+  fileSystem: FileSystem;
+  /** The inodes that somebody was told of, who may still hold what he was told. */
+  readonly told = new InodeSet();
   /** Where ".." of its root leads: a directory of the tree's own, or the parent of a covered directory. */
   readonly parent: CloudDirectory | Hook;
   /** The `.volumes` of the guest whose root this is. */

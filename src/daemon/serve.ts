@@ -1,10 +1,12 @@
 /** Serving a tree at a mount point, by one of the two drivers, until it is told to stop. */
 import { once } from "node:events";
-import { stat } from "node:fs/promises";
+import { stat, statfs } from "node:fs/promises";
 import { join } from "node:path";
-import { Worker } from "node:worker_threads";
+import { MessageChannel, Worker } from "node:worker_threads";
 import { type KernelMount, mount } from "../fuse/kernel/mount.js";
+import { Notifier } from "../fuse/kernel/notify.js";
 import { mountLibfuse } from "../fuse/libfuse.js";
+import { Following } from "./following.js";
 import type { GuestSpec } from "./guest-name.js";
 import { openTree } from "./open-tree.js";
 import type { ServeMessage, ServingData, ServingMessage } from "./serving-thread.js";
@@ -40,24 +42,44 @@ export async function serve(options: ServeOptions): Promise<Served> {
 }
 
 async function serveByKernel(options: ServeOptions): Promise<Served> {
-  const { host, guests } = options;
+  const { host, guests, log } = options;
+  const { port1: updates, port2 } = new MessageChannel();
+  const sent = new Int32Array(new SharedArrayBuffer(4));
+  const following = new Following(guests, updates, sent, log);
   const thread = new Worker(new URL("./serving-thread.js", import.meta.url), {
-    workerData: { host, guests } satisfies ServingData,
+    workerData: { host, guests, followed: following.followed, updates: port2, sent } satisfies ServingData,
+    transferList: [port2],
   });
   const ended = once(thread, "exit").then(() => undefined);
   const [message] = (await once(thread, "message")) as [ServingMessage];
-  if (message.kind === "failed") throw new UserError(message.message);
+  if (message.kind !== "open")
+    throw new UserError(message.kind === "failed" ? message.message : "it did not start");
   let mounted: KernelMount;
   try {
     mounted = mount(options.directory);
   } catch (error) {
     await thread.terminate();
+    updates.close();
     throw error;
   }
+  thread.on("message", (told: ServingMessage) => {
+    if (told.kind === "told") following.told(told);
+  });
   thread.postMessage({ fd: mounted.fd } satisfies ServeMessage);
+  following.start(new Notifier(mounted.fd), message.volumes, message.hostDirectory, () => {
+    statfs(mounted.path).catch(() => {});
+  });
+  const stopFollowing = (): void => {
+    following.stop();
+    updates.close();
+  };
   return {
-    ended: ended.then(() => mounted.close()),
+    ended: ended.then(() => {
+      stopFollowing();
+      mounted.close();
+    }),
     stop: async () => {
+      stopFollowing();
       // A process cannot exit while a thread of its own waits for requests: files still open are cut off.
       mounted.unmount("abort");
       await ended;

@@ -1,28 +1,48 @@
 /**
  * The thread that serves: it owns the views that users read, opens the guests, and then blocks in reads of the FUSE
- * descriptor until the tree is unmounted.
+ * descriptor until the tree is unmounted. Before each request it takes in what the main thread found in the guests.
  */
 import { writeSync } from "node:fs";
-import { parentPort, workerData } from "node:worker_threads";
+import { type MessagePort, parentPort, receiveMessageOnPort, workerData } from "node:worker_threads";
+import { nodeHigh } from "../cloud/ids.js";
+import type { Place } from "../cloud/place.js";
+import { Attributes } from "../filesystems/filesystem.js";
+import { openFileSystem } from "../filesystems/formats.js";
 import { FuseServer } from "../fuse/kernel/server.js";
 import type { GuestSpec } from "./guest-name.js";
-import { openTree } from "./open-tree.js";
+import { type OpenTree, openTree } from "./open-tree.js";
+import { type Told, type Update, volumeKey } from "./updates.js";
 
 /** What the thread is started with. */
 export interface ServingData {
   readonly host: string;
   readonly guests: readonly GuestSpec[];
+  /** Keys of the volumes whose every change will be told. */
+  readonly followed: ReadonlySet<string>;
+  /** Updates come here; how many have been sent is in `sent`, so that asking costs nothing while there are none. */
+  readonly updates: MessagePort;
+  readonly sent: Int32Array;
+}
+
+/** Where a volume is shown. */
+export interface ShownVolume {
+  readonly volume: string;
+  readonly placeIds: readonly number[];
 }
 
 /** What the thread tells: the guests are open, or why they are not. Then it waits for the descriptor. */
 export type ServingMessage =
-  | { readonly kind: "open" }
-  | { readonly kind: "failed"; readonly message: string };
+  | { readonly kind: "open"; readonly volumes: readonly ShownVolume[]; readonly hostDirectory: number }
+  | { readonly kind: "failed"; readonly message: string }
+  | Told;
 
 /** What the thread is told, once the tree is mounted. */
 export interface ServeMessage {
   readonly fd: number;
 }
+
+/** ms between looks at volumes of whose changes nobody tells. */
+const UNFOLLOWED_EVERY = 500;
 
 /** The thread's own standard error would need its event loop, which stands still while it serves. */
 function log(line: string): void {
@@ -33,22 +53,124 @@ function log(line: string): void {
   }
 }
 
-function start(): void {
-  const port = parentPort;
-  if (port === null) return;
-  const { host, guests } = workerData as ServingData;
-  let opened: ReturnType<typeof openTree>;
+class Serving {
+  readonly #port: MessagePort;
+  readonly #data: ServingData;
+  readonly #opened: OpenTree;
+  #taken = 0;
+  #forgotten = performance.now();
+
+  constructor(port: MessagePort, data: ServingData) {
+    this.#port = port;
+    this.#data = data;
+    this.#opened = openTree(data.host, data.guests, log, {
+      refresh: () => this.#refresh(),
+      isFollowed: (guest, { volume }) => data.followed.has(volumeKey(guest.name, volume.name)),
+    });
+  }
+
+  get hostDirectory(): number {
+    return this.#opened.host.id;
+  }
+
+  shown(): ShownVolume[] {
+    return [...this.#opened.places].flatMap(([guest, volumes]) =>
+      [...volumes].map(([volume, places]) => ({
+        volume: volumeKey(guest, volume),
+        placeIds: places.map(({ id }) => id),
+      })),
+    );
+  }
+
+  serve(fd: number): void {
+    new FuseServer({ fd, tree: this.#opened.tree, log, longTimeouts: true }).serve();
+  }
+
+  #refresh(): void {
+    while (this.#taken !== Atomics.load(this.#data.sent, 0)) {
+      const received = receiveMessageOnPort(this.#data.updates) as { message: Update } | undefined;
+      if (received === undefined) break;
+      this.#taken = (this.#taken + 1) | 0;
+      this.#take(received.message);
+    }
+    const now = performance.now();
+    if (now - this.#forgotten < UNFOLLOWED_EVERY) return;
+    this.#forgotten = now;
+    for (const [guest, volumes] of this.#opened.places) {
+      for (const [volume, places] of volumes) {
+        if (!this.#data.followed.has(volumeKey(guest, volume))) places[0]?.fileSystem.forget();
+      }
+    }
+  }
+
+  #take(update: Update): void {
+    const places = this.#places(update.volume);
+    const fileSystem = places[0]?.fileSystem;
+    if (fileSystem === undefined) return;
+    try {
+      if (update.kind === "commit") fileSystem.apply(update.commit);
+      else if (update.kind === "settled") fileSystem.settle(update.sequence);
+      else this.#reopen(update.volume, places);
+    } catch (error) {
+      log(`${update.volume}: an update could not be taken in: ${(error as Error).message}`);
+    }
+  }
+
+  #reopen(key: string, places: readonly Place[]): void {
+    const open = this.#opened.guests
+      .flatMap(({ name, disks }) =>
+        disks.flatMap(({ volumes }) => volumes.map((volume) => ({ name, volume }))),
+      )
+      .find(({ name, volume }) => volumeKey(name, volume.volume.name) === key);
+    if (open === undefined) return;
+    places[0]?.fileSystem.forget();
+    const fileSystem = openFileSystem(open.volume.volume.source, this.#opened.cache, (line) =>
+      log(`${key}: ${line}`),
+    );
+    if (fileSystem === undefined) throw new Error("there is no file system any more");
+    const nodes: number[] = [];
+    const attributes = new Attributes();
+    for (const place of places) {
+      place.fileSystem = fileSystem;
+      for (const ino of place.told) {
+        try {
+          fileSystem.stat(ino, attributes);
+          nodes.push(nodeHigh(place.id, attributes.generation), ino);
+        } catch {
+          // It is no more: asked for again, it is answered so.
+        }
+      }
+    }
+    this.#port.postMessage({
+      kind: "told",
+      volume: key,
+      nodes: Float64Array.from(nodes),
+    } satisfies ServingMessage);
+  }
+
+  #places(key: string): readonly Place[] {
+    const slash = key.indexOf("/");
+    return this.#opened.places.get(key.slice(0, slash))?.get(key.slice(slash + 1)) ?? [];
+  }
+}
+
+function start(port: MessagePort): void {
+  let serving: Serving;
   try {
-    opened = openTree(host, guests, log);
+    serving = new Serving(port, workerData as ServingData);
   } catch (error) {
     port.postMessage({ kind: "failed", message: (error as Error).message } satisfies ServingMessage);
     return;
   }
   port.once("message", ({ fd }: ServeMessage) => {
-    new FuseServer({ fd, tree: opened.tree, log }).serve();
-    port.close();
+    serving.serve(fd);
+    process.exit();
   });
-  port.postMessage({ kind: "open" } satisfies ServingMessage);
+  port.postMessage({
+    kind: "open",
+    volumes: serving.shown(),
+    hostDirectory: serving.hostDirectory,
+  } satisfies ServingMessage);
 }
 
-start();
+if (parentPort !== null) start(parentPort);

@@ -4,6 +4,7 @@
  */
 
 import { IoError } from "../images/io-error.js";
+import type { Commit } from "../versions/commit.js";
 
 /** A failure that is an answer: the file system says `errno` (a positive Linux errno) and why. */
 export class FileSystemError extends IoError {
@@ -141,4 +142,11 @@ export interface FileSystem {
   /** An attribute's value; undefined if there is none of that name. */
   attribute(ino: number, name: string): Buffer | undefined;
   statistics(out: Statistics): void;
+
+  /** Moves on to the next committed version; see Follower. Throws IoError. */
+  apply(commit: Commit): void;
+  /** Copies of transactions before this one are in their places. */
+  settle(sequence: number): void;
+  /** Forgets all that was read: where nobody tells of changes, or the volume is to be opened afresh. */
+  forget(): void;
 }

@@ -1,8 +1,9 @@
 /** The formats that can be read, and opening whichever a volume has. */
 import type { Log, Source } from "../images/image.js";
 import type { BlockCache } from "../versions/block-cache.js";
-import { identifyExt, isExt, openExt } from "./ext/open.js";
+import { followExt, identifyExt, isExt, openExt } from "./ext/open.js";
 import type { FileSystem } from "./filesystem.js";
+import type { Follower } from "./follower.js";
 import { identifyBySignature } from "./signatures.js";
 
 /** What a volume says it is, whether or not it can be opened here. */
@@ -21,9 +22,13 @@ interface Format {
   identify(source: Source): Identity;
   /** Throws IoError when it cannot be opened: the message says why. */
   open(source: Source, cache: BlockCache, log: Log): FileSystem;
+  /** Throws IoError. Undefined if not every change can be followed. */
+  follow(source: Source, cache: BlockCache, log: Log): Follower | undefined;
 }
 
-const FORMATS: readonly Format[] = [{ recognises: isExt, identify: identifyExt, open: openExt }];
+const FORMATS: readonly Format[] = [
+  { recognises: isExt, identify: identifyExt, open: openExt, follow: followExt },
+];
 
 /** What lies on a volume; undefined if nothing that is known by name. Throws IoError when it cannot be read. */
 export function identify(source: Source): Identity | undefined {
@@ -33,4 +38,9 @@ export function identify(source: Source): Identity | undefined {
 /** Opens a volume's file system; undefined if it has none that is known here. Throws IoError when it cannot be opened. */
 export function openFileSystem(source: Source, cache: BlockCache, log: Log): FileSystem | undefined {
   return FORMATS.find((format) => format.recognises(source))?.open(source, cache, log);
+}
+
+/** Follows a volume's file system while its guest writes; undefined if that is not possible. Throws IoError. */
+export function followFileSystem(source: Source, cache: BlockCache, log: Log): Follower | undefined {
+  return FORMATS.find((format) => format.recognises(source))?.follow(source, cache, log);
 }

@@ -1,8 +1,9 @@
 /** Recognising and opening an ext file system. */
 import type { Log, Source } from "../../images/image.js";
 import { type BlockCache, readFully } from "../../versions/block-cache.js";
-import { Incompat, typeOf } from "./features.js";
+import { Compat, Incompat, typeOf } from "./features.js";
 import { ExtFileSystem } from "./file-system.js";
+import { ExtFollower } from "./follow.js";
 import { SUPERBLOCK_MAGIC, SUPERBLOCK_OFFSET, Superblock } from "./superblock.js";
 import { openVersion } from "./version.js";
 
@@ -32,4 +33,13 @@ export function identifyExt(source: Source): { type: string; label: string; uuid
  */
 export function openExt(source: Source, cache: BlockCache, log: Log): ExtFileSystem {
   return new ExtFileSystem(openVersion(source, cache, log), log);
+}
+
+/** Follows an ext file system by its journal; undefined if it has none of its own. Throws IoError. */
+export function followExt(source: Source, cache: BlockCache, log: Log): ExtFollower | undefined {
+  const buffer = Buffer.alloc(Superblock.size);
+  readFully(source, buffer, buffer.length, SUPERBLOCK_OFFSET);
+  const { s_feature_compat, s_journal_inum } = Superblock.at(buffer);
+  const hasJournal = (s_feature_compat & Compat.HAS_JOURNAL) !== 0 && s_journal_inum !== 0;
+  return hasJournal ? new ExtFollower(source, cache, log) : undefined;
 }

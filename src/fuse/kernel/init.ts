@@ -6,7 +6,9 @@ import type { Request } from "./request.js";
 /**
  * READDIRPLUS always, not READDIRPLUS_AUTO: 100,000 files in 1,000 directories, cold, took `find -size` 0.65 s and
  * `ls -lR` 0.55 s, and 1.6 and 2.2 s with READDIR alone, at the price of a plain `find` (0.39 against 0.21 s). AUTO
- * gained nothing there, and in a directory that takes several reads it falls back to single LOOKUPs.
+ * gained nothing there, and in a directory that takes several reads it falls back to single LOOKUPs. AUTO_INVAL_DATA: a
+ * new size or mtime drops a file's cached pages. Not CACHE_SYMLINKS: what a link says depends on where it lies, and the
+ * guest may move a directory on the way to it.
  */
 const ALWAYS =
   InitFlag.ASYNC_READ |
@@ -14,13 +16,10 @@ const ALWAYS =
   InitFlag.DO_READDIRPLUS |
   InitFlag.PARALLEL_DIROPS |
   InitFlag.MAX_PAGES |
-  InitFlag.CACHE_SYMLINKS;
+  InitFlag.AUTO_INVAL_DATA;
 
-/** With notifications of every change: the kernel keeps what it has until it is told, and opens without asking. */
-const NOTIFIED = InitFlag.NO_OPEN_SUPPORT | InitFlag.NO_OPENDIR_SUPPORT | InitFlag.EXPLICIT_INVAL_DATA;
-
-/** Without: a new size or mtime drops a file's cached pages. */
-const UNNOTIFIED = InitFlag.AUTO_INVAL_DATA;
+/** With notifications of every change: the kernel opens without asking. */
+const NOTIFIED = InitFlag.NO_OPEN_SUPPORT | InitFlag.NO_OPENDIR_SUPPORT;
 
 /** WRITE's largest payload: the smallest that there is, as none comes, so that requests are read into little. */
 const MAX_WRITE = 4096;
@@ -36,7 +35,7 @@ export function negotiate(request: Request, reply: Reply, longTimeouts: boolean)
   words[out + InitOut.MINOR] = Math.min(request.word(InitIn.MINOR), Version.MINOR);
   // A kernel with a newer major version asks again once it knows ours.
   if (major === Version.MAJOR) {
-    const wanted = ALWAYS | (longTimeouts ? NOTIFIED : UNNOTIFIED);
+    const wanted = ALWAYS | (longTimeouts ? NOTIFIED : 0);
     words[out + InitOut.FLAGS] = request.word(InitIn.FLAGS) & wanted;
     // The mount's read_ahead_kb is the limit; see mount.ts.
     words[out + InitOut.MAX_READAHEAD] = 0xffff_ffff;

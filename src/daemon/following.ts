@@ -1,0 +1,209 @@
+/**
+ * Following the guests: what each journal shows is handed to the serving thread first, and then the kernel is told what
+ * it must not rely on any longer. In that order, as what it asks then is to be answered by the new version.
+ */
+import type { MessagePort } from "node:worker_threads";
+import { Watch } from "../capture/watch.js";
+import { nodeHigh } from "../cloud/ids.js";
+import type { Changes } from "../filesystems/changes.js";
+import { FileType } from "../filesystems/filesystem.js";
+import type { Follower } from "../filesystems/follower.js";
+import { followFileSystem } from "../filesystems/formats.js";
+import type { Notifier } from "../fuse/kernel/notify.js";
+import type { Log, Source } from "../images/image.js";
+import { BlockCache } from "../versions/block-cache.js";
+import { openGuest } from "./guest.js";
+import type { GuestSpec } from "./guest-name.js";
+import type { ShownVolume } from "./serving-thread.js";
+import { type Told, type Update, volumeKey } from "./updates.js";
+
+/** Bytes of metadata at hand, to compare commits with. */
+const CACHE_BYTES = 8 << 20;
+/**
+ * A file that is written over in place changes its mtime in the journal at once, its bytes when the guest writes its
+ * cache back: ms after a change at which the kernel's copy of a file is dropped again. Linux waits 30 s at most, and
+ * looks every 5 s (dirty_expire_centisecs, dirty_writeback_centisecs).
+ */
+const AGAIN_AFTER = [1000, 3000, 6000, 12_000, 20_000, 36_000];
+/** Files that are remembered for that. */
+const MOST_AGAIN = 10_000;
+/** ms before a volume that could not be followed is tried again. */
+const RETRY = 1000;
+
+/** A file whose bytes may still change. */
+interface Pending {
+  readonly high: number;
+  readonly low: number;
+  readonly changed: number;
+  done: number;
+}
+
+class FollowedVolume {
+  readonly key: string;
+  readonly path: string;
+  readonly #source: Source;
+  readonly #cache = new BlockCache(CACHE_BYTES);
+  readonly #log: Log;
+  #follower: Follower | undefined;
+  #retryAt = 0;
+
+  /** Throws IoError. */
+  constructor(key: string, path: string, source: Source, log: Log) {
+    this.key = key;
+    this.path = path;
+    this.#source = source;
+    this.#log = log;
+    this.#follower = followFileSystem(source, this.#cache, () => {});
+  }
+
+  get isFollowed(): boolean {
+    return this.#follower !== undefined;
+  }
+
+  /** Opens the volume afresh. */
+  reopen(): void {
+    try {
+      this.#follower = followFileSystem(this.#source, this.#cache, () => {});
+    } catch (error) {
+      this.#log(`${this.key}: cannot be followed: ${(error as Error).message}`);
+      this.#follower = undefined;
+    }
+    // None, or none yet: a guest may be making it.
+    if (this.#follower === undefined) this.#retryAt = performance.now() + RETRY;
+  }
+
+  look() {
+    if (this.#follower === undefined) return performance.now() < this.#retryAt ? undefined : "reopen";
+    try {
+      return this.#follower.look();
+    } catch (error) {
+      this.#log(`${this.key}: ${(error as Error).message}`);
+      return "reopen";
+    }
+  }
+}
+
+/** The volumes of all guests that can be followed, opened in this thread. */
+export class Following {
+  readonly #volumes: FollowedVolume[] = [];
+  readonly #updates: MessagePort;
+  readonly #sent: Int32Array;
+  readonly #watch = new Watch();
+  readonly #pending = new Map<string, Pending>();
+  #placeIds = new Map<string, readonly number[]>();
+  #notifier: Notifier | undefined;
+  #hostDirectory = 0;
+  #poke: () => void = () => {};
+  #timer: NodeJS.Timeout | undefined;
+
+  /** Updates go to `updates`, their count to `sent`. Throws ImageError for an image that cannot be opened. */
+  constructor(specs: readonly GuestSpec[], updates: MessagePort, sent: Int32Array, log: Log) {
+    this.#updates = updates;
+    this.#sent = sent;
+    for (const spec of specs) {
+      const { name, disks } = openGuest(spec, new BlockCache(CACHE_BYTES), () => {});
+      for (const { image, volumes } of disks) {
+        for (const { volume, fileSystem } of volumes) {
+          if (fileSystem === undefined) continue;
+          const followed = new FollowedVolume(volumeKey(name, volume.name), image.name, volume.source, log);
+          if (followed.isFollowed) this.#volumes.push(followed);
+        }
+      }
+    }
+  }
+
+  /** Keys of what is followed. */
+  get followed(): ReadonlySet<string> {
+    return new Set(this.#volumes.map(({ key }) => key));
+  }
+
+  /** Begins; the serving thread has opened the volumes by now. `poke` has the kernel ask it something. */
+  start(notifier: Notifier, shown: readonly ShownVolume[], hostDirectory: number, poke: () => void): void {
+    this.#poke = poke;
+    this.#notifier = notifier;
+    this.#hostDirectory = hostDirectory;
+    this.#placeIds = new Map(shown.map(({ volume, placeIds }) => [volume, placeIds]));
+    for (const volume of this.#volumes) {
+      this.#watch.add({ path: volume.path, look: () => this.#look(volume) });
+    }
+    this.#timer = setInterval(() => this.#notifyAgain(), 500);
+  }
+
+  stop(): void {
+    clearInterval(this.#timer);
+    this.#watch.stop();
+    this.#notifier = undefined;
+  }
+
+  /** Drops what the kernel has of a volume that the serving thread has opened afresh. */
+  told({ volume, nodes }: Told): void {
+    const notifier = this.#notifier;
+    if (notifier === undefined) return;
+    for (let at = 0; at < nodes.length; at += 2)
+      notifier.invalidateInode(nodes[at] as number, nodes[at + 1] as number);
+    // An older kernel cannot be told of all names at once: there the guest's own goes, and all below it.
+    const guest = volume.slice(0, volume.indexOf("/"));
+    if (!notifier.increaseEpoch()) notifier.invalidateEntry(0, this.#hostDirectory, Buffer.from(guest));
+  }
+
+  #look(volume: FollowedVolume): boolean {
+    const found = volume.look();
+    if (found === undefined) return false;
+    if (found === "reopen") {
+      volume.reopen();
+      this.#send({ kind: "reopen", volume: volume.key });
+      // The serving thread takes updates in when it is asked something, and the kernel may have no reason to ask.
+      this.#poke();
+      return true;
+    }
+    for (const { commit, changes } of found.steps) {
+      this.#send({ kind: "commit", volume: volume.key, commit });
+      this.#notify(volume.key, changes);
+    }
+    if (found.settled !== undefined)
+      this.#send({ kind: "settled", volume: volume.key, sequence: found.settled });
+    return found.steps.length > 0;
+  }
+
+  #send(update: Update): void {
+    this.#updates.postMessage(update);
+    Atomics.add(this.#sent, 0, 1);
+  }
+
+  #notify(key: string, { inodes, names }: Changes): void {
+    const notifier = this.#notifier;
+    if (notifier === undefined) return;
+    const now = performance.now();
+    for (const placeId of this.#placeIds.get(key) ?? []) {
+      for (const { ino, oldMode, oldGeneration, newMode, newGeneration } of inodes) {
+        if (oldMode !== 0) notifier.invalidateInode(nodeHigh(placeId, oldGeneration), ino);
+        if (newMode === 0) continue;
+        const high = nodeHigh(placeId, newGeneration);
+        if (oldMode === 0 || oldGeneration !== newGeneration) notifier.invalidateInode(high, ino);
+        if ((newMode & FileType.MASK) === FileType.REGULAR) this.#remember(high, ino, now);
+      }
+      for (const { directory, generation, name } of names) {
+        notifier.invalidateEntry(nodeHigh(placeId, generation), directory, name);
+      }
+    }
+  }
+
+  #remember(high: number, low: number, changed: number): void {
+    const key = `${high} ${low}`;
+    this.#pending.delete(key);
+    if (this.#pending.size >= MOST_AGAIN) this.#pending.delete(this.#pending.keys().next().value as string);
+    this.#pending.set(key, { high, low, changed, done: 0 });
+  }
+
+  #notifyAgain(): void {
+    const now = performance.now();
+    for (const [key, pending] of this.#pending) {
+      const due = AGAIN_AFTER[pending.done];
+      if (due === undefined) this.#pending.delete(key);
+      else if (now - pending.changed >= due) {
+        pending.done++;
+        this.#notifier?.invalidateInode(pending.high, pending.low);
+      }
+    }
+  }
+}

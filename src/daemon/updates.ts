@@ -1,0 +1,21 @@
+/** What passes between the main thread, which follows the guests, and the thread that serves users. */
+import type { Commit } from "../versions/commit.js";
+
+/** To the serving thread: what became of a volume (by `volumeKey`). */
+export type Update =
+  | { readonly kind: "commit"; readonly volume: string; readonly commit: Commit }
+  | { readonly kind: "settled"; readonly volume: string; readonly sequence: number }
+  | { readonly kind: "reopen"; readonly volume: string };
+
+/** From the serving thread, once a volume has been opened afresh: the inodes that the kernel was told of. */
+export interface Told {
+  readonly kind: "told";
+  readonly volume: string;
+  /** In pairs: the two halves of a node id. */
+  readonly nodes: Float64Array;
+}
+
+/** Names a volume of a guest. */
+export function volumeKey(guest: string, volume: string): string {
+  return `${guest}/${volume}`;
+}
