@@ -158,12 +158,14 @@ describe("extended attributes", () => {
         `# file: ${root}/attributes/some`,
         "user.bytes=0sAP8KPQ==",
         'user.empty=""',
+        'user.gr\xc3\xb6\xc3\x9fe="9"',
         'user.guest.security.selinux="system_u:object_r:etc_t:s0"',
         'user.text="value"',
         "",
         "",
       ].join("\n"),
     );
+    expect(output("getfattr", "-n", "user.größe", "--only-values", `${root}/attributes/some`)).toBe("9");
     const large = output("getfattr", "-n", "user.large", "--only-values", `${root}/attributes/large`);
     expect(Buffer.from(large, "latin1").equals(PATTERN.subarray(0, 65_536))).toBe(true);
     expect(output("getfattr", "-d", "-m", "-", `${root}/attributes/none`)).toBe("");
@@ -413,6 +415,32 @@ describe("a tree that changes", () => {
     expect(await live.order(gone)).toBe(true);
     expect(run("stat", path).errors).toContain("No such file");
     expect(list()).toBe("new\n");
+    expect(await live.stop()).toBe(0);
+  }, 30_000);
+
+  test("with long time-outs, a file whose own time-out is short is seen changed without a notification", async () => {
+    const live = await tests.serve({ timeout: 100, longTimeouts: true });
+    const path = `${live.path}/live/log`;
+    const fd = openSync(path, "r");
+    try {
+      const held = (): string => {
+        const bytes = Buffer.alloc(100);
+        return bytes.toString("utf8", 0, readSync(fd, bytes, 0, 100, 0));
+      };
+      expect([held(), readFileSync(path, "utf8")]).toEqual(["first line\n", "first line\n"]);
+      for (const text of ["FIRST LINE\n", "FIRST LINE\nsecond\n", "short\n"]) {
+        await live.order({ order: "change", change: { kind: "content", path: "live/log", text } });
+        expect(await eventually(held, text)).toBe(text);
+        expect(await eventually(() => readFileSync(path, "utf8"), text)).toBe(text);
+      }
+      const change = { kind: "create", directory: "live", name: "new", text: "x" } as const;
+      const list = (): string => output("ls", `${live.path}/live`);
+      expect(list()).toBe("log\n");
+      await live.order({ order: "change", change });
+      expect(await eventually(list, "log\nnew\n")).toBe("log\nnew\n");
+    } finally {
+      closeSync(fd);
+    }
     expect(await live.stop()).toBe(0);
   }, 30_000);
 

@@ -103,6 +103,8 @@ describe("a tree that an ordinary user mounted", () => {
     expect(all).toContain('user.text="value"');
     expect(all).toContain('user.guest.security.selinux="system_u:object_r:etc_t:s0"');
     expect(all).toContain("user.bytes=0sAP8KPQ==");
+    expect(all).toContain('user.gr\xc3\xb6\xc3\x9fe="9"');
+    expect(asUser("getfattr", "-n", "user.größe", "--only-values", `${root}/attributes/some`)).toBe("9");
     expect(asUser("getfattr", "-n", "user.large", "--only-values", `${root}/attributes/large`)).toHaveLength(
       65_536,
     );

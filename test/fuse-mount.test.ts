@@ -152,6 +152,14 @@ describe("unmounting", () => {
     expect(() => closeSync(fd)).toThrow(/ENOTCONN/);
   }, 20_000);
 
+  test("is possible also when the serving thread has died", async () => {
+    const prefix = ["timeout", "-s", "KILL", "10"];
+    const served = await tests.serve({ unserved: true, prefix });
+    expect(await served.order({ order: "unmount", busy: "abort" })).toBe("unmounted");
+    expect(await served.ended).toBe(0);
+    expect(mountAt(served.path)).toBeUndefined();
+  }, 20_000);
+
   test("a mount point with blanks, commas and a backslash in its name works like any other", async () => {
     const path = join(tests.directory, "a, b\\c\td");
     mkdirSync(path);

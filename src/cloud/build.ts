@@ -106,9 +106,7 @@ class TreeBuilder {
     if (top instanceof Place) top.volumes = volumes;
     else top.hidden.set(VOLUMES, volumes);
     for (const volume of shown) {
-      // Without a root of the guest's, a volume's absolute links can only mean the volume itself.
-      const linkTop = top instanceof Place ? top : undefined;
-      volumes.children.set(volume.name, this.#place(guest, volume.name, volume, volumes, linkTop));
+      volumes.children.set(volume.name, this.#place(guest, volume.name, volume, volumes, undefined));
     }
     return mounts;
   }

@@ -10,7 +10,7 @@ import {
 import { attributeNameInGuest, attributeNamesAsSeen } from "./attributes.js";
 import { CloudDirectory } from "./directory.js";
 import { isGeneration, nodeHigh, placeOf } from "./ids.js";
-import { depthOf, linkTarget } from "./link-target.js";
+import { linkTarget } from "./link-target.js";
 import { Place } from "./place.js";
 import type { Entry, Statistics, Tree, TreeVisitor } from "./tree.js";
 
@@ -29,9 +29,6 @@ export class CloudTree implements Tree {
   readonly #started = Date.now() / 1000;
   readonly #attributes = new Attributes();
   readonly #entries = new PlaceEntries();
-  /** The directory that was listed last: links among its entries are seen there. */
-  #listedPlace: Place | undefined;
-  #listedDirectory = 0;
 
   /** `refresh` takes in what has changed in the guests. */
   constructor(
@@ -64,10 +61,12 @@ export class CloudTree implements Tree {
     const ino = place.fileSystem.lookup(low, name);
     if (ino === 0) return false;
     const cover = place.covers.get(ino);
-    if (cover !== undefined) this.#fillInode(cover, cover.fileSystem.rootInode, out);
-    else {
+    if (cover !== undefined) {
+      this.#fillInode(cover, cover.fileSystem.rootInode, out);
+      cover.noteParent(cover.fileSystem.rootInode, low);
+    } else {
       this.#fillInode(place, ino, out);
-      if ((out.attributes.mode & FileType.MASK) === FileType.LINK) noteLink(place, ino, low, out);
+      if (needsParent(out)) place.noteParent(ino, low);
     }
     return true;
   }
@@ -101,9 +100,8 @@ export class CloudTree implements Tree {
     const place = this.#places.get(inoHigh);
     if (place === undefined) throw stale(ino);
     this.#fillInode(place, ino, out);
-    if (place === this.#listedPlace && (out.attributes.mode & FileType.MASK) === FileType.LINK) {
-      noteLink(place, ino, this.#listedDirectory, out);
-    }
+    this.#entries.filled = place;
+    this.#entries.filledInode = needsParent(out) ? ino : 0;
   }
 
   list(high: number, low: number, position: number, visitor: TreeVisitor): void {
@@ -113,10 +111,9 @@ export class CloudTree implements Tree {
       return;
     }
     this.#require(place, high, low);
-    this.#listedPlace = place;
-    this.#listedDirectory = low;
     const entries = this.#entries;
     entries.place = place;
+    entries.directory = low;
     entries.visitor = visitor;
     entries.isRoot = low === place.fileSystem.rootInode;
     place.fileSystem.list(low, position, entries);
@@ -216,7 +213,9 @@ export class CloudTree implements Tree {
     out.low = ino;
     out.generation = attributes.generation;
     out.inoHigh = place.id;
-    out.timeout = place.timeout;
+    // All names of a link count for what it may say, so the kernel is to ask for each of them.
+    const isSharedLink = (attributes.mode & FileType.MASK) === FileType.LINK && attributes.nlink > 1;
+    out.timeout = isSharedLink ? 0 : place.timeout;
   }
 
   #fillParent(place: Place, ino: number, out: Entry): void {
@@ -262,17 +261,10 @@ export class CloudTree implements Tree {
   }
 }
 
-function noteLink(place: Place, ino: number, directory: number, entry: Entry): void {
-  place.noteLink(ino, directory, entry.attributes.nlink, (known) => depthOrTop(place, known));
-}
-
-/** A directory that is gone counts as the root: nothing can be less deep. */
-function depthOrTop(place: Place, directory: number): number {
-  try {
-    return depthOf(place, directory);
-  } catch {
-    return 0;
-  }
+/** Where it lies counts for what links say: those in a directory, or the link itself. */
+function needsParent({ attributes }: Entry): boolean {
+  const type = attributes.mode & FileType.MASK;
+  return type === FileType.DIRECTORY || type === FileType.LINK;
 }
 
 function visitEntry(
@@ -289,10 +281,31 @@ function visitEntry(
 /** Hands a file system's entries on, with what covers them in their stead. */
 class PlaceEntries implements EntryVisitor {
   place!: Place;
+  directory = 0;
   visitor!: TreeVisitor;
   isRoot = false;
+  /** What the visitor had filled last, while it was told of an entry. */
+  filled: Place | undefined;
+  filledInode = 0;
 
   entry(
+    name: Buffer,
+    nameOffset: number,
+    nameLength: number,
+    ino: number,
+    type: number,
+    next: number,
+  ): boolean {
+    this.filledInode = 0;
+    const isTaken = this.#tell(name, nameOffset, nameLength, ino, type, next);
+    // Only what was taken has become known in this directory.
+    if (isTaken && this.filledInode !== 0 && this.filled !== undefined) {
+      this.filled.noteParent(this.filledInode, this.directory);
+    }
+    return isTaken;
+  }
+
+  #tell(
     name: Buffer,
     nameOffset: number,
     nameLength: number,

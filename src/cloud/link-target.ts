@@ -11,9 +11,6 @@ interface Node {
   readonly ino: number;
 }
 
-/** Directories above each other; deeper trees are loops on a bad disk. */
-const DEEPEST = 4096;
-
 /** Does a target need to know where its link lies? One without ".." that is not absolute leads only further down. */
 function dependsOnPlace(target: Buffer): boolean {
   return target[0] === 0x2f || target.includes("..");
@@ -26,33 +23,20 @@ function dependsOnPlace(target: Buffer): boolean {
 export function linkTarget(place: Place, ino: number): Buffer {
   const target = place.fileSystem.readlink(ino);
   if (!dependsOnPlace(target)) return target;
-  const directory = place.linkDirectory(ino);
-  if (directory === undefined) throw new FileSystemError(Errno.ESTALE, `link ${ino} has not been looked up`);
-  const tree = new PlaceTree(place.top);
-  const node = { shown: place, ino: directory };
-  return rootedTarget(target, node, tree.depth(node), tree);
-}
-
-/** How deep a directory lies below its guest's root. Throws EIO when there is no way up. */
-export function depthOf(place: Place, directory: number): number {
-  return new PlaceTree(place.top).depth({ shown: place, ino: directory });
+  const directory = place.parentShown(ino);
+  const depth = directory === undefined ? undefined : place.depth(directory);
+  if (directory === undefined || depth === undefined) {
+    throw new FileSystemError(Errno.ESTALE, `link ${ino} has not been looked up`);
+  }
+  return rootedTarget(target, { shown: place, ino: directory }, depth, new PlaceTree(place.top));
 }
 
 class PlaceTree implements GuestTree<Node> {
   readonly root: Node;
   readonly #attributes = new Attributes();
 
-  constructor(top: Place | CloudDirectory) {
-    this.root = top instanceof Place ? { shown: top, ino: top.fileSystem.rootInode } : { shown: top, ino: 0 };
-  }
-
-  depth(directory: Node): number {
-    let node = directory;
-    for (let depth = 0; depth < DEEPEST; depth++) {
-      if (node.shown === this.root.shown && node.ino === this.root.ino) return depth;
-      node = this.parent(node);
-    }
-    throw new FileSystemError(Errno.EIO, `directory ${directory.ino} has no way up to the root`);
+  constructor(top: Place) {
+    this.root = { shown: top, ino: top.fileSystem.rootInode };
   }
 
   parent(directory: Node): Node {

@@ -3,8 +3,10 @@ import type { FileSystem } from "../filesystems/filesystem.js";
 import type { CloudDirectory } from "./directory.js";
 import { InodeSet } from "./inode-set.js";
 
-/** How many links' directories are remembered a place; a forgotten one is asked for again. */
-const MOST_LINKS = 65536;
+/** Directories and links whose parents are remembered; links in what comes beyond that cannot be followed. */
+const MOST_PARENTS = 1_000_000;
+/** Directories above each other; more are a loop on a bad disk. */
+const DEEPEST = 4096;
 
 /** Where a place hangs in another one. */
 export interface Hook {
@@ -24,20 +26,24 @@ export class Place {
   readonly parent: CloudDirectory | Hook;
   /** The `.volumes` of the guest whose root this is. */
   volumes: CloudDirectory | undefined;
-  /** Where the guest's absolute links begin: its root, or, if it has none, its directory. */
-  top: Place | CloudDirectory;
+  /** Where absolute links begin: the guest's root; of a volume on its own, the volume's. */
+  readonly top: Place;
   /** How long the kernel may keep names and attributes, ms. */
-  timeout: number;
+  readonly timeout: number;
   /** Places that cover directories of this one, by the directory's inode. */
   readonly covers = new Map<number, Place>();
-  /** The directory in which a link was seen last. */
-  readonly #linkDirectories = new Map<number, number>();
+  /**
+   * By inode, the directory in which a directory or link was shown, and, by the root's inode, that in the place above
+   * which holds the mount point. This is what the kernel knows. What ".." says on the disk is not to be relied on: the
+   * guest may write there what it likes.
+   */
+  readonly #parents = new Map<number, number>();
 
   constructor(
     id: number,
     fileSystem: FileSystem,
     parent: CloudDirectory | Hook,
-    top: Place | CloudDirectory | undefined,
+    top: Place | undefined,
     timeout: number,
   ) {
     this.id = id;
@@ -47,18 +53,48 @@ export class Place {
     this.timeout = timeout;
   }
 
-  /** Notes in which directory a link was found; for one with several names, `depth` tells the directory to keep. */
-  noteLink(link: number, directory: number, names: number, depth: (directory: number) => number): void {
-    const links = this.#linkDirectories;
-    const known = links.get(link);
+  /**
+   * Notes that a directory or link was shown in a directory. If it was shown elsewhere too, the one that is less deep is
+   * kept: a link's text is safe wherever it lies at least as deep as was thought.
+   */
+  noteParent(ino: number, directory: number): void {
+    const known = this.#parents.get(ino);
     if (known === directory) return;
-    // One text serves all names of a link, and is safe only if it climbs no higher than the least deep of them allows.
-    if (known !== undefined && names > 1 && depth(known) <= depth(directory)) return;
-    if (links.size >= MOST_LINKS) links.delete(links.keys().next().value as number);
-    links.set(link, directory);
+    if (known === undefined && this.#parents.size >= MOST_PARENTS) return;
+    if (known !== undefined) {
+      const above = ino === this.fileSystem.rootInode && "place" in this.parent ? this.parent.place : this;
+      const depth = above.depth(known);
+      const other = above.depth(directory);
+      if (depth !== undefined && (other === undefined || depth <= other)) return;
+    }
+    this.#parents.set(ino, directory);
   }
 
-  linkDirectory(link: number): number | undefined {
-    return this.#linkDirectories.get(link);
+  /** Forgets where an inode was shown, as the kernel has been told to forget its name. */
+  forgetParent(ino: number): void {
+    this.#parents.delete(ino);
+  }
+
+  /** The directory in which an inode was shown. */
+  parentShown(ino: number): number | undefined {
+    return this.#parents.get(ino);
+  }
+
+  /** How deep a directory was shown below `top`; undefined if that is not known. */
+  depth(directory: number): number | undefined {
+    let place: Place = this;
+    let ino = directory;
+    for (let depth = 0; depth < DEEPEST; depth++) {
+      const isRoot = ino === place.fileSystem.rootInode;
+      if (isRoot && place === this.top) return depth;
+      const above = place.#parents.get(ino);
+      if (above === undefined) return undefined;
+      if (isRoot) {
+        if (!("place" in place.parent)) return undefined;
+        place = place.parent.place;
+      }
+      ino = above;
+    }
+    return undefined;
   }
 }

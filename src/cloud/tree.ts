@@ -65,7 +65,7 @@ export interface Tree {
   seek(high: number, low: number, position: number, hole: boolean): number;
   /** A link's target as the user is to see it: never leading out of its guest. */
   readlink(high: number, low: number): Buffer;
-  /** Extended attributes as the user sees them. */
+  /** Extended attributes as the user sees them; names are strings of one character a byte. */
   attributeNames(high: number, low: number): string[];
   attribute(high: number, low: number, name: string): Buffer | undefined;
   statistics(high: number, low: number, out: Statistics): void;

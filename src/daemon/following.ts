@@ -159,6 +159,9 @@ export class Following {
     for (const { commit, changes } of found.steps) {
       this.#send({ kind: "commit", volume: volume.key, commit });
       this.#notify(volume.key, changes);
+      if (changes.names.length > 0) {
+        this.#send({ kind: "unnamed", volume: volume.key, inodes: changes.names.map(({ ino }) => ino) });
+      }
     }
     if (found.settled !== undefined)
       this.#send({ kind: "settled", volume: volume.key, sequence: found.settled });

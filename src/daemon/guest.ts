@@ -1,4 +1,5 @@
 /** A guest's disks: its images opened, the volumes found on them, and the file systems on those. */
+import { diskName } from "../cloud/mount-table.js";
 import type { FileSystem } from "../filesystems/filesystem.js";
 import { type Identity, identify, openFileSystem } from "../filesystems/formats.js";
 import type { Image, Log } from "../images/image.js";
@@ -67,12 +68,4 @@ function openVolume(volume: Volume, cache: BlockCache, log: Log): OpenVolume {
     log(`${volume.name}: cannot be shown: ${error.message}`);
     return { volume, identity, fileSystem: undefined, problem: error.message };
   }
-}
-
-/** The kernel's names of SCSI disks: sda to sdz, sdaa, ... */
-function diskName(index: number): string {
-  let letters = "";
-  for (let n = index; n >= 0; n = Math.floor(n / 26) - 1)
-    letters = String.fromCharCode(97 + (n % 26)) + letters;
-  return `sd${letters}`;
 }

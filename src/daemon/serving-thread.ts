@@ -110,7 +110,9 @@ class Serving {
     try {
       if (update.kind === "commit") fileSystem.apply(update.commit);
       else if (update.kind === "settled") fileSystem.settle(update.sequence);
-      else this.#reopen(update.volume, places);
+      else if (update.kind === "unnamed") {
+        for (const place of places) for (const ino of update.inodes) place.forgetParent(ino);
+      } else this.#reopen(update.volume, places);
     } catch (error) {
       log(`${update.volume}: an update could not be taken in: ${(error as Error).message}`);
     }

@@ -5,6 +5,8 @@ import type { Commit } from "../versions/commit.js";
 export type Update =
   | { readonly kind: "commit"; readonly volume: string; readonly commit: Commit }
   | { readonly kind: "settled"; readonly volume: string; readonly sequence: number }
+  /** The kernel no longer has the names by which it knew these inodes. */
+  | { readonly kind: "unnamed"; readonly volume: string; readonly inodes: readonly number[] }
   | { readonly kind: "reopen"; readonly volume: string };
 
 /** From the serving thread, once a volume has been opened afresh: the inodes that the kernel was told of. */

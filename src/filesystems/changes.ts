@@ -16,6 +16,8 @@ export interface NameChange {
   /** The directory's generation before. */
   readonly generation: number;
   readonly name: Buffer;
+  /** The inode that it stood for. */
+  readonly ino: number;
 }
 
 export interface Changes {

@@ -137,7 +137,7 @@ export interface FileSystem {
   /** The first byte at or after `position` that is data (or, with `hole`, a hole or the end). -1: none (ENXIO). */
   seek(ino: number, position: number, hole: boolean): number;
   readlink(ino: number): Buffer;
-  /** Names of the extended attributes with their prefixes (`user.x`, `security.selinux`, ...). */
+  /** Names of the extended attributes with their prefixes (`user.x`, `security.selinux`, ...), one character a byte. */
   attributeNames(ino: number): string[];
   /** An attribute's value; undefined if there is none of that name. */
   attribute(ino: number, name: string): Buffer | undefined;

@@ -17,6 +17,8 @@ export interface HostOptions {
   /** How long the kernel may keep names and attributes, ms. */
   timeout: number;
   longTimeouts: boolean;
+  /** Mounts, and answers nothing, as if the serving thread had died. */
+  unserved: boolean;
 }
 
 /** An order, as one line of JSON. */
@@ -40,6 +42,12 @@ export interface WorkerInput {
 
 function serveKernel(path: string, options: HostOptions): (order: Order) => unknown {
   const mounted = mount(path);
+  if (options.unserved) {
+    return () => {
+      process.stdin.destroy();
+      return mounted.unmount("abort");
+    };
+  }
   const requests = new SharedArrayBuffer(OPCODES * 8);
   const { port1, port2 } = new MessageChannel();
   const workerData: WorkerInput = { fd: mounted.fd, ...options, requests, changes: port2 };

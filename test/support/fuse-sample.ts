@@ -94,6 +94,8 @@ export function sampleTree(timeout: number): MemoryTree {
       ["user.text", Buffer.from("value")],
       ["user.guest.security.selinux", Buffer.from("system_u:object_r:etc_t:s0\0")],
       ["user.empty", Buffer.alloc(0)],
+      // "größe" in UTF-8.
+      ["user.gr\xc3\xb6\xc3\x9fe", Buffer.from("9")],
       ["user.bytes", Buffer.from([0, 255, 10, 61])],
     ]),
   });

@@ -75,7 +75,13 @@ export class FuseTests {
   /** Starts a host; resolves when it is serving, or with an exit code if it ended without. */
   async start(options: RunOptions = {}): Promise<Served | number> {
     const { path = this.mountPoint(), prefix = [], env = {}, withoutPackages, ...given } = options;
-    const host: HostOptions = { driver: "kernel", timeout: 1000, longTimeouts: false, ...given };
+    const host: HostOptions = {
+      driver: "kernel",
+      timeout: 1000,
+      longTimeouts: false,
+      unserved: false,
+      ...given,
+    };
     const script = join(withoutPackages ? this.#bare() : this.#built, "test/support/fuse-host.js");
     const [command, ...args] = [...prefix, process.execPath, script, path, JSON.stringify(host)];
     const child = spawn(command as string, args, {

@@ -110,7 +110,7 @@ export class Difference {
       if (after.get(name) === ino) continue;
       const stored = Buffer.from(name, "latin1");
       const shown = this.#parts.directories.shownName(inode, stored);
-      names.push({ directory: directory.ino, generation: directory.generation, name: shown });
+      names.push({ directory: directory.ino, generation: directory.generation, name: shown, ino });
     }
     return names;
   }

@@ -79,6 +79,10 @@ export class ExtFileSystem implements FileSystem {
   stat(ino: number, out: Attributes): void {
     const inode = this.#parts.inodes.read(ino, this.#inode);
     this.#parts.inodes.attributes(inode, out);
+    // Inline data takes no block, but the kernel counts what it would take (ext4_file_getattr).
+    if (inode.type === FileType.REGULAR && inode.hasFlag(InodeFlags.INLINE_DATA)) {
+      out.blocks += Math.ceil(out.size / 512);
+    }
     // The kernel tells the length of what readlink gives, as an encrypted target is longer as shown.
     if (inode.type === FileType.LINK && inode.hasFlag(InodeFlags.ENCRYPT))
       out.size = this.#target(inode).length;

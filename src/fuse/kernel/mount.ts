@@ -44,7 +44,7 @@ export function mount(path: string): KernelMount {
       `mounting at ${path} needs root: run as root, or use the libfuse driver`,
     );
   }
-  const point = prepareMountPoint(path, (dead) => run("umount", ["-l", "--", dead]));
+  const point = prepareMountPoint(path, (dead) => run("umount", [...UMOUNT, "-l", "--", dead]));
   const fd = openDevice();
   try {
     run("mount", ["-i", "-t", TYPE, "-o", OPTIONS, "--", SOURCE, point], fd);
@@ -79,6 +79,12 @@ const OPTIONS = [
   "noatime",
 ].join(",");
 
+/**
+ * No helper program, and no look at the mount point itself (-c): the path is canonical, and if the serving thread has
+ * died, such a look would wait for it for ever.
+ */
+const UMOUNT = ["-i", "-c"];
+
 function openDevice(): number {
   try {
     return openSync(DEVICE, "r+");
@@ -109,18 +115,18 @@ function raiseReadAhead(device: string): void {
 function unmount(point: string, device: string, busy: "detach" | "abort"): Unmounted {
   if (mountAt(point)?.device !== device) return "unmounted";
   try {
-    run("umount", ["-i", "--", point]);
+    run("umount", [...UMOUNT, "--", point]);
     return "unmounted";
   } catch (error) {
     if (mountAt(point)?.device !== device) return "unmounted";
     if (!(error instanceof MountError && error.code === "busy")) throw error;
   }
   if (busy === "detach") {
-    run("umount", ["-i", "-l", "--", point]);
+    run("umount", [...UMOUNT, "-l", "--", point]);
     return "detached";
   }
   // Aborts the connection, and fails all the same as long as files are open; detaching then takes it away.
-  run("umount", ["-i", "-f", "-l", "--", point]);
+  run("umount", [...UMOUNT, "-f", "-l", "--", point]);
   return "aborted";
 }
 

@@ -88,13 +88,10 @@ export const InitFlag = {
   EXPORT_SUPPORT: 1 << 4,
   AUTO_INVAL_DATA: 1 << 12,
   DO_READDIRPLUS: 1 << 13,
-  READDIRPLUS_AUTO: 1 << 14,
   NO_OPEN_SUPPORT: 1 << 17,
   PARALLEL_DIROPS: 1 << 18,
   MAX_PAGES: 1 << 22,
-  CACHE_SYMLINKS: 1 << 23,
   NO_OPENDIR_SUPPORT: 1 << 24,
-  EXPLICIT_INVAL_DATA: 1 << 25,
 } as const;
 
 /** The protocol's version that is spoken here; the lower of the two minor versions counts. */

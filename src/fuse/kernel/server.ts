@@ -26,8 +26,9 @@ export interface FuseServerOptions {
   readonly tree: Tree;
   readonly log: Log;
   /**
-   * Whether the kernel is notified of every change (see Notifier). It then opens without asking, and keeps what it
-   * has cached of files and directories until it is told. False, it asks at each open and each directory read.
+   * Whether the kernel opens without asking, and keeps what it has cached of a file or directory until it is notified
+   * (see Notifier), or its node's time-out has passed and its size or mtime is another. False, it asks at each open
+   * and each directory read, and keeps no data from one open to the next.
    */
   readonly longTimeouts?: boolean;
   /** Counts requests, one place for each opcode; at least OPCODES long. In shared memory others can read it. */

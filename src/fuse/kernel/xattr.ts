@@ -33,7 +33,7 @@ export function getAttribute(tree: Tree, request: Request, reply: Reply): Result
   if (bytes.compare(PREFIX, 0, PREFIX.length, NAME_AT, NAME_AT + PREFIX.length) !== 0) {
     return -Errno.EOPNOTSUPP;
   }
-  const name = bytes.toString("utf8", NAME_AT, request.length - 1);
+  const name = bytes.toString("latin1", NAME_AT, request.length - 1);
   const value = tree.attribute(request.high, request.low, name);
   return value === undefined ? -Errno.ENODATA : putValue(request, reply, value);
 }
@@ -42,5 +42,5 @@ export function getAttribute(tree: Tree, request: Request, reply: Reply): Result
 export function listAttributes(tree: Tree, request: Request, reply: Reply): Result {
   let list = "";
   for (const name of tree.attributeNames(request.high, request.low)) list += `${name}\0`;
-  return putValue(request, reply, Buffer.from(list));
+  return putValue(request, reply, Buffer.from(list, "latin1"));
 }

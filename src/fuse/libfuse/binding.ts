@@ -49,6 +49,7 @@ export interface Operations {
     done: Done<never>,
   ): void;
   getxattr(path: string, name: string, position: number, done: Done<Buffer>): void;
+  /** Names are strings of one character a byte. */
   listxattr(path: string, done: Done<string[]>): void;
 }
 
@@ -119,7 +120,12 @@ function withinBounds(Fuse: FuseClass): FuseClass {
 
     _op_listxattr(signal: Signal, path: string, target: Buffer): void {
       this.#operations.listxattr(path, (result, names) =>
-        answer(signal, target, result, Buffer.from((names ?? []).map((name) => `${name}\0`).join(""))),
+        answer(
+          signal,
+          target,
+          result,
+          Buffer.from((names ?? []).map((name) => `${name}\0`).join(""), "latin1"),
+        ),
       );
     }
   };

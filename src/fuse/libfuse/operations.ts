@@ -125,7 +125,7 @@ export class TreeOperations implements Operations {
     this.#answer("getxattr", done, () => {
       if (!name.startsWith(PREFIX)) throw new OperationError(Errno.EOPNOTSUPP);
       const { high, low } = this.#walk(path);
-      const value = this.#tree.attribute(high, low, name);
+      const value = this.#tree.attribute(high, low, Buffer.from(name).toString("latin1"));
       if (value === undefined) throw new OperationError(Errno.ENODATA);
       if (value.length > VALUE_MAX) throw new OperationError(Errno.E2BIG);
       return value;
