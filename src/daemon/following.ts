@@ -2,7 +2,6 @@
  * Following the guests: what each journal shows is handed to the serving thread first, and then the kernel is told what
  * it must not rely on any longer. In that order, as what it asks then is to be answered by the new version.
  */
-import type { MessagePort } from "node:worker_threads";
 import { Watch } from "../capture/watch.js";
 import { nodeHigh } from "../cloud/ids.js";
 import type { Changes } from "../filesystems/changes.js";
@@ -86,8 +85,7 @@ class FollowedVolume {
 /** The volumes of all guests that can be followed, opened in this thread. */
 export class Following {
   readonly #volumes: FollowedVolume[] = [];
-  readonly #updates: MessagePort;
-  readonly #sent: Int32Array;
+  readonly #send: (update: Update) => void;
   readonly #watch = new Watch();
   readonly #pending = new Map<string, Pending>();
   #placeIds = new Map<string, readonly number[]>();
@@ -96,10 +94,9 @@ export class Following {
   #poke: () => void = () => {};
   #timer: NodeJS.Timeout | undefined;
 
-  /** Updates go to `updates`, their count to `sent`. Throws ImageError for an image that cannot be opened. */
-  constructor(specs: readonly GuestSpec[], updates: MessagePort, sent: Int32Array, log: Log) {
-    this.#updates = updates;
-    this.#sent = sent;
+  /** `send` hands updates to whoever serves users. Throws ImageError for an image that cannot be opened. */
+  constructor(specs: readonly GuestSpec[], send: (update: Update) => void, log: Log) {
+    this.#send = send;
     for (const spec of specs) {
       const { name, disks } = openGuest(spec, new BlockCache(CACHE_BYTES), () => {});
       for (const { image, volumes } of disks) {
@@ -117,15 +114,20 @@ export class Following {
     return new Set(this.#volumes.map(({ key }) => key));
   }
 
+  /** Begins, where nobody can be notified. */
+  startUnnotified(): void {
+    for (const volume of this.#volumes) {
+      this.#watch.add({ path: volume.path, look: () => this.#look(volume) });
+    }
+  }
+
   /** Begins; the serving thread has opened the volumes by now. `poke` has the kernel ask it something. */
   start(notifier: Notifier, shown: readonly ShownVolume[], hostDirectory: number, poke: () => void): void {
     this.#poke = poke;
     this.#notifier = notifier;
     this.#hostDirectory = hostDirectory;
     this.#placeIds = new Map(shown.map(({ volume, placeIds }) => [volume, placeIds]));
-    for (const volume of this.#volumes) {
-      this.#watch.add({ path: volume.path, look: () => this.#look(volume) });
-    }
+    this.startUnnotified();
     this.#timer = setInterval(() => this.#notifyAgain(), 500);
   }
 
@@ -166,11 +168,6 @@ export class Following {
     if (found.settled !== undefined)
       this.#send({ kind: "settled", volume: volume.key, sequence: found.settled });
     return found.steps.length > 0;
-  }
-
-  #send(update: Update): void {
-    this.#updates.postMessage(update);
-    Atomics.add(this.#sent, 0, 1);
   }
 
   #notify(key: string, { inodes, names }: Changes): void {

@@ -6,10 +6,13 @@ import { MessageChannel, Worker } from "node:worker_threads";
 import { type KernelMount, mount } from "../fuse/kernel/mount.js";
 import { Notifier } from "../fuse/kernel/notify.js";
 import { mountLibfuse } from "../fuse/libfuse.js";
+import { mountAt } from "../fuse/mountpoint.js";
 import { Following } from "./following.js";
 import type { GuestSpec } from "./guest-name.js";
 import { openTree } from "./open-tree.js";
 import type { ServeMessage, ServingData, ServingMessage } from "./serving-thread.js";
+import type { Update } from "./updates.js";
+import { Updating } from "./updating.js";
 import { UserError } from "./user-error.js";
 
 export type Driver = "auto" | "kernel" | "libfuse";
@@ -45,12 +48,20 @@ async function serveByKernel(options: ServeOptions): Promise<Served> {
   const { host, guests, log } = options;
   const { port1: updates, port2 } = new MessageChannel();
   const sent = new Int32Array(new SharedArrayBuffer(4));
-  const following = new Following(guests, updates, sent, log);
+  const send = (update: Update): void => {
+    updates.postMessage(update);
+    Atomics.add(sent, 0, 1);
+  };
+  const following = new Following(guests, send, log);
   const thread = new Worker(new URL("./serving-thread.js", import.meta.url), {
     workerData: { host, guests, followed: following.followed, updates: port2, sent } satisfies ServingData,
     transferList: [port2],
   });
-  const ended = once(thread, "exit").then(() => undefined);
+  // A fault in the thread is reported; what it was in the middle of serving is cut off below.
+  thread.on("error", (error) => log(`the serving thread failed: ${error.message}`));
+  const ended = new Promise<void>((resolve) => {
+    thread.on("exit", () => resolve());
+  });
   const [message] = (await once(thread, "message")) as [ServingMessage];
   if (message.kind !== "open")
     throw new UserError(message.kind === "failed" ? message.message : "it did not start");
@@ -76,6 +87,7 @@ async function serveByKernel(options: ServeOptions): Promise<Served> {
   return {
     ended: ended.then(() => {
       stopFollowing();
+      if (mountAt(mounted.path) !== undefined) mounted.unmount("abort");
       mounted.close();
     }),
     stop: async () => {
@@ -87,16 +99,31 @@ async function serveByKernel(options: ServeOptions): Promise<Served> {
   };
 }
 
-async function serveByLibfuse(options: ServeOptions): Promise<Served> {
-  const { tree } = openTree(options.host, options.guests, options.log);
-  const mounted = await mountLibfuse({ path: options.directory, tree, log: options.log });
+async function serveByLibfuse({ directory, host, guests, log }: ServeOptions): Promise<Served> {
+  let updating: Updating | undefined;
+  const following = new Following(guests, (update) => void updating?.take(update), log);
+  // libfuse holds what it was told for a second, whatever it is told: so no place counts as followed.
+  const opened = openTree(host, guests, log, {
+    refresh: () => updating?.forgetUnfollowed(),
+    isFollowed: () => false,
+  });
+  updating = new Updating(opened, following.followed, log);
+  const mounted = await mountLibfuse({ path: directory, tree: opened.tree, log });
+  following.startUnnotified();
   let end: () => void = () => {};
   const ended = new Promise<void>((resolve) => {
     end = resolve;
   });
+  const watching = setInterval(() => {
+    if (mountAt(mounted.path) === undefined) end();
+  }, 1000);
   return {
-    ended,
+    ended: ended.finally(() => {
+      clearInterval(watching);
+      following.stop();
+    }),
     stop: async () => {
+      following.stop();
       await mounted.unmount();
       end();
     },

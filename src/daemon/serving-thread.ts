@@ -4,14 +4,11 @@
  */
 import { writeSync } from "node:fs";
 import { type MessagePort, parentPort, receiveMessageOnPort, workerData } from "node:worker_threads";
-import { nodeHigh } from "../cloud/ids.js";
-import type { Place } from "../cloud/place.js";
-import { Attributes } from "../filesystems/filesystem.js";
-import { openFileSystem } from "../filesystems/formats.js";
 import { FuseServer } from "../fuse/kernel/server.js";
 import type { GuestSpec } from "./guest-name.js";
 import { type OpenTree, openTree } from "./open-tree.js";
 import { type Told, type Update, volumeKey } from "./updates.js";
+import { Updating } from "./updating.js";
 
 /** What the thread is started with. */
 export interface ServingData {
@@ -41,9 +38,6 @@ export interface ServeMessage {
   readonly fd: number;
 }
 
-/** ms between looks at volumes of whose changes nobody tells. */
-const UNFOLLOWED_EVERY = 500;
-
 /** The thread's own standard error would need its event loop, which stands still while it serves. */
 function log(line: string): void {
   try {
@@ -58,7 +52,7 @@ class Serving {
   readonly #data: ServingData;
   readonly #opened: OpenTree;
   #taken = 0;
-  #forgotten = performance.now();
+  readonly #updating: Updating;
 
   constructor(port: MessagePort, data: ServingData) {
     this.#port = port;
@@ -67,6 +61,7 @@ class Serving {
       refresh: () => this.#refresh(),
       isFollowed: (guest, { volume }) => data.followed.has(volumeKey(guest.name, volume.name)),
     });
+    this.#updating = new Updating(this.#opened, data.followed, log);
   }
 
   get hostDirectory(): number {
@@ -91,68 +86,10 @@ class Serving {
       const received = receiveMessageOnPort(this.#data.updates) as { message: Update } | undefined;
       if (received === undefined) break;
       this.#taken = (this.#taken + 1) | 0;
-      this.#take(received.message);
+      const told = this.#updating.take(received.message);
+      if (told !== undefined) this.#port.postMessage(told satisfies ServingMessage);
     }
-    const now = performance.now();
-    if (now - this.#forgotten < UNFOLLOWED_EVERY) return;
-    this.#forgotten = now;
-    for (const [guest, volumes] of this.#opened.places) {
-      for (const [volume, places] of volumes) {
-        if (!this.#data.followed.has(volumeKey(guest, volume))) places[0]?.fileSystem.forget();
-      }
-    }
-  }
-
-  #take(update: Update): void {
-    const places = this.#places(update.volume);
-    const fileSystem = places[0]?.fileSystem;
-    if (fileSystem === undefined) return;
-    try {
-      if (update.kind === "commit") fileSystem.apply(update.commit);
-      else if (update.kind === "settled") fileSystem.settle(update.sequence);
-      else if (update.kind === "unnamed") {
-        for (const place of places) for (const ino of update.inodes) place.forgetParent(ino);
-      } else this.#reopen(update.volume, places);
-    } catch (error) {
-      log(`${update.volume}: an update could not be taken in: ${(error as Error).message}`);
-    }
-  }
-
-  #reopen(key: string, places: readonly Place[]): void {
-    const open = this.#opened.guests
-      .flatMap(({ name, disks }) =>
-        disks.flatMap(({ volumes }) => volumes.map((volume) => ({ name, volume }))),
-      )
-      .find(({ name, volume }) => volumeKey(name, volume.volume.name) === key);
-    if (open === undefined) return;
-    places[0]?.fileSystem.forget();
-    const fileSystem = openFileSystem(open.volume.volume.source, this.#opened.cache, (line) =>
-      log(`${key}: ${line}`),
-    );
-    if (fileSystem === undefined) throw new Error("there is no file system any more");
-    const nodes: number[] = [];
-    const attributes = new Attributes();
-    for (const place of places) {
-      place.fileSystem = fileSystem;
-      for (const ino of place.told) {
-        try {
-          fileSystem.stat(ino, attributes);
-          nodes.push(nodeHigh(place.id, attributes.generation), ino);
-        } catch {
-          // It is no more: asked for again, it is answered so.
-        }
-      }
-    }
-    this.#port.postMessage({
-      kind: "told",
-      volume: key,
-      nodes: Float64Array.from(nodes),
-    } satisfies ServingMessage);
-  }
-
-  #places(key: string): readonly Place[] {
-    const slash = key.indexOf("/");
-    return this.#opened.places.get(key.slice(0, slash))?.get(key.slice(slash + 1)) ?? [];
+    this.#updating.forgetUnfollowed();
   }
 }
 

@@ -14,6 +14,7 @@ import {
 } from "../filesystem.js";
 import { Compat, Incompat, typeOf } from "./features.js";
 import { I_BLOCK, I_BLOCK_SIZE, Inode, InodeFlags } from "./inode.js";
+import type { FastCommit } from "./journal/fast-commit.js";
 import { noKeyName } from "./names.js";
 import { Parts } from "./parts.js";
 import { freeSpace, overheadBlocks, reservedForExtents } from "./space.js";
@@ -33,6 +34,7 @@ export class ExtFileSystem implements FileSystem {
   readonly rootInode = ROOT_INODE;
   readonly #log: Log;
   #sequence: number | undefined;
+  #hasFastCommits: boolean;
   #parts!: Parts;
   #inode!: Inode;
   /** A visitor may stat what it is told of, which uses the inode above: so listing has one of its own. */
@@ -46,7 +48,8 @@ export class ExtFileSystem implements FileSystem {
     this.uuid = geometry.uuid;
     this.#log = log;
     this.#sequence = version.sequence;
-    this.#compose(version.geometry, version.view);
+    this.#hasFastCommits = version.fastCommits.length > 0;
+    this.#compose(version.geometry, version.view, version.fastCommits);
   }
 
   /**
@@ -59,9 +62,11 @@ export class ExtFileSystem implements FileSystem {
     const { view, geometry } = this.#parts;
     view.apply(commit);
     this.#overhead = -1;
-    if (commit.blocks.includes(superblockBlock(view)))
-      this.#compose(committedGeometry(view, geometry, this.#log), view);
-    else this.#parts.forget();
+    // A full transaction has in it what the fast commits before it said.
+    if (this.#hasFastCommits || commit.blocks.includes(superblockBlock(view))) {
+      this.#hasFastCommits = false;
+      this.#compose(committedGeometry(view, geometry, this.#log), view, []);
+    } else this.#parts.forget();
   }
 
   /** Copies of transactions before this one are in their places. */
@@ -157,8 +162,8 @@ export class ExtFileSystem implements FileSystem {
     out.nameLength = 255;
   }
 
-  #compose(geometry: Geometry, view: View): void {
-    this.#parts = new Parts(geometry, view, this.#log);
+  #compose(geometry: Geometry, view: View, fastCommits: readonly FastCommit[]): void {
+    this.#parts = new Parts(geometry, view, this.#log, fastCommits);
     this.#inode = new Inode(geometry);
     this.#listed = new Inode(geometry);
   }

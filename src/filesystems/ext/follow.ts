@@ -7,6 +7,7 @@ import { type BlockCache, readFully } from "../../versions/block-cache.js";
 import type { Commit } from "../../versions/commit.js";
 import type { Follower, Look } from "../follower.js";
 import { Difference } from "./difference.js";
+import { Compat } from "./features.js";
 import type { Journal, LoggedBlock, Transaction } from "./journal/journal.js";
 import { Parts } from "./parts.js";
 import { SUPERBLOCK_OFFSET, Superblock } from "./superblock.js";
@@ -42,16 +43,24 @@ export class ExtFollower implements Follower {
     while (steps.length < MOST_TRANSACTIONS) {
       const transaction = journal.next();
       if (transaction === undefined) break;
+      // What fast commits have shown is not in this follower's own version.
+      if (this.#version.fastCommits.length > 0) return "reopen";
       const commit = this.#commit(journal, transaction);
       // The log was used again before it was read.
       if (commit === undefined) return "reopen";
       steps.push({ commit, changes: this.#apply(commit) });
     }
     if (steps.length > 0) return { steps };
-    if (journal.status === "overrun") return "reopen";
+    if (journal.status === "overrun" || this.#hasNewFastCommits(journal)) return "reopen";
     if (journal.status === "empty")
       return this.#superblockChanged() ? "reopen" : this.#settle(journal.sequence);
     return this.#settle(journal.superblock.sequence);
+  }
+
+  #hasNewFastCommits(journal: Journal): boolean {
+    const { geometry } = this.#parts;
+    if (!geometry.hasCompat(Compat.FAST_COMMIT) || journal.status !== "waiting") return false;
+    return journal.fastCommits(geometry.inodeSize).length !== this.#version.fastCommits.length;
   }
 
   #settle(sequence: number): Look {

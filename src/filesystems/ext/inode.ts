@@ -92,8 +92,16 @@ export class Inode {
   }
 }
 
+/** Inodes that are not as their tables say (fast commits change them). */
+export interface InodeOverlay {
+  /** The raw inode, i_mode 0 if it has been deleted; undefined: as the table says. Throws IoError. */
+  inode(ino: number): Buffer | undefined;
+}
+
 /** The inode tables of one view. */
 export class Inodes {
+  /** Set while fast commits are in force. */
+  overlay: InodeOverlay | undefined;
   readonly #geometry: Geometry;
   readonly #view: View;
   readonly #groups: Groups;
@@ -113,6 +121,22 @@ export class Inodes {
     const geometry = this.#geometry;
     if (ino < 1 || ino > geometry.inodesCount)
       throw new FileSystemError(Errno.ESTALE, `inode ${ino} does not exist`);
+    into.ino = ino;
+    const changed = this.overlay?.inode(ino);
+    if (changed === undefined) this.#copy(ino, into);
+    else changed.copy(into.raw);
+    const { fields } = into;
+    if (fields.i_mode === 0) throw new FileSystemError(Errno.ESTALE, `inode ${ino} is not in use`);
+    if (geometry.checksums) this.#verify(into);
+    if (fields.i_links_count === 0 && !this.#isInUse(ino)) {
+      throw new FileSystemError(Errno.ESTALE, `inode ${ino} has been deleted`);
+    }
+    return into;
+  }
+
+  /** Copies a raw inode out of its table. */
+  #copy(ino: number, into: Inode): void {
+    const geometry = this.#geometry;
     const group = Math.floor((ino - 1) / geometry.inodesPerGroup);
     const index = (ino - 1) % geometry.inodesPerGroup;
     const position = index * geometry.inodeSize;
@@ -121,15 +145,13 @@ export class Inodes {
       throw new IoError(EIO, `inode ${ino}: its table lies outside the file system`);
     const buffer = this.#view.locate(block, true);
     const at = this.#view.at + (position % geometry.blockSize);
-    into.ino = ino;
     buffer.copy(into.raw, 0, at, at + geometry.inodeSize);
-    const { fields } = into;
-    if (fields.i_mode === 0) throw new FileSystemError(Errno.ESTALE, `inode ${ino} is not in use`);
-    if (geometry.checksums) this.#verify(into);
-    if (fields.i_links_count === 0 && !this.#groups.inodeInUse(group, index)) {
-      throw new FileSystemError(Errno.ESTALE, `inode ${ino} has been deleted`);
-    }
-    return into;
+  }
+
+  /** Whether an inode without names is still in use: deleted, but open in the guest. */
+  #isInUse(ino: number): boolean {
+    const { inodesPerGroup } = this.#geometry;
+    return this.#groups.inodeInUse(Math.floor((ino - 1) / inodesPerGroup), (ino - 1) % inodesPerGroup);
   }
 
   /** The file's size in bytes (ext4_isize). Throws EIO when it is beyond what any file can have. */

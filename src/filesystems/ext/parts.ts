@@ -5,6 +5,8 @@ import { Content } from "./content.js";
 import { Directories } from "./directory.js";
 import { Groups } from "./groups.js";
 import { Inodes } from "./inode.js";
+import type { FastCommit } from "./journal/fast-commit.js";
+import { FastCommitState } from "./journal/fast-commit-state.js";
 import type { Geometry } from "./superblock.js";
 import { ExtendedAttributes } from "./xattr.js";
 
@@ -17,7 +19,8 @@ export class Parts {
   readonly attributes: ExtendedAttributes;
   readonly directories: Directories;
 
-  constructor(geometry: Geometry, view: View, log: Log) {
+  /** `fastCommits`: those that follow the last full transaction. */
+  constructor(geometry: Geometry, view: View, log: Log, fastCommits: readonly FastCommit[] = []) {
     this.geometry = geometry;
     this.view = view;
     this.groups = new Groups(geometry, view);
@@ -25,6 +28,11 @@ export class Parts {
     this.content = new Content(geometry, view);
     this.attributes = new ExtendedAttributes(geometry, view, this.inodes, this.content);
     this.directories = new Directories(geometry, view, this.inodes, this.content, this.attributes, log);
+    if (fastCommits.length === 0) return;
+    const state = new FastCommitState(fastCommits, new Parts(geometry, view, log), log);
+    this.inodes.overlay = state;
+    this.content.overlay = state;
+    this.directories.overlay = state;
   }
 
   /** Forgets what is remembered of blocks, when the view has changed. */

@@ -5,6 +5,7 @@ import { type BlockCache, readFully } from "../../versions/block-cache.js";
 import { View } from "../../versions/view.js";
 import { Compat, Incompat } from "./features.js";
 import { Inode } from "./inode.js";
+import type { FastCommit } from "./journal/fast-commit.js";
 import { fold } from "./journal/fold.js";
 import { Journal } from "./journal/journal.js";
 import { JournalInode } from "./journal-inode.js";
@@ -25,6 +26,8 @@ export interface Version {
   readonly journal: OpenJournal | undefined;
   /** The last transaction that was taken from the journal. */
   readonly sequence: number | undefined;
+  /** The fast commits after that. */
+  readonly fastCommits: readonly FastCommit[];
 }
 
 /** Opens the committed version. Throws IoError when it cannot be read or needs what is not known here. */
@@ -40,19 +43,23 @@ export function openVersion(source: Source, cache: BlockCache, log: Log): Versio
   }
   // The kernel replays a journal only if this says so; else what the journal holds is of no account.
   if (!inPlace.hasIncompat(Incompat.RECOVER)) {
-    return { geometry: inPlace, view, journal: undefined, sequence: undefined };
+    return { geometry: inPlace, view, journal: undefined, sequence: undefined, fastCommits: [] };
   }
   let journal: OpenJournal | undefined;
   let sequence: number | undefined;
+  let fastCommits: readonly FastCommit[] = [];
   try {
     journal = openJournal(source, inPlace, view, log);
-    if (journal !== undefined) sequence = applyJournal(journal.journal, view, log);
+    if (journal !== undefined) {
+      sequence = applyJournal(journal.journal, view, log);
+      fastCommits = journal.journal.fastCommits(inPlace.inodeSize);
+    }
   } catch (error) {
     if (!(error instanceof IoError)) throw error;
     log(`its journal cannot be read (${error.message}): what was not yet written from there is not seen`);
     journal = undefined;
   }
-  return { geometry: committedGeometry(view, inPlace, log), view, journal, sequence };
+  return { geometry: committedGeometry(view, inPlace, log), view, journal, sequence, fastCommits };
 }
 
 /** The block that holds the superblock. */

@@ -1,0 +1,91 @@
+/** Taking in what became of the guests' volumes, in the thread that owns the views which users read. */
+import { nodeHigh } from "../cloud/ids.js";
+import type { Place } from "../cloud/place.js";
+import { Attributes } from "../filesystems/filesystem.js";
+import { openFileSystem } from "../filesystems/formats.js";
+import type { Log } from "../images/image.js";
+import type { OpenTree } from "./open-tree.js";
+import { type Told, type Update, volumeKey } from "./updates.js";
+
+/** ms between looks at volumes of whose changes nobody tells. */
+const UNFOLLOWED_EVERY = 500;
+
+export class Updating {
+  readonly #opened: OpenTree;
+  readonly #log: Log;
+  readonly #places = new Map<string, readonly Place[]>();
+  readonly #unfollowed: readonly Place[];
+  #forgotten = performance.now();
+
+  /** `followed`: keys of the volumes that updates come for. */
+  constructor(opened: OpenTree, followed: ReadonlySet<string>, log: Log) {
+    this.#opened = opened;
+    this.#log = log;
+    for (const [guest, volumes] of opened.places) {
+      for (const [volume, places] of volumes) this.#places.set(volumeKey(guest, volume), places);
+    }
+    this.#unfollowed = [...this.#places].flatMap(([key, [first]]) =>
+      first === undefined || followed.has(key) ? [] : [first],
+    );
+  }
+
+  /** Takes an update in. Returns what the kernel was told of a volume that it had opened afresh. */
+  take(update: Update): Told | undefined {
+    const places = this.#places.get(update.volume) ?? [];
+    const fileSystem = places[0]?.fileSystem;
+    if (fileSystem === undefined) return undefined;
+    try {
+      switch (update.kind) {
+        case "commit":
+          fileSystem.apply(update.commit);
+          break;
+        case "settled":
+          fileSystem.settle(update.sequence);
+          break;
+        case "unnamed":
+          for (const place of places) for (const ino of update.inodes) place.forgetParent(ino);
+          break;
+        case "reopen":
+          return this.#reopen(update.volume, places);
+      }
+    } catch (error) {
+      this.#log(`${update.volume}: an update could not be taken in: ${(error as Error).message}`);
+    }
+    return undefined;
+  }
+
+  /** Forgets, now and then, what was read of volumes that nobody follows. */
+  forgetUnfollowed(): void {
+    const now = performance.now();
+    if (now - this.#forgotten < UNFOLLOWED_EVERY) return;
+    this.#forgotten = now;
+    for (const { fileSystem } of this.#unfollowed) fileSystem.forget();
+  }
+
+  #reopen(key: string, places: readonly Place[]): Told | undefined {
+    const found = this.#opened.guests
+      .flatMap(({ name, disks }) =>
+        disks.flatMap(({ volumes }) => volumes.map(({ volume }) => ({ name, volume }))),
+      )
+      .find(({ name, volume }) => volumeKey(name, volume.name) === key);
+    if (found === undefined) return undefined;
+    places[0]?.fileSystem.forget();
+    const log: Log = (line) => this.#log(`${key}: ${line}`);
+    const fileSystem = openFileSystem(found.volume.source, this.#opened.cache, log);
+    if (fileSystem === undefined) throw new Error("there is no file system any more");
+    const nodes: number[] = [];
+    const attributes = new Attributes();
+    for (const place of places) {
+      place.fileSystem = fileSystem;
+      for (const ino of place.told) {
+        try {
+          fileSystem.stat(ino, attributes);
+          nodes.push(nodeHigh(place.id, attributes.generation), ino);
+        } catch {
+          // It is no more: asked for again, it is answered so.
+        }
+      }
+    }
+    return { kind: "told", volume: key, nodes: Float64Array.from(nodes) };
+  }
+}
