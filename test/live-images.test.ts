@@ -39,12 +39,18 @@ describe.concurrent("an image copied while its guest writes shows what the kerne
         for (const [guest, image] of Object.entries(guests)) {
           expect(await needsRecovery(image)).toBe(true);
           await cloneImage(image, `${image}-recovered`);
-          const recovered = await recover(`${image}-recovered`, join(place, guest));
+          const recovered = await recover(
+            `${image}-recovered`,
+            join(place, guest),
+            recipe.fastCommits === true,
+          );
           try {
             const expected = await walkKernel(recovered.folder);
             const ours = await walkOurs(served.volume(guest), served.guest(guest));
             const { differences, compared, excepted } = compareWalks(expected, ours, {
               statfs: false,
+              // The kernel calls unwritten blocks data once they have been read into its page cache.
+              untold: ["segments", "segmentCount"],
               recovery: { started: recovered.started, fastCommits: recipe.fastCommits === true },
             });
             expect(differences.slice(0, shown), `${guest}\n${served.log()}`).toEqual([]);
