@@ -1,4 +1,5 @@
 /** `slashcloud cat`: the contents of files. */
+import { UserError } from "../daemon/user-error.js";
 import { FileType, isType } from "../daemon/walk.js";
 import { find, parseLocation } from "./location.js";
 import { complain, write } from "./output.js";
@@ -22,7 +23,8 @@ export function cat(locations: readonly string[]): number {
       }
     } catch (error) {
       failed = true;
-      complain(`${argument}: ${(error as Error).message}`);
+      const { message } = error as Error;
+      complain(error instanceof UserError ? message : `${argument}: ${message}`);
     }
   }
   return failed ? 1 : 0;

@@ -3,6 +3,7 @@ import { existsSync } from "node:fs";
 import { resolve } from "node:path";
 import type { Guest } from "../daemon/guest.js";
 import { openTree } from "../daemon/open-tree.js";
+import { UserError } from "../daemon/user-error.js";
 import { type Entry, type Tree, walk } from "../daemon/walk.js";
 import { complain } from "./output.js";
 
@@ -34,7 +35,7 @@ export function parseLocation(argument: string): Location {
   return { image, path: Buffer.from(argument.slice(image.length + 1) || "/") };
 }
 
-const HOST = Buffer.from("host");
+const HOST = "host";
 const GUEST = "guest";
 
 /** Opened images, so that several files of one are read from one tree. */
@@ -45,11 +46,29 @@ export function find(location: Location, followLast: boolean): Found {
   const image = resolve(location.image);
   let known = opened.get(image);
   if (known === undefined) {
-    const { tree, guests } = openTree("host", [{ name: GUEST, images: [image] }], complain);
+    const { tree, guests } = openTree(HOST, [{ name: GUEST, images: [image] }], complain);
     known = { tree, guest: guests[0] as Guest };
     opened.set(image, known);
   }
   const { tree, guest } = known;
-  const root = walk(tree, { high: 0, low: 1 }, Buffer.concat([HOST, Buffer.from(`/${GUEST}`)]), false);
-  return { tree, guest, entry: walk(tree, root, location.path, followLast) };
+  const shown = guest.disks
+    .flatMap(({ volumes }) => volumes)
+    .filter(({ fileSystem }) => fileSystem !== undefined);
+  if (shown.length === 0) {
+    throw new UserError(
+      `${location.image}: no file system that can be shown; what is there: slashcloud volumes ${location.image}`,
+    );
+  }
+  const root = walk(tree, { high: 0, low: 1 }, Buffer.from(`${HOST}/${GUEST}`), false);
+  if (root.high === 0) {
+    const names = shown.map(({ volume }) => `/.volumes/${volume.name}`).join(", ");
+    complain(
+      `${location.image}: its root file system cannot be told from the others; its volumes are at ${names}`,
+    );
+  }
+  try {
+    return { tree, guest, entry: walk(tree, root, location.path, followLast) };
+  } catch (error) {
+    throw new UserError(`${location.image}:${location.path.toString()}: ${(error as Error).message}`);
+  }
 }

@@ -26,6 +26,11 @@ const CACHE_BYTES = 8 << 20;
 const AGAIN_AFTER = [1000, 3000, 6000, 12_000, 20_000, 36_000];
 /** Files that are remembered for that. */
 const MOST_AGAIN = 10_000;
+/**
+ * A listing that the kernel is filling its cache with as a directory is dropped goes on with the old entries, and counts
+ * as current if the directory's mtime has not moved on by a tick of the guest's clock: ms after which it is dropped again.
+ */
+const LISTINGS_AGAIN_AFTER = [30, 300];
 /** ms before a volume that could not be followed is tried again. */
 const RETRY = 1000;
 
@@ -174,17 +179,32 @@ export class Following {
     const notifier = this.#notifier;
     if (notifier === undefined) return;
     const now = performance.now();
+    const directories: number[] = [];
     for (const placeId of this.#placeIds.get(key) ?? []) {
       for (const { ino, oldMode, oldGeneration, newMode, newGeneration } of inodes) {
         if (oldMode !== 0) notifier.invalidateInode(nodeHigh(placeId, oldGeneration), ino);
         if (newMode === 0) continue;
         const high = nodeHigh(placeId, newGeneration);
         if (oldMode === 0 || oldGeneration !== newGeneration) notifier.invalidateInode(high, ino);
-        if ((newMode & FileType.MASK) === FileType.REGULAR) this.#remember(high, ino, now);
+        const type = newMode & FileType.MASK;
+        if (type === FileType.REGULAR) this.#remember(high, ino, now);
+        else if (type === FileType.DIRECTORY) directories.push(high, ino);
       }
       for (const { directory, generation, name } of names) {
         notifier.invalidateEntry(nodeHigh(placeId, generation), directory, name);
       }
+    }
+    this.#dropListingsAgain(directories);
+  }
+
+  #dropListingsAgain(directories: readonly number[]): void {
+    if (directories.length === 0) return;
+    for (const wait of LISTINGS_AGAIN_AFTER) {
+      setTimeout(() => {
+        for (let at = 0; at < directories.length; at += 2) {
+          this.#notifier?.invalidateInode(directories[at] as number, directories[at + 1] as number);
+        }
+      }, wait);
     }
   }
 

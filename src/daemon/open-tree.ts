@@ -35,6 +35,11 @@ export function openTree(
 ): OpenTree {
   const cache = new BlockCache(CACHE_BYTES);
   const guests = specs.map((spec) => openGuest(spec, cache, (line) => log(`${spec.name}: ${line}`)));
+  for (const { name, disks } of guests) {
+    if (disks.every(({ volumes }) => volumes.every(({ fileSystem }) => fileSystem === undefined))) {
+      log(`${name}: no file system that can be shown`);
+    }
+  }
   const built = buildTree(
     host,
     guests.map((guest) => ({

@@ -38,7 +38,12 @@ export async function serve(
   options: readonly string[] = [],
 ): Promise<Served> {
   if (!existsSync(main)) throw new Error(`${main} is not there: run \`npm run build\` first`);
-  mkdirSync(mountPoint, { recursive: true });
+  try {
+    mkdirSync(mountPoint, { recursive: true });
+  } catch (error) {
+    // A mount that was left dead: the program is to replace it.
+    if ((error as NodeJS.ErrnoException).code !== "ENOTCONN") throw error;
+  }
   const started = performance.now();
   const guests = Object.entries(images).map(([name, image]) => `${name}=${image}`);
   const child = spawn(

@@ -91,11 +91,11 @@ export class MountedImage {
 
 /**
  * Lets the kernel recover a crash image; returns whether it was willing to mount it. Read-only, as the kernel then
- * writes what recovery writes and no more; but to replay fast commits it must be read-write.
+ * writes what recovery writes and no more.
  */
-export function recoverByKernel(path: string, options = "ro"): boolean {
+export function recoverByKernel(path: string): boolean {
   try {
-    new MountedImage(path, options).close();
+    new MountedImage(path, "ro").close();
     return true;
   } catch {
     return false;

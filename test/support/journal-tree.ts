@@ -2,15 +2,10 @@
 import { createHash } from "node:crypto";
 import { lstatSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { join } from "node:path";
-import { Content } from "../../src/filesystems/ext/content.js";
-import { Directories } from "../../src/filesystems/ext/directory.js";
-import { Groups } from "../../src/filesystems/ext/groups.js";
-import { I_BLOCK, I_BLOCK_SIZE, Inode, InodeFlags, Inodes } from "../../src/filesystems/ext/inode.js";
+import { ExtFileSystem } from "../../src/filesystems/ext/file-system.js";
 import type { FastCommit } from "../../src/filesystems/ext/journal/fast-commit.js";
-import { FastCommitState } from "../../src/filesystems/ext/journal/fast-commit-state.js";
 import { Geometry, SUPERBLOCK_OFFSET, Superblock } from "../../src/filesystems/ext/superblock.js";
-import { ExtendedAttributes } from "../../src/filesystems/ext/xattr.js";
-import { Attributes, Errno, FileSystemError, FileType } from "../../src/filesystems/filesystem.js";
+import { Attributes, type FileSystem, FileType } from "../../src/filesystems/filesystem.js";
 import type { Source } from "../../src/images/image.js";
 import { EIO, IoError } from "../../src/images/io-error.js";
 import { BlockCache } from "../../src/versions/block-cache.js";
@@ -44,48 +39,24 @@ export class MemorySource implements Source {
   }
 }
 
-/** The inodes of a view with fast commits laid over them. */
-class ChangedInodes extends Inodes {
-  state: FastCommitState | undefined;
-
-  override read(ino: number, into: Inode): Inode {
-    const raw = this.state?.inode(ino);
-    if (raw === undefined) return super.read(ino, into);
-    raw.copy(into.raw);
-    into.ino = ino;
-    if (into.mode === 0) throw new FileSystemError(Errno.ESTALE, `inode ${ino} has been deleted`);
-    return into;
-  }
-}
-
-/** The parts of an ext file system, as the fast commits need them. */
-function parts(geometry: Geometry, view: View, log: (line: string) => void) {
-  const inodes = new ChangedInodes(geometry, view, new Groups(geometry, view));
-  const content = new Content(geometry, view);
-  const attributes = new ExtendedAttributes(geometry, view, inodes, content);
-  const directories = new Directories(geometry, view, inodes, content, attributes, log);
-  return { geometry, inodes, content, attributes, directories };
-}
-
-/** Walks an image whose journal has been applied, with fast commits in force. Throws when there are more than `most` nodes. */
-export function describeImage(
+/** The file system of an image whose full transactions are in place, with fast commits in force. */
+export function withFastCommits(
   image: Buffer,
-  commits: readonly FastCommit[],
+  fastCommits: readonly FastCommit[],
   log: (line: string) => void,
-  most = 100_000,
-): Map<string, Described> {
+): FileSystem {
   const geometry = new Geometry(Superblock.at(image, SUPERBLOCK_OFFSET));
   const view = new View(new MemorySource(image), geometry.blockSize, new BlockCache(8 << 20));
-  const state = new FastCommitState(commits, parts(geometry, view, log), log);
-  const { inodes, content, attributes, directories } = parts(geometry, view, log);
-  inodes.state = state;
-  content.overlay = state;
-  directories.overlay = state;
-  const inode = new Inode(geometry);
+  return new ExtFileSystem({ geometry, view, journal: undefined, sequence: undefined, fastCommits }, log);
+}
+
+/** Walks a file system. Throws when there are more than `most` nodes. */
+export function describeFileSystem(fileSystem: FileSystem, most = 100_000): Map<string, Described> {
   const found = new Map<string, Described>();
   const out = new Attributes();
   const visit = (path: string, ino: number): void => {
-    inodes.attributes(inodes.read(ino, inode), out);
+    fileSystem.stat(ino, out);
+    const type = out.mode & FileType.MASK;
     const described: Described = {
       ino,
       mode: out.mode,
@@ -100,24 +71,15 @@ export function describeImage(
     };
     found.set(path, described);
     if (found.size > most) throw new Error("too many nodes");
-    if (inode.type === FileType.REGULAR) {
+    if (type === FileType.REGULAR) {
       if (out.size > 64 << 20) throw new IoError(EIO, `${path} is too large to be looked at`);
       const bytes = Buffer.alloc(out.size);
-      if (inode.hasFlag(InodeFlags.INLINE_DATA)) {
-        inode.raw.copy(bytes, 0, I_BLOCK, I_BLOCK + I_BLOCK_SIZE);
-        const rest = attributes.inlineData(inode);
-        if (rest >= 0) inode.raw.copy(bytes, I_BLOCK_SIZE, rest, rest + attributes.inlineLength);
-      } else content.read(inode, 0, out.size, bytes, 0);
+      fileSystem.read(ino, 0, out.size, bytes, 0);
       described.content = createHash("sha256").update(bytes).digest("hex");
-    } else if (inode.type === FileType.LINK) {
-      const bytes = Buffer.alloc(out.size);
-      if (out.blocks === 0) inode.raw.copy(bytes, 0, I_BLOCK, I_BLOCK + out.size);
-      else content.read(inode, 0, out.size, bytes, 0);
-      described.content = bytes.toString("latin1");
-    }
-    if (inode.type !== FileType.DIRECTORY) return;
+    } else if (type === FileType.LINK) described.content = fileSystem.readlink(ino).toString("latin1");
+    if (type !== FileType.DIRECTORY) return;
     const names: [string, number][] = [];
-    directories.list(inode, 0, {
+    fileSystem.list(ino, 0, {
       entry(name, nameOffset, nameLength, child) {
         names.push([name.toString("latin1", nameOffset, nameOffset + nameLength), child]);
         return true;
@@ -127,13 +89,12 @@ export function describeImage(
       throw new Error(`${path} has not its own dots`);
     }
     for (const [name, child] of names) {
-      inodes.read(ino, inode);
-      const looked = directories.lookup(inode, Buffer.from(name, "latin1"));
+      const looked = fileSystem.lookup(ino, Buffer.from(name, "latin1"));
       if (looked !== child) throw new Error(`${path}/${name} is inode ${child} listed, ${looked} looked up`);
       if (name !== "." && name !== "..") visit(`${path}/${name}`, child);
     }
   };
-  visit("", 2);
+  visit("", fileSystem.rootInode);
   return found;
 }
 

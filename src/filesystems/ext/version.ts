@@ -94,7 +94,9 @@ function openJournal(source: Source, geometry: Geometry, view: View, log: Log): 
   }
   const { inodes, content } = new Parts(geometry, view, log);
   const inode = inodes.read(geometry.journalInode, new Inode(geometry));
-  const device = new JournalInode(source, view.blockSize, content, inode, inodes.size(inode));
+  // No journal is larger than its file system: a hostile map can be.
+  const size = Math.min(inodes.size(inode), geometry.blocksCount * view.blockSize);
+  const device = new JournalInode(source, view.blockSize, content, inode, size);
   return { journal: new Journal(device, log), device };
 }
 

@@ -243,8 +243,9 @@ export class Journal {
     const blocks = (transaction.next - transaction.start + length) % length || length;
     if (this.#span + blocks > length) {
       const now = this.#readSuperblock();
-      // Where the log starts after this transaction already, there is nothing before it.
-      if (now.start === 0 || isLater(now.sequence, transaction.sequence)) this.#span = 0;
+      // Where the log starts after this transaction already, or anew, there is nothing before it.
+      const isBefore = now.start === 0 || isLater(now.sequence, transaction.sequence);
+      if (isBefore || !now.isLike(this.#superblock)) this.#span = 0;
       else this.#measure(now);
       if (this.#span + blocks > length) {
         this.#damaged(`transaction ${transaction.sequence} reaches the log's own start`);
