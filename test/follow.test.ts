@@ -155,7 +155,7 @@ describe("a running guest", () => {
     ["ext3", ["-t", "ext3"], "loop"],
     ["data=journal", ["-t", "ext4"], "loop,data=journal"],
     ["fast_commit", ["-t", "ext4", "-O", "fast_commit"], "loop"],
-    ["no checksums", ["-t", "ext4", "-O", "^metadata_csum"], "loop"], "loop"],
+    ["no checksums", ["-t", "ext4", "-O", "^metadata_csum"], "loop"],
   ] as const)(
     "after each sync, the whole tree is the guest's: %s",
     async (name, make, options) => {
