@@ -35,31 +35,41 @@ describe.concurrent("an image copied while its guest writes shows what the kerne
       const images = await liveImages(recipe, place, copies);
       const guests = Object.fromEntries(images.map((image, n) => [`copy${n}`, image]));
       const served = await serve(join(place, "cloud"), guests);
+      let recoveredCopies = 0;
       try {
         for (const [guest, image] of Object.entries(guests)) {
           expect(await needsRecovery(image)).toBe(true);
           await cloneImage(image, `${image}-recovered`);
-          const recovered = await recover(
-            `${image}-recovered`,
-            join(place, guest),
-            recipe.fastCommits === true,
-          );
+          const recovered = await recover(`${image}-recovered`, join(place, guest));
+          if (recovered === undefined) {
+            if (recipe.fastCommits) continue;
+            throw new Error(`the kernel cannot recover ${guest}`);
+          }
+          recoveredCopies++;
           try {
             const expected = await walkKernel(recovered.folder);
             const ours = await walkOurs(served.volume(guest), served.guest(guest));
             const { differences, compared, excepted } = compareWalks(expected, ours, {
               statfs: false,
               // The kernel calls unwritten blocks data once they have been read into its page cache.
-              untold: ["segments", "segmentCount"],
+              untold: [
+                "segments",
+                "segmentCount",
+                // Its replay of fast commits lays maps out anew and miscounts the links of directories. What the guest
+                // itself saw is compared in journal-fast-commit.test.ts.
+                ...(recipe.fastCommits ? (["blocks", "nlink"] as const) : []),
+              ],
               recovery: { started: recovered.started, fastCommits: recipe.fastCommits === true },
             });
             expect(differences.slice(0, shown), `${guest}\n${served.log()}`).toEqual([]);
             expect(compared).toBeGreaterThan(20);
-            expect(excepted.length).toBeLessThan(compared / 4);
+            // Many of those that fast commits touched have the time of the replay.
+            expect(excepted.length).toBeLessThan(compared / (recipe.fastCommits ? 2 : 4));
           } finally {
             recovered.remove();
           }
         }
+        expect(recoveredCopies).toBeGreaterThan(0);
       } finally {
         expect(await served.stop()).toBe(0);
       }

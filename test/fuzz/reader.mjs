@@ -1,0 +1,221 @@
+/** Reads all that can be read of a disk image through the built library, within limits of entries and bytes. */
+import { join, resolve } from "node:path";
+import { pathToFileURL } from "node:url";
+
+const CACHE = 1 << 20;
+/** The most entries and bytes read of one mutant, and bytes of one file at one place. */
+const MOST_ENTRIES = 3000;
+const MOST_BYTES = 8 << 20;
+const CHUNK = 32768;
+const SEEKS = 6;
+
+/** The parts of the library that are fuzzed; `folder` is what the TypeScript compiler made. */
+export async function loadLibrary(folder) {
+  const load = (file) => import(pathToFileURL(join(resolve(folder), file)).href);
+  const modules = await Promise.all(
+    [
+      "filesystems/filesystem.js",
+      "filesystems/formats.js",
+      "filesystems/ext/open.js",
+      "images/io-error.js",
+      "layout/crc16.js",
+      "layout/crc32c.js",
+      "versions/block-cache.js",
+      "volumes/volumes.js",
+    ].map(load),
+  );
+  return Object.assign({}, ...modules);
+}
+
+/** Bytes in memory, which a test can exchange for later ones. */
+class Memory {
+  constructor(bytes) {
+    this.bytes = bytes;
+  }
+
+  get size() {
+    return this.bytes.length;
+  }
+
+  read(target, targetOffset, length, position) {
+    if (!(position < this.bytes.length)) return 0;
+    return this.bytes.copy(target, targetOffset, position, Math.min(position + length, this.bytes.length));
+  }
+}
+
+/** Reads mutants; throws whatever is no answer (an answer is an IoError with a positive errno). */
+export class Reader {
+  #library;
+  #attributes;
+  #statistics;
+  #target = Buffer.alloc(CHUNK);
+  #entries = 0;
+  #bytes = 0;
+  /** How many calls gave a result, and how many an error, since the reader was made. */
+  answered = 0;
+  refused = 0;
+
+  constructor(library) {
+    this.#library = library;
+    this.#attributes = new library.Attributes();
+    this.#statistics = new library.Statistics();
+  }
+
+  /** Reads a disk: all its volumes. `commits` tells where on it commit blocks of journals are. */
+  disk(bytes, commits) {
+    this.#entries = 0;
+    this.#bytes = 0;
+    const { findVolumes, identify, openFileSystem, openExt } = this.#library;
+    const log = (line) => {
+      if (typeof line !== "string" || line.includes("\n"))
+        throw new Error(`a log line: ${JSON.stringify(line)}`);
+    };
+    const table = this.#try(() => findVolumes(new Memory(bytes), "sda", log));
+    for (const { source } of table?.volumes ?? []) {
+      this.#try(() => identify(source));
+      const system =
+        this.#try(() => openFileSystem(source, this.#cache(), log)) ??
+        this.#try(() => openExt(source, this.#cache(), log));
+      if (system !== undefined) this.#system(system);
+    }
+    if (commits.length > 0) this.#follow(bytes, commits, log);
+  }
+
+  #cache() {
+    return new this.#library.BlockCache(CACHE);
+  }
+
+  /** The result of a call, or undefined where the library answers with an error. */
+  #try(call) {
+    try {
+      const result = call();
+      this.answered++;
+      return result;
+    } catch (error) {
+      if (!(error instanceof this.#library.IoError) || !(Number.isInteger(error.errno) && error.errno > 0))
+        throw error;
+      this.refused++;
+      return undefined;
+    }
+  }
+
+  #system(system) {
+    this.#try(() => system.statistics(this.#statistics));
+    this.#tree(system);
+    // Read again, now that there is something to remember.
+    this.#try(() => system.forget());
+    this.#try(() => system.stat(system.rootInode, this.#attributes));
+  }
+
+  #tree(system) {
+    const seen = new Set([system.rootInode]);
+    const directories = [system.rootInode];
+    for (let ino = directories.pop(); ino !== undefined; ino = directories.pop()) {
+      this.#try(() => system.parent(ino));
+      for (const { name, ino: found } of this.#list(system, ino)) {
+        this.#try(() => system.lookup(ino, name));
+        if (seen.has(found)) continue;
+        seen.add(found);
+        const type = this.#inode(system, found);
+        if (type === 0o040000) directories.push(found);
+      }
+      this.#try(() => system.lookup(ino, NO_SUCH_NAME));
+    }
+    // The first inodes, whether or not they have names.
+    for (let ino = 0; ino < 16; ino++) if (!seen.has(ino)) this.#inode(system, ino);
+  }
+
+  #list(system, directory) {
+    const entries = [];
+    let last = 0;
+    let taken = 0;
+    const visitor = {
+      entry: (name, nameOffset, nameLength, ino, _type, next) => {
+        // A listing goes on in parts, as one through FUSE does.
+        if (this.#entries >= MOST_ENTRIES || taken === 50) return false;
+        this.#entries++;
+        taken++;
+        last = next;
+        entries.push({ name: Buffer.from(name.subarray(nameOffset, nameOffset + nameLength)), ino });
+        return true;
+      },
+    };
+    do {
+      taken = 0;
+      const before = last;
+      this.#try(() => system.list(directory, last, visitor));
+      if (taken > 0 && last <= before) throw new Error(`directory ${directory}: listing stays at ${last}`);
+    } while (taken > 0 && this.#entries < MOST_ENTRIES);
+    return entries;
+  }
+
+  /** Reads all of an inode but a directory's entries; returns its type. */
+  #inode(system, ino) {
+    const attributes = this.#attributes;
+    if (this.#try(() => (system.stat(ino, attributes), true)) === undefined) return -1;
+    const type = attributes.mode & 0o170000;
+    const { size } = attributes;
+    for (const [key, value] of Object.entries(attributes)) {
+      if (!Number.isSafeInteger(value)) throw new Error(`inode ${ino}: ${key} is ${value}`);
+    }
+    for (const name of this.#try(() => system.attributeNames(ino)) ?? []) {
+      this.#try(() => system.attribute(ino, name));
+    }
+    this.#try(() => system.attribute(ino, "user.absent"));
+    this.#try(() => system.readlink(ino));
+    this.#contents(system, ino, size);
+    return type;
+  }
+
+  #contents(system, ino, size) {
+    for (let at = 0; at < Math.min(size, 4 * CHUNK) && this.#bytes < MOST_BYTES; at += CHUNK) {
+      if (!this.#read(system, ino, at, size)) break;
+    }
+    if (size > 4 * CHUNK) {
+      for (const at of [Math.floor(size / 2), size - CHUNK, size - 1, 2 ** 32 - 512, 2 ** 42 - 512]) {
+        if (at < size) this.#read(system, ino, at, size);
+      }
+    }
+    this.#read(system, ino, size, size);
+    let hole = false;
+    for (let at = 0, n = 0; n < SEEKS && at >= 0 && at < size; n++, hole = !hole) {
+      const found = this.#try(() => system.seek(ino, at, hole));
+      if (found === undefined) break;
+      if (found !== -1 && (found < at || found > size))
+        throw new Error(`inode ${ino}: seek from ${at} gives ${found}`);
+      at = found;
+    }
+    this.#try(() => system.seek(ino, size - 1, true));
+  }
+
+  #read(system, ino, at, size) {
+    const got = this.#try(() => system.read(ino, at, CHUNK, this.#target, 0));
+    if (got === undefined) return false;
+    if (got !== Math.max(0, Math.min(CHUNK, size - at))) {
+      throw new Error(`inode ${ino}: a read at ${at} of ${size} bytes gives ${got}`);
+    }
+    this.#bytes += got;
+    return true;
+  }
+
+  /** Opens the disk as it was before all but the first transaction were finished; then they are. */
+  #follow(bytes, commits, log) {
+    const { followFileSystem, openFileSystem } = this.#library;
+    const before = Buffer.from(bytes);
+    for (const at of commits.slice(1)) before.fill(0, at, Math.min(at + 12, before.length));
+    const source = new Memory(before);
+    const follower = this.#try(() => followFileSystem(source, this.#cache(), log));
+    if (follower === undefined) return;
+    const system = this.#try(() => openFileSystem(source, this.#cache(), log));
+    source.bytes = bytes;
+    for (let n = 0; n < 3; n++) {
+      const look = this.#try(() => follower.look());
+      if (look === undefined || look === "reopen" || system === undefined) break;
+      for (const { commit } of look.steps) this.#try(() => system.apply(commit));
+      if (look.settled !== undefined) this.#try(() => system.settle(look.settled));
+    }
+    if (system !== undefined) this.#tree(system);
+  }
+}
+
+const NO_SUCH_NAME = Buffer.from("no such name");

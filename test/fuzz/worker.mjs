@@ -1,0 +1,84 @@
+/**
+ * A process that reads mutants one after the other, and tells its parent on descriptor 3, a JSON line each, which it
+ * begins with, and what is wrong. The parent ends it when it does not come back.
+ */
+import { writeSync } from "node:fs";
+import { loadImage, pickImage } from "./images.mjs";
+import { groupPlaces, mutate } from "./mutate.mjs";
+import { findPlaces } from "./places.mjs";
+import { Random } from "./random.mjs";
+import { loadLibrary, Reader } from "./reader.mjs";
+
+const MEBIBYTE = 1 << 20;
+/** Where the partition of the image that has one begins, bytes. */
+const PARTITION = 16 * 512;
+const {
+  library: folder,
+  first,
+  count,
+  step,
+  image: only,
+  milliseconds,
+  mebibytes,
+} = JSON.parse(process.argv[2]);
+
+const library = await loadLibrary(folder);
+const reader = new Reader(library);
+const images = new Map();
+
+function image(name) {
+  let known = images.get(name);
+  if (known === undefined) {
+    const bytes = loadImage(name);
+    const places = groupPlaces(findPlaces(bytes, name === "mbr" ? PARTITION : 0, library));
+    if (name === "mbr") places.kinds.push([{ kind: "partition table", at: 0x1b8, length: 72 }]);
+    const commits = places.list.filter(({ kind }) => kind === "journal 2").map(({ at }) => at);
+    known = { bytes, places, commits, target: Buffer.alloc(bytes.length) };
+    // Undamaged, all of it can be read: else mutants of it would show nothing.
+    reader.disk(bytes, commits);
+    images.set(name, known);
+  }
+  return known;
+}
+
+function tell(message) {
+  writeSync(3, `${JSON.stringify(message)}\n`);
+}
+
+let slowest = 0;
+let slowestSeed = first;
+for (let seed = first; seed < first + count; seed += step) {
+  const random = new Random(seed);
+  const picked = pickImage(random);
+  const name = only ?? picked;
+  const { bytes, places, commits, target } = image(name);
+  const mutant = mutate(bytes, target, places, random);
+  tell({ begin: seed, image: name });
+  const resident = process.memoryUsage.rss();
+  const peak = process.resourceUsage().maxRSS;
+  const began = performance.now();
+  let failure;
+  try {
+    reader.disk(mutant, commits);
+  } catch (error) {
+    failure = error?.stack ?? `${error}`;
+  }
+  const took = performance.now() - began;
+  if (took > slowest) {
+    slowest = took;
+    slowestSeed = seed;
+  }
+  const peakNow = process.resourceUsage().maxRSS;
+  const grew = peakNow > peak ? peakNow / 1024 - resident / MEBIBYTE : 0;
+  if (took > milliseconds) failure ??= `it took ${Math.round(took)} ms`;
+  if (grew > mebibytes) failure ??= `it took ${Math.round(grew)} MB of memory`;
+  if (failure !== undefined) tell({ failure, seed, image: name });
+}
+tell({
+  end: true,
+  slowest,
+  slowestSeed,
+  peak: process.resourceUsage().maxRSS / 1024,
+  answered: reader.answered,
+  refused: reader.refused,
+});
