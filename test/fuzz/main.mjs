@@ -91,8 +91,8 @@ function part(first) {
           current = message;
           mutants++;
         } else if (message.failure !== undefined) fail(message.image, message.seed, message.failure);
-        else if (message.end) {
-          ended = true;
+        else {
+          ended = message.end;
           if (message.slowest > slowest) ({ slowest, slowestSeed } = message);
           peak = Math.max(peak, message.peak);
           answered += message.answered;

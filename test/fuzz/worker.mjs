@@ -47,6 +47,15 @@ function tell(message) {
 
 let slowest = 0;
 let slowestSeed = first;
+let done = 0;
+
+function tellFigures(end) {
+  const { answered, refused } = reader;
+  tell({ end, slowest, slowestSeed, peak: process.resourceUsage().maxRSS / 1024, answered, refused });
+  reader.answered = 0;
+  reader.refused = 0;
+}
+
 for (let seed = first; seed < first + count; seed += step) {
   const random = new Random(seed);
   const picked = pickImage(random);
@@ -73,12 +82,7 @@ for (let seed = first; seed < first + count; seed += step) {
   if (took > milliseconds) failure ??= `it took ${Math.round(took)} ms`;
   if (grew > mebibytes) failure ??= `it took ${Math.round(grew)} MB of memory`;
   if (failure !== undefined) tell({ failure, seed, image: name });
+  // Often enough that little is lost with a process that must be ended.
+  if (++done % 50 === 0) tellFigures(false);
 }
-tell({
-  end: true,
-  slowest,
-  slowestSeed,
-  peak: process.resourceUsage().maxRSS / 1024,
-  answered: reader.answered,
-  refused: reader.refused,
-});
+tellFigures(true);
