@@ -26,8 +26,6 @@ const COMMITS_HELD = 32 << 20;
 /** One version of one volume's blocks. */
 export class View {
   readonly blockSize: number;
-  /** How many whole blocks the volume's bytes make (a volume cut short has fewer than its file system says). */
-  readonly blocksThere: number;
   /** Where the block that was located last lies in the buffer that `locate` returned. */
   at = 0;
   /** Whether the block that was located last has been found good before (see `markChecked`). */
@@ -45,9 +43,13 @@ export class View {
   /** `blockSize` in bytes, a power of two from 512 on. */
   constructor(source: Source, blockSize: number, cache: BlockCache) {
     this.blockSize = blockSize;
-    this.blocksThere = Math.floor(source.size / blockSize);
     this.#cached = cache.add(source, blockSize);
     this.#blocksPerChunk = this.#cached.chunks.chunkSize / blockSize;
+  }
+
+  /** How many whole blocks the volume's bytes make (a volume cut short has fewer than its file system says). */
+  get blocksThere(): number {
+    return Math.floor(this.#cached.source.size / this.blockSize);
   }
 
   /**

@@ -151,7 +151,7 @@ export class ExtFileSystem implements FileSystem {
   statistics(out: Statistics): void {
     const { geometry, groups } = this.#parts;
     if (this.#overhead < 0) this.#overhead = overheadBlocks(geometry, groups, this.#journalBlocks());
-    const free = freeSpace(geometry, groups);
+    const free = freeSpace(groups);
     const reserved = geometry.reservedBlocks + reservedForExtents(geometry);
     out.blockSize = geometry.blockSize;
     out.blocks = geometry.blocksCount - this.#overhead;

@@ -51,6 +51,23 @@ export class Groups {
     this.#high = geometry.descriptorSize >= 64;
   }
 
+  /**
+   * How many groups have their descriptors on the volume: of one that is cut short, or whose superblock lies, not all.
+   * Later blocks of descriptors never lie before earlier ones.
+   */
+  get there(): number {
+    const { groups, descriptorsPerBlock } = this.#geometry;
+    const blocks = this.#view.blocksThere;
+    let low = 0;
+    let high = Math.ceil(groups / descriptorsPerBlock);
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if (this.#descriptorBlock(middle) < blocks) low = middle + 1;
+      else high = middle;
+    }
+    return Math.min(groups, low * descriptorsPerBlock);
+  }
+
   /** The first block of a group's inode table. Throws IoError (EIO) when the descriptor is bad. */
   inodeTable(group: number): number {
     if (group === this.#lastGroup) return this.#lastTable;

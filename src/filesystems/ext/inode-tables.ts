@@ -3,18 +3,21 @@ import { IoError } from "../../images/io-error.js";
 import type { Groups } from "./groups.js";
 import type { Geometry } from "./superblock.js";
 
+/** Where the table of a group begins that has none. */
+const NO_TABLE = -1;
+
 export class InodeTables {
   readonly #geometry: Geometry;
   readonly #blocksEach: number;
   readonly #starts: Float64Array;
   readonly #groups: Uint32Array;
 
-  /** Reads all descriptors; a group with a bad one has no table. */
+  /** Reads all descriptors; a group without a good one has no table. */
   constructor(geometry: Geometry, groups: Groups) {
     this.#geometry = geometry;
     this.#blocksEach = Math.ceil((geometry.inodesPerGroup * geometry.inodeSize) / geometry.blockSize);
-    const starts = new Float64Array(geometry.groups);
-    for (let group = 0; group < geometry.groups; group++) starts[group] = tableStart(groups, group);
+    const starts = new Float64Array(groups.there);
+    for (let group = 0; group < starts.length; group++) starts[group] = tableStart(groups, group);
     // Tables lie in the order of their groups, but for what resizing did.
     this.#groups = Uint32Array.from(starts.keys()).sort(
       (a, b) => (starts[a] as number) - (starts[b] as number),
@@ -33,8 +36,9 @@ export class InodeTables {
       else high = middle;
     }
     if (low === 0) return 0;
-    const within = block - (starts[low - 1] as number);
-    if (within >= this.#blocksEach) return 0;
+    const start = starts[low - 1] as number;
+    const within = block - start;
+    if (start === NO_TABLE || within >= this.#blocksEach) return 0;
     const { inodesPerGroup, blockSize, inodeSize } = this.#geometry;
     return (this.#groups[low - 1] as number) * inodesPerGroup + within * (blockSize / inodeSize) + 1;
   }
@@ -44,7 +48,7 @@ function tableStart(groups: Groups, group: number): number {
   try {
     return groups.inodeTable(group);
   } catch (error) {
-    if (error instanceof IoError) return -1;
+    if (error instanceof IoError) return NO_TABLE;
     throw error;
   }
 }

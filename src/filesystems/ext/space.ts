@@ -3,11 +3,12 @@ import { Incompat, RoCompat } from "./features.js";
 import type { Groups } from "./groups.js";
 import type { Geometry } from "./superblock.js";
 
-/** Sums the free clusters and inodes of all groups; a group with a bad descriptor counts as full. */
-export function freeSpace(geometry: Geometry, groups: Groups): { clusters: number; inodes: number } {
+/** Sums the free clusters and inodes of all groups; a group without a good descriptor counts as full. */
+export function freeSpace(groups: Groups): { clusters: number; inodes: number } {
   const sum = { clusters: 0, inodes: 0 };
   const one = { clusters: 0, inodes: 0 };
-  for (let group = 0; group < geometry.groups; group++) {
+  const there = groups.there;
+  for (let group = 0; group < there; group++) {
     try {
       groups.free(group, one);
     } catch {

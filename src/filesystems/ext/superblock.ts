@@ -68,6 +68,9 @@ export type Superblock = Of<typeof Superblock>;
 /** s_flags: the directory hash takes bytes as unsigned. */
 const FLAGS_UNSIGNED_HASH = 0x2;
 
+/** More groups than 256 TiB of blocks of 4 KiB make: all of them are looked at to tell how much space is free. */
+const MOST_GROUPS = 2 ** 21;
+
 /** How many blocks are free, as the superblock of `buffer` counts them. */
 export function freeBlocks(buffer: Buffer): number {
   const superblock = Superblock.at(buffer, SUPERBLOCK_OFFSET);
@@ -163,7 +166,10 @@ export class Geometry {
     }
     if (this.firstDataBlock >= this.blocksCount) throw bad(`s_first_data_block ${this.firstDataBlock}`);
     this.groups = Math.ceil((this.blocksCount - this.firstDataBlock) / this.blocksPerGroup);
-    if (this.groups * this.inodesPerGroup < this.inodesCount) throw bad(`s_inodes_count ${this.inodesCount}`);
+    if (this.groups > MOST_GROUPS) throw bad(`${this.groups} groups`);
+    // The kernel has them equal, too (ext4_check_geometry): that holds groups and blocks to what inodes there can be.
+    if (this.groups * this.inodesPerGroup !== this.inodesCount)
+      throw bad(`s_inodes_count ${this.inodesCount}`);
     this.descriptorSize = high ? superblock.s_desc_size : 32;
     if (
       high &&
