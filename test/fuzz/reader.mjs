@@ -61,6 +61,11 @@ export class Reader {
     this.#statistics = new library.Statistics();
   }
 
+  /** How many directory entries the last disk had, as far as they were read. */
+  get entries() {
+    return this.#entries;
+  }
+
   /** Reads a disk: all its volumes. `commits` tells where on it commit blocks of journals are. */
   disk(bytes, commits) {
     this.#entries = 0;
@@ -152,7 +157,7 @@ export class Reader {
   /** Reads all of an inode but a directory's entries; returns its type. */
   #inode(system, ino) {
     const attributes = this.#attributes;
-    if (this.#try(() => (system.stat(ino, attributes), true)) === undefined) return -1;
+    if (this.#try(() => system.stat(ino, attributes) ?? true) === undefined) return -1;
     const type = attributes.mode & 0o170000;
     const { size } = attributes;
     for (const [key, value] of Object.entries(attributes)) {

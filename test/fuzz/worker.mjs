@@ -12,6 +12,8 @@ import { loadLibrary, Reader } from "./reader.mjs";
 const MEBIBYTE = 1 << 20;
 /** Where the partition of the image that has one begins, bytes. */
 const PARTITION = 16 * 512;
+/** Each image has more than these. */
+const FEWEST_ENTRIES = 30;
 const {
   library: folder,
   first,
@@ -34,8 +36,9 @@ function image(name) {
     if (name === "mbr") places.kinds.push([{ kind: "partition table", at: 0x1b8, length: 72 }]);
     const commits = places.list.filter(({ kind }) => kind === "journal 2").map(({ at }) => at);
     known = { bytes, places, commits, target: Buffer.alloc(bytes.length) };
-    // Undamaged, all of it can be read: else mutants of it would show nothing.
+    // Were it not read undamaged, mutants of it would show nothing.
     reader.disk(bytes, commits);
+    if (reader.entries < FEWEST_ENTRIES) throw new Error(`${name}: only ${reader.entries} entries were read`);
     images.set(name, known);
   }
   return known;

@@ -1,0 +1,53 @@
+// The images that are measured, made once by the kernel itself and kept.
+import { execFileSync } from "node:child_process";
+import { existsSync, mkdirSync, renameSync, rmSync } from "node:fs";
+import { join } from "node:path";
+
+export const folder = process.env.SLASHCLOUD_BENCH ?? "/tmp/slashcloud-bench";
+
+const FILL = {
+  many: `
+import os, sys
+for d in range(1000):
+    os.mkdir("%04d" % d)
+    for f in range(100):
+        with open("%04d/file-%03d.log" % (d, f), "wb") as out: out.write((b"%04d %03d a line of a log file\\n" % (d, f)) * 140)
+`,
+  wide: `
+import os
+os.mkdir("wide")
+for f in range(250000): os.close(os.open("wide/a-name-of-some-length-%06d" % f, os.O_CREAT | os.O_WRONLY))
+`,
+  large: `
+import os
+block = os.urandom(1 << 20)
+with open("large", "wb") as out:
+    for n in range(4096): out.write(n.to_bytes(8, "little") + block[8:])
+`,
+};
+
+const SIZES = { many: "2G", wide: "1G", large: "6G", empty: "8T" };
+
+/** Makes the image of that name if it is not there; returns its path. */
+export function image(name) {
+  const path = join(folder, `${name}.img`);
+  if (existsSync(path)) return path;
+  mkdirSync(folder, { recursive: true });
+  const work = join(folder, `${name}.part`);
+  rmSync(work, { force: true });
+  const run = (program, ...args) => execFileSync(program, args, { stdio: ["ignore", "ignore", "inherit"] });
+  run("truncate", "-s", SIZES[name], work);
+  run("mkfs.ext4", "-q", "-F", ...(name === "wide" ? ["-N", "300000"] : []), work);
+  if (FILL[name] !== undefined) {
+    const point = join(folder, "fill");
+    mkdirSync(point, { recursive: true });
+    run("mount", "-o", "loop,noatime", work, point);
+    try {
+      execFileSync("python3", ["-c", FILL[name]], { cwd: point, stdio: "inherit" });
+    } finally {
+      run("umount", point);
+    }
+  }
+  renameSync(work, path);
+  return path;
+}
