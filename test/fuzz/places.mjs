@@ -4,6 +4,7 @@
  */
 
 const JOURNAL_MAGIC = 0xc03b3998;
+const INDEX = 0x1000;
 const EXTENTS = 0x80000;
 const INLINE = 0x10000000;
 const DIRECTORY = 0x4000;
@@ -66,7 +67,7 @@ class Finder {
     const metaGroups = (this.incompat & 0x10) !== 0;
     for (let group = 0; group < groups; group++) {
       const table = Math.floor(group / perBlock);
-      let block = this.first + 1 + table;
+      let block = Math.floor(1024 / this.blockSize) + 1 + table;
       // With meta_bg a group's descriptors follow the superblock, or begin the first group of its meta group.
       if (metaGroups && table > 0) block = this.first + table * perBlock * this.groupBlocks;
       const at = this.base + block * this.blockSize + (group % perBlock) * this.descriptorSize;
@@ -181,7 +182,12 @@ class Finder {
     if (!this.isBlock(block)) return;
     const at = this.at(block);
     const tail = at + this.blockSize - 12;
-    const isLeaf = this.image.readUInt32LE(tail + 4) === 0xde00000c;
+    // What was a leaf's tail may still stand in a root of a hash tree: dx_root_info tells (info_length is 8).
+    const isRoot =
+      (this.image.readUInt32LE(inode + 0x20) & INDEX) !== 0 &&
+      this.image.readUInt16LE(at + 16) === this.blockSize - 12 &&
+      this.image[at + 29] === 8;
+    const isLeaf = !isRoot && this.image.readUInt32LE(tail + 4) === 0xde00000c;
     const seal = (bytes) => {
       const seed = this.inodeSeed(bytes, inode, ino);
       if (isLeaf) bytes.writeUInt32LE(this.crc32c(seed, bytes, at, tail), tail + 8);

@@ -106,6 +106,9 @@ export class Reader {
 
   #system(system) {
     this.#try(() => system.statistics(this.#statistics));
+    for (const [key, value] of Object.entries(this.#statistics)) {
+      if (!Number.isSafeInteger(value) || value < 0) throw new Error(`statistics: ${key} is ${value}`);
+    }
     this.#tree(system);
     // Read again, now that there is something to remember.
     this.#try(() => system.forget());
@@ -161,7 +164,10 @@ export class Reader {
     const type = attributes.mode & 0o170000;
     const { size } = attributes;
     for (const [key, value] of Object.entries(attributes)) {
-      if (!Number.isSafeInteger(value)) throw new Error(`inode ${ino}: ${key} is ${value}`);
+      // i_blocks of 48 bits counts blocks of up to 64 KiB, and is told in sectors: a double with no bits below.
+      const isExact =
+        Number.isSafeInteger(value) || (key === "blocks" && Number.isInteger(value) && value < 2 ** 55);
+      if (!isExact) throw new Error(`inode ${ino}: ${key} is ${value}`);
     }
     for (const name of this.#try(() => system.attributeNames(ino)) ?? []) {
       this.#try(() => system.attribute(ino, name));

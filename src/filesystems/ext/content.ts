@@ -13,6 +13,11 @@ export interface MapOverlay {
   map(ino: number, logical: number, run: Run): boolean;
 }
 
+/** Logical blocks are 32 bits wide. */
+const BLOCKS = 2 ** 32;
+/** Runs that one seek looks at: a hostile map can be all runs of one block. */
+const MOST_RUNS = 100_000;
+
 /** The contents of the files of one view. */
 export class Content {
   /** Set while fast commits are in force. */
@@ -32,6 +37,11 @@ export class Content {
 
   /** Finds the run of blocks that begins at logical block `logical`. Throws IoError (EIO) for a bad map. */
   map(inode: Inode, logical: number, run: Run): void {
+    if (logical >= BLOCKS) {
+      // No map reaches so far, though a size may say that the file does.
+      run.set(0, BLOCKS, false);
+      return;
+    }
     if (this.overlay?.map(inode.ino, logical, run)) return;
     if (inode.hasFlag(InodeFlags.EXTENTS)) this.#extents.map(inode, logical, run);
     else this.#indirect.map(inode, logical, run);
@@ -53,18 +63,21 @@ export class Content {
     }
   }
 
-  /** The first byte from `position` on, below `size`, that is data (or in a hole); `size` if there is none. */
+  /**
+   * The first byte from `position` on, below `size`, that is data (or in a hole); `size` if there is none. After
+   * MOST_RUNS runs the rest counts as data, which is how a hole reads.
+   */
   seek(inode: Inode, position: number, size: number, hole: boolean): number {
     const run = this.#run;
     let at = position;
-    // A hostile map can be all one-block runs; a file that has more of them than this is answered as data.
-    for (let steps = 0; at < size && steps < 1_000_000; steps++) {
+    for (let runs = 0; at < size; runs++) {
+      if (runs === MOST_RUNS) return hole ? size : at;
       const logical = Math.floor(at / this.#blockSize);
       this.map(inode, logical, run);
       if (run.isData !== hole) return at;
       at = (logical + run.length) * this.#blockSize;
     }
-    return Math.min(at, size);
+    return size;
   }
 
   /** The block on the volume that holds logical block `logical`. Throws EIO if there is none. */

@@ -154,7 +154,7 @@ export class ExtFileSystem implements FileSystem {
     const free = freeSpace(groups);
     const reserved = geometry.reservedBlocks + reservedForExtents(geometry);
     out.blockSize = geometry.blockSize;
-    out.blocks = geometry.blocksCount - this.#overhead;
+    out.blocks = Math.max(0, geometry.blocksCount - this.#overhead);
     out.blocksFree = free.clusters * geometry.clusterBlocks;
     out.blocksAvailable = Math.max(0, out.blocksFree - reserved);
     out.files = geometry.inodesCount;

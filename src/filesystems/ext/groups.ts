@@ -101,10 +101,10 @@ export class Groups {
     const high = this.#high;
     out.clusters =
       this.#descriptor.bg_free_blocks_count_lo +
-      (high ? this.#descriptorHigh.bg_free_blocks_count_hi << 16 : 0);
+      (high ? this.#descriptorHigh.bg_free_blocks_count_hi * 0x10000 : 0);
     out.inodes =
       this.#descriptor.bg_free_inodes_count_lo +
-      (high ? this.#descriptorHigh.bg_free_inodes_count_hi << 16 : 0);
+      (high ? this.#descriptorHigh.bg_free_inodes_count_hi * 0x10000 : 0);
   }
 
   /** Whether a group holds a copy of the superblock and of the descriptors (ext4_bg_has_super). */

@@ -7,6 +7,8 @@ import type { Geometry } from "./superblock.js";
 
 /** i_block's first entries are blocks of data, then one each of single, double and triple indirect ones. */
 const DIRECT = 12;
+/** Logical blocks are 32 bits wide. */
+const BLOCKS = 2 ** 32;
 
 /** The block maps of one view. */
 export class Indirect {
@@ -33,8 +35,8 @@ export class Indirect {
       within -= span;
       span *= this.#perBlock;
       if (++level > 3) {
-        // Beyond what a map can reach there is nothing.
-        run.set(0, 1, false);
+        // Beyond what a map can reach there is nothing, however far the size goes.
+        run.set(0, BLOCKS, false);
         return;
       }
     }
