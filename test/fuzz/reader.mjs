@@ -174,8 +174,15 @@ export class Reader {
     }
     this.#try(() => system.attribute(ino, "user.absent"));
     this.#try(() => system.readlink(ino));
-    this.#contents(system, ino, size);
+    if (type === 0o100000) this.#contents(system, ino, size);
+    else this.#otherContents(system, ino);
     return type;
+  }
+
+  /** What has no bytes to read must answer all the same. */
+  #otherContents(system, ino) {
+    this.#try(() => system.read(ino, 0, CHUNK, this.#target, 0));
+    for (const hole of [false, true]) this.#try(() => system.seek(ino, 0, hole));
   }
 
   #contents(system, ino, size) {
