@@ -108,13 +108,6 @@ export const liveRecipes: readonly LiveRecipe[] = [
     load: full("--fast", ...small),
     fastCommits: true,
   },
-  {
-    name: "ext4 with fast_commit, a mixed load",
-    size: "96M",
-    ...ext4(4096, "fast_commit", "-J", "size=8"),
-    load: full(),
-    fastCommits: true,
-  },
 ];
 
 /** Bytes that must be free in memory for it to hold the images: their fsyncs are cheap there. */
