@@ -166,8 +166,9 @@ export class Following {
     for (const { commit, changes } of found.steps) {
       this.#send({ kind: "commit", volume: volume.key, commit });
       this.#notify(volume.key, changes);
-      if (changes.names.length > 0) {
-        this.#send({ kind: "unnamed", volume: volume.key, inodes: changes.names.map(({ ino }) => ino) });
+      const unnamed = changes.names.flatMap(({ ino }) => (ino === 0 ? [] : [ino]));
+      if (unnamed.length > 0) {
+        this.#send({ kind: "unnamed", volume: volume.key, inodes: unnamed });
       }
     }
     if (found.settled !== undefined)
@@ -181,16 +182,17 @@ export class Following {
     const now = performance.now();
     const directories: number[] = [];
     for (const placeId of this.#placeIds.get(key) ?? []) {
-      for (const { ino, oldMode, oldGeneration, newMode, newGeneration } of inodes) {
-        if (oldMode !== 0) notifier.invalidateInode(nodeHigh(placeId, oldGeneration), ino);
-        if (newMode === 0) continue;
-        const high = nodeHigh(placeId, newGeneration);
-        if (oldMode === 0 || oldGeneration !== newGeneration) notifier.invalidateInode(high, ino);
-        const type = newMode & FileType.MASK;
+      for (const { ino, old, now: state } of inodes) {
+        if (old !== undefined) notifier.invalidateInode(nodeHigh(placeId, old.generation), ino);
+        if (state === undefined) continue;
+        const high = nodeHigh(placeId, state.generation);
+        if (old?.generation !== state.generation) notifier.invalidateInode(high, ino);
+        const type = state.mode & FileType.MASK;
         if (type === FileType.REGULAR) this.#remember(high, ino, now);
         else if (type === FileType.DIRECTORY) directories.push(high, ino);
       }
-      for (const { directory, generation, name } of names) {
+      for (const { directory, generation, name, ino } of names) {
+        if (ino === 0) continue;
         notifier.invalidateEntry(nodeHigh(placeId, generation), directory, name);
       }
     }

@@ -1,26 +1,59 @@
 /** What a commit changed, as far as those need to know who hold copies of it: the kernel's caches, subscribers. */
 
+/** An inode as one version has it. Times are seconds since 1970 and nanoseconds of that second. */
+export interface InodeState {
+  readonly generation: number;
+  /** Type and permission bits. */
+  readonly mode: number;
+  /** 0: deleted, but open in the guest. */
+  readonly nlink: number;
+  readonly uid: number;
+  readonly gid: number;
+  /** Bytes. */
+  readonly size: number;
+  /** The format's own. */
+  readonly flags: number;
+  readonly mtime: number;
+  readonly mtimeNsec: number;
+  readonly ctime: number;
+  readonly ctimeNsec: number;
+  /** Birth time; 0 where the format has none. */
+  readonly btime: number;
+  readonly btimeNsec: number;
+  /** Device numbers of a device node. */
+  readonly major: number;
+  readonly minor: number;
+}
+
+/** Extended attributes by name (one character a byte). */
+export type AttributeValues = ReadonlyMap<string, Buffer>;
+
 /** An inode that changed, came or went. */
 export interface InodeChange {
   readonly ino: number;
-  /** Before and after; a mode of 0: not in use. */
-  readonly oldMode: number;
-  readonly oldGeneration: number;
-  readonly newMode: number;
-  readonly newGeneration: number;
+  /** Before and after; undefined: not in use. */
+  readonly old: InodeState | undefined;
+  readonly now: InodeState | undefined;
+  /** Those attributes that differ, before and after; undefined if none does, or the inode came or went. */
+  readonly attributes?: { readonly old: AttributeValues; readonly now: AttributeValues };
+  /** A symbolic link's target, where it is a new one. */
+  readonly target?: Buffer;
 }
 
-/** A name that no longer stands for the inode that it stood for. */
+/** A name that stands for another inode than before. */
 export interface NameChange {
   readonly directory: number;
-  /** The directory's generation before. */
+  /** The directory's generation before; after, if it is new. */
   readonly generation: number;
   readonly name: Buffer;
-  /** The inode that it stood for. */
+  /** The inodes that it stood for and stands for; 0: none. */
   readonly ino: number;
+  readonly now: number;
 }
 
 export interface Changes {
   readonly inodes: readonly InodeChange[];
   readonly names: readonly NameChange[];
 }
+
+export const NO_CHANGES: Changes = { inodes: [], names: [] };

@@ -1,22 +1,34 @@
 /** What a transaction changes: the inodes that differ, and the names that no longer stand for what they stood for. */
 import { IoError } from "../../images/io-error.js";
 import type { Commit } from "../../versions/commit.js";
-import type { Changes, InodeChange, NameChange } from "../changes.js";
+import type { AttributeValues, Changes, InodeChange, NameChange } from "../changes.js";
 import { FileType } from "../filesystem.js";
 import { DirectoryBlock } from "./dirblock.js";
 import { Incompat } from "./features.js";
-import { GOOD_OLD_SIZE, Inode, InodeFlags } from "./inode.js";
+import { GOOD_OLD_SIZE, I_BLOCK, I_BLOCK_SIZE, Inode, InodeFlags } from "./inode.js";
+import { attributeValues, differingAttributes, inodeState } from "./inode-state.js";
 import { InodeTables } from "./inode-tables.js";
 import type { Parts } from "./parts.js";
 import { Run } from "./run.js";
+import { symlinkTarget } from "./symlink.js";
 
-/** A directory that the transaction may have changed. */
-interface TouchedDirectory {
+/** Names of a directory, one character a byte, and the inodes that they stand for. */
+type Names = Map<string, number>;
+
+/** An inode that the transaction may have changed, as it was. */
+interface Touched {
   readonly ino: number;
-  readonly generation: number;
-  /** Names in those of its blocks that the transaction logs: one character a byte. */
-  readonly before: Map<string, number>;
+  readonly old: Inode;
+  /** The raw inode as the transaction has it. */
+  readonly after: Buffer;
+  readonly isSame: boolean;
+  /** Of a directory: the names in those of its blocks that the transaction logs; all, if it is gone. */
+  readonly names: Names;
+  /** Undefined: they are the same. */
+  readonly attributes: AttributeValues | undefined;
 }
+
+const NO_NAMES: Names = new Map();
 
 /** Finds what commits change; one for each composition of parts. */
 export class Difference {
@@ -35,52 +47,101 @@ export class Difference {
 
   /** Applies the commit to the parts' view, and tells what differs between before and after. */
   apply(commit: Commit): Changes {
-    const { view, geometry } = this.#parts;
+    const { view } = this.#parts;
     const logged = new Set(commit.blocks);
-    const inodes: InodeChange[] = [];
-    const directories: TouchedDirectory[] = [];
-    const inode = new Inode(geometry);
-    const old = Buffer.alloc(geometry.blockSize);
-    // A block that is in no inode table may hold the map of any file whose inode is logged beside it.
-    const hasOther = this.#hasOther(commit);
-    for (const [index, block] of commit.blocks.entries()) {
-      const first = this.#tables.firstInode(block);
-      if (first === 0) continue;
-      this.#readOld(block, old);
-      const now = Buffer.from(
-        commit.bytes.buffer,
-        commit.bytes.byteOffset + index * geometry.blockSize,
-        geometry.blockSize,
-      );
-      for (let n = 0; n < this.#perBlock; n++) {
-        const at = n * geometry.inodeSize;
-        const before = old.subarray(at, at + geometry.inodeSize);
-        const after = now.subarray(at, at + geometry.inodeSize);
-        const change = inodeChange(first + n, before, after);
-        const isSame = before.equals(after);
-        if (change.oldMode === 0 && change.newMode === 0) continue;
-        if (!isSame || (hasOther && isRegular(change.newMode))) inodes.push(change);
-        if (isDirectory(change.oldMode)) {
-          before.copy(inode.raw);
-          inode.ino = change.ino;
-          directories.push({
-            ino: change.ino,
-            generation: change.oldGeneration,
-            before: this.#names(inode, logged),
-          });
-        }
-      }
-    }
+    const touched = this.#touched(commit, logged);
     view.apply(commit);
     this.#parts.forget();
+    // A block that is in no inode table may hold the map of any file whose inode is logged beside it.
+    const hasOther = commit.blocks.some((block) => this.#tables.firstInode(block) === 0);
+    const inodes: InodeChange[] = [];
+    const names: NameChange[] = [];
+    const now = new Inode(this.#parts.geometry);
+    for (const one of touched) {
+      one.after.copy(now.raw);
+      now.ino = one.ino;
+      const change = this.#inodeChange(one, now);
+      if (!one.isSame || change.attributes !== undefined || (hasOther && isRegular(now.mode)))
+        inodes.push(change);
+      if (isDirectory(one.old) || isDirectory(now)) this.#compareNames(one, now, logged, names);
+    }
+    return { inodes, names };
+  }
+
+  /** All inodes in use, before or after, in the blocks of inode tables that are logged: as they are before. */
+  #touched(commit: Commit, logged: ReadonlySet<number>): Touched[] {
+    const { geometry } = this.#parts;
+    const touched: Touched[] = [];
+    const block = Buffer.alloc(geometry.blockSize);
+    for (const [index, number] of commit.blocks.entries()) {
+      const first = this.#tables.firstInode(number);
+      if (first === 0) continue;
+      this.#readOld(number, block);
+      const bytes = bytesOf(commit, index, geometry.blockSize);
+      for (let n = 0; n < this.#perBlock; n++) {
+        const at = n * geometry.inodeSize;
+        const before = block.subarray(at, at + geometry.inodeSize);
+        const after = bytes.subarray(at, at + geometry.inodeSize);
+        if (modeOf(before) !== 0 || modeOf(after) !== 0)
+          touched.push(this.#touch(first + n, before, after, logged));
+      }
+    }
+    return touched;
+  }
+
+  #touch(ino: number, before: Buffer, after: Buffer, logged: ReadonlySet<number>): Touched {
+    const old = new Inode(this.#parts.geometry);
+    old.ino = ino;
+    before.copy(old.raw);
+    const isSame = before.equals(after);
+    const isGone =
+      modeOf(after) === 0 || linksOf(after) === 0 || generationOf(before) !== generationOf(after);
+    const mayDiffer = !isGone && this.#attributesMayDiffer(old, before, after, logged);
     return {
-      inodes,
-      names: directories.flatMap((directory) => this.#changedNames(directory, inode, logged)),
+      ino,
+      old,
+      after,
+      isSame,
+      // The blocks of a directory that has been removed are not logged, but given back.
+      names: isDirectory(old) ? this.#names(old, isGone ? undefined : logged) : NO_NAMES,
+      attributes: mayDiffer ? attributeValues(this.#parts.attributes, old) : undefined,
     };
   }
 
-  #hasOther(commit: Commit): boolean {
-    return commit.blocks.some((block) => this.#tables.firstInode(block) === 0);
+  #attributesMayDiffer(old: Inode, before: Buffer, after: Buffer, logged: ReadonlySet<number>): boolean {
+    const block = this.#parts.inodes.attributeBlock(old);
+    if (block !== 0 && logged.has(block)) return true;
+    if (before.readUInt32LE(FILE_ACL_AT) !== after.readUInt32LE(FILE_ACL_AT)) return true;
+    const { extraEnd } = old;
+    return !before.subarray(extraEnd).equals(after.subarray(extraEnd));
+  }
+
+  #inodeChange({ ino, old, attributes: before }: Touched, now: Inode): InodeChange {
+    const { inodes, attributes } = this.#parts;
+    const oldState = inodeState(inodes, old);
+    const nowState = inodeState(inodes, now);
+    const isNew = oldState?.generation !== nowState?.generation || oldState?.nlink === 0;
+    const changed =
+      before === undefined ? undefined : differingAttributes(before, attributeValues(attributes, now));
+    const target =
+      nowState === undefined || (!isNew && hasSameBlock(old, now)) ? undefined : this.#target(now);
+    return {
+      ino,
+      old: oldState,
+      now: nowState,
+      ...(changed === undefined ? {} : { attributes: changed }),
+      ...(target === undefined ? {} : { target }),
+    };
+  }
+
+  #target(inode: Inode): Buffer | undefined {
+    if (inode.type !== FileType.LINK || linksOf(inode.raw) === 0) return undefined;
+    try {
+      return symlinkTarget(this.#parts, inode);
+    } catch (error) {
+      if (error instanceof IoError) return undefined;
+      throw error;
+    }
   }
 
   /** The block as it was; zeros if it cannot be read: then all in it counts as new. */
@@ -95,29 +156,27 @@ export class Difference {
     }
   }
 
-  #changedNames(directory: TouchedDirectory, inode: Inode, logged: ReadonlySet<number>): NameChange[] {
-    let after: Map<string, number>;
-    try {
-      this.#parts.inodes.read(directory.ino, inode);
-      after = isDirectory(inode.mode) ? this.#names(inode, logged) : new Map();
-    } catch (error) {
-      if (!(error instanceof IoError)) throw error;
-      // It is gone: so is its name, in a directory that changed too.
-      return [];
+  #compareNames(touched: Touched, now: Inode, logged: ReadonlySet<number>, names: NameChange[]): void {
+    const { old, ino } = touched;
+    const generation = generationOf(isDirectory(old) ? old.raw : now.raw);
+    const isThere = isDirectory(now) && linksOf(now.raw) !== 0;
+    const after = isThere ? this.#names(now, logged) : NO_NAMES;
+    const shown = (name: string) =>
+      this.#parts.directories.shownName(isThere ? now : old, Buffer.from(name, "latin1"));
+    for (const [name, before] of touched.names) {
+      const stands = after.get(name) ?? 0;
+      if (stands !== before)
+        names.push({ directory: ino, generation, name: shown(name), ino: before, now: stands });
     }
-    const names: NameChange[] = [];
-    for (const [name, ino] of directory.before) {
-      if (after.get(name) === ino) continue;
-      const stored = Buffer.from(name, "latin1");
-      const shown = this.#parts.directories.shownName(inode, stored);
-      names.push({ directory: directory.ino, generation: directory.generation, name: shown, ino });
+    for (const [name, stands] of after) {
+      if (!touched.names.has(name))
+        names.push({ directory: ino, generation, name: shown(name), ino: 0, now: stands });
     }
-    return names;
   }
 
-  /** The names in those blocks of a directory that are logged, or in the inode itself. */
-  #names(inode: Inode, logged: ReadonlySet<number>): Map<string, number> {
-    const names = new Map<string, number>();
+  /** The names in those blocks of a directory that are logged (undefined: in all), or in the inode itself. */
+  #names(inode: Inode, logged: ReadonlySet<number> | undefined): Names {
+    const names: Names = new Map();
     const { content, directories, geometry, view } = this.#parts;
     try {
       if (inode.hasFlag(InodeFlags.INLINE_DATA)) {
@@ -146,44 +205,59 @@ export class Difference {
     return names;
   }
 
-  #collect(names: Map<string, number>): void {
+  #collect(names: Names): void {
     const block = this.#block;
     while (block.step()) {
       const { inode, nameAt, nameLength } = block;
-      if (inode !== 0) names.set(block.buffer.toString("latin1", nameAt, nameAt + nameLength), inode);
+      if (inode === 0) continue;
+      const name = block.buffer.toString("latin1", nameAt, nameAt + nameLength);
+      if (name !== "." && name !== "..") names.set(name, inode);
     }
   }
 }
 
-function* loggedWithin(logged: ReadonlySet<number>, first: number, length: number): Generator<number> {
-  if (length <= logged.size) {
-    for (let n = 0; n < length; n++) if (logged.has(first + n)) yield first + n;
+function* loggedWithin(
+  logged: ReadonlySet<number> | undefined,
+  first: number,
+  length: number,
+): Generator<number> {
+  if (logged === undefined || length <= logged.size) {
+    for (let n = 0; n < length; n++) if (logged?.has(first + n) !== false) yield first + n;
     return;
   }
   for (const block of logged) if (block >= first && block < first + length) yield block;
 }
 
+/** Offsets in struct ext4_inode. */
 const MODE_AT = 0;
 const LINKS_AT = 0x1a;
 const GENERATION_AT = 0x64;
+const FILE_ACL_AT = 0x68;
 
-function inodeChange(ino: number, before: Buffer, after: Buffer): InodeChange {
-  return {
-    ino,
-    oldMode: modeOf(before),
-    oldGeneration: before.readUInt32LE(GENERATION_AT),
-    newMode: modeOf(after),
-    newGeneration: after.readUInt32LE(GENERATION_AT),
-  };
-}
-
-/** i_mode stays when an inode is freed; then it has no names. */
 function modeOf(raw: Buffer): number {
-  return raw.length >= GOOD_OLD_SIZE && raw.readUInt16LE(LINKS_AT) !== 0 ? raw.readUInt16LE(MODE_AT) : 0;
+  return raw.length >= GOOD_OLD_SIZE ? raw.readUInt16LE(MODE_AT) : 0;
 }
 
-function isDirectory(mode: number): boolean {
-  return (mode & FileType.MASK) === FileType.DIRECTORY;
+function linksOf(raw: Buffer): number {
+  return raw.readUInt16LE(LINKS_AT);
+}
+
+function generationOf(raw: Buffer): number {
+  return raw.readUInt32LE(GENERATION_AT);
+}
+
+function hasSameBlock(old: Inode, now: Inode): boolean {
+  const end = I_BLOCK + I_BLOCK_SIZE;
+  return old.raw.compare(now.raw, I_BLOCK, end, I_BLOCK, end) === 0;
+}
+
+function bytesOf(commit: Commit, index: number, blockSize: number): Buffer {
+  return Buffer.from(commit.bytes.buffer, commit.bytes.byteOffset + index * blockSize, blockSize);
+}
+
+/** i_mode stays when an inode is freed; then it has no names, and is no directory any more. */
+function isDirectory(inode: Inode): boolean {
+  return inode.type === FileType.DIRECTORY && linksOf(inode.raw) !== 0;
 }
 
 function isRegular(mode: number): boolean {

@@ -1,6 +1,5 @@
 /** ext2, ext3 and ext4 behind the interface of all file systems. */
 import type { Log } from "../../images/image.js";
-import { EIO, IoError } from "../../images/io-error.js";
 import { type Commit, isAfter } from "../../versions/commit.js";
 import type { View } from "../../versions/view.js";
 import {
@@ -12,19 +11,17 @@ import {
   FileType,
   type Statistics,
 } from "../filesystem.js";
-import { Compat, Incompat, typeOf } from "./features.js";
-import { I_BLOCK, I_BLOCK_SIZE, Inode, InodeFlags } from "./inode.js";
+import { Compat, typeOf } from "./features.js";
+import { Inode, InodeFlags } from "./inode.js";
 import type { FastCommit } from "./journal/fast-commit.js";
-import { noKeyName } from "./names.js";
 import { Parts } from "./parts.js";
 import { freeSpace, overheadBlocks, reservedForExtents } from "./space.js";
 import type { Geometry } from "./superblock.js";
+import { readInline, symlinkTarget } from "./symlink.js";
 import { committedGeometry, superblockBlock, type Version } from "./version.js";
 
 /** EXT4_ROOT_INO */
 const ROOT_INODE = 2;
-/** The longest target that Linux follows (PATH_MAX less its NUL). */
-const LONGEST_TARGET = 4095;
 
 /** One version of an ext file system. */
 export class ExtFileSystem implements FileSystem {
@@ -90,7 +87,7 @@ export class ExtFileSystem implements FileSystem {
     }
     // The kernel tells the length of what readlink gives, as an encrypted target is longer as shown.
     if (inode.type === FileType.LINK && inode.hasFlag(InodeFlags.ENCRYPT))
-      out.size = this.#target(inode).length;
+      out.size = symlinkTarget(this.#parts, inode).length;
   }
 
   lookup(directory: number, name: Buffer): number {
@@ -117,7 +114,8 @@ export class ExtFileSystem implements FileSystem {
     const size = this.#parts.inodes.size(inode);
     const there = Math.max(0, Math.min(length, size - position));
     if (there === 0) return 0;
-    if (inode.hasFlag(InodeFlags.INLINE_DATA)) this.#readInline(inode, position, there, target, targetOffset);
+    if (inode.hasFlag(InodeFlags.INLINE_DATA))
+      readInline(this.#parts, inode, position, there, target, targetOffset);
     else this.#parts.content.read(inode, position, there, target, targetOffset);
     return there;
   }
@@ -135,7 +133,7 @@ export class ExtFileSystem implements FileSystem {
     const inode = this.#parts.inodes.read(ino, this.#inode);
     if (inode.type !== FileType.LINK)
       throw new FileSystemError(Errno.EINVAL, `inode ${ino} is no symbolic link`);
-    return this.#target(inode);
+    return symlinkTarget(this.#parts, inode);
   }
 
   attributeNames(ino: number): string[] {
@@ -174,56 +172,4 @@ export class ExtFileSystem implements FileSystem {
     const inode = this.#parts.inodes.read(this.#parts.geometry.journalInode, this.#inode);
     return Math.floor(this.#parts.inodes.size(inode) / this.#parts.geometry.blockSize);
   }
-
-  /** Inline data: the first bytes in i_block, the rest in the attribute system.data; what is not there is zero. */
-  #readInline(inode: Inode, position: number, length: number, target: Buffer, targetOffset: number): void {
-    target.fill(0, targetOffset, targetOffset + length);
-    const end = position + length;
-    if (position < I_BLOCK_SIZE) {
-      inode.raw.copy(target, targetOffset, I_BLOCK + position, I_BLOCK + Math.min(end, I_BLOCK_SIZE));
-    }
-    if (end <= I_BLOCK_SIZE) return;
-    const at = this.#parts.attributes.inlineData(inode);
-    if (at < 0) return;
-    const from = Math.max(position, I_BLOCK_SIZE);
-    const to = Math.min(end, I_BLOCK_SIZE + this.#parts.attributes.inlineLength);
-    if (to > from)
-      inode.raw.copy(
-        target,
-        targetOffset + from - position,
-        at + from - I_BLOCK_SIZE,
-        at + to - I_BLOCK_SIZE,
-      );
-  }
-
-  #target(inode: Inode): Buffer {
-    const size = this.#parts.inodes.size(inode);
-    if (size > Math.max(LONGEST_TARGET, this.#parts.geometry.blockSize)) {
-      throw new IoError(EIO, `inode ${inode.ino}: a target of ${size} bytes`);
-    }
-    const stored = Buffer.alloc(size);
-    if (inode.hasFlag(InodeFlags.INLINE_DATA)) this.#readInline(inode, 0, size, stored, 0);
-    else if (this.#isFastLink(inode, size)) inode.raw.copy(stored, 0, I_BLOCK, I_BLOCK + size);
-    else this.#parts.content.read(inode, 0, size, stored, 0);
-    if (inode.hasFlag(InodeFlags.ENCRYPT)) return encryptedTarget(stored, inode.ino);
-    const end = stored.indexOf(0);
-    return end < 0 ? stored : stored.subarray(0, end);
-  }
-
-  /** Whether the target lies in i_block (ext4_inode_is_fast_symlink). */
-  #isFastLink(inode: Inode, size: number): boolean {
-    if (size >= I_BLOCK_SIZE) return false;
-    if (this.#parts.geometry.hasIncompat(Incompat.EA_INODE)) return true;
-    const clusterSectors = (this.#parts.geometry.blockSize * this.#parts.geometry.clusterBlocks) / 512;
-    const attributeSectors = this.#parts.inodes.attributeBlock(inode) === 0 ? 0 : clusterSectors;
-    return inode.fields.i_blocks_lo === attributeSectors;
-  }
-}
-
-/** struct fscrypt_symlink_data: a length, then the ciphertext. */
-function encryptedTarget(stored: Buffer, ino: number): Buffer {
-  const length = stored.length < 2 ? 0 : stored.readUInt16LE(0);
-  if (length === 0 || length + 2 > stored.length)
-    throw new IoError(EIO, `inode ${ino}: a bad encrypted target`);
-  return noKeyName(stored.subarray(2, 2 + length), 0, 0);
 }

@@ -1,0 +1,62 @@
+/** An inode's fields as subscribers see them, and whether its extended attributes may differ from another version's. */
+import { IoError } from "../../images/io-error.js";
+import type { AttributeValues, InodeState } from "../changes.js";
+import { Attributes } from "../filesystem.js";
+import type { Inode, Inodes } from "./inode.js";
+import type { ExtendedAttributes } from "./xattr.js";
+
+const scratch = new Attributes();
+
+/** The inode's fields; undefined if it has never been used, or makes no sense. */
+export function inodeState(inodes: Inodes, inode: Inode): InodeState | undefined {
+  if (inode.mode === 0) return undefined;
+  try {
+    inodes.attributes(inode, scratch);
+  } catch (error) {
+    if (error instanceof IoError) return undefined;
+    throw error;
+  }
+  const { generation, mode, nlink, uid, gid, size, major, minor } = scratch;
+  const { mtime, mtimeNsec, ctime, ctimeNsec, btime, btimeNsec } = scratch;
+  return {
+    generation,
+    mode,
+    nlink,
+    uid,
+    gid,
+    size,
+    flags: inode.fields.i_flags,
+    mtime,
+    mtimeNsec,
+    ctime,
+    ctimeNsec,
+    btime,
+    btimeNsec,
+    major,
+    minor,
+  };
+}
+
+/** All extended attributes of an inode; what cannot be read is left out. */
+export function attributeValues(attributes: ExtendedAttributes, inode: Inode): AttributeValues {
+  const values = new Map<string, Buffer>();
+  try {
+    for (const name of attributes.names(inode)) {
+      const value = attributes.value(inode, name);
+      if (value !== undefined) values.set(name, value);
+    }
+  } catch (error) {
+    if (!(error instanceof IoError)) throw error;
+  }
+  return values;
+}
+
+/** What is in one and not, or otherwise, in the other; undefined if nothing is. */
+export function differingAttributes(
+  old: AttributeValues,
+  now: AttributeValues,
+): { readonly old: AttributeValues; readonly now: AttributeValues } | undefined {
+  const before = new Map([...old].filter(([name, value]) => now.get(name)?.equals(value) !== true));
+  const after = new Map([...now].filter(([name, value]) => old.get(name)?.equals(value) !== true));
+  return before.size + after.size === 0 ? undefined : { old: before, now: after };
+}
