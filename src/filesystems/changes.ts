@@ -34,7 +34,7 @@ export interface InodeChange {
   /** Before and after; undefined: not in use. */
   readonly old: InodeState | undefined;
   readonly now: InodeState | undefined;
-  /** Those attributes that differ, before and after; undefined if none does, or the inode came or went. */
+  /** Those attributes that differ, before and after; undefined if none does, or the inode went. */
   readonly attributes?: { readonly old: AttributeValues; readonly now: AttributeValues };
   /** A symbolic link's target, where it is a new one. */
   readonly target?: Buffer;

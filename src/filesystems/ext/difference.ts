@@ -24,11 +24,12 @@ interface Touched {
   readonly isSame: boolean;
   /** Of a directory: the names in those of its blocks that the transaction logs; all, if it is gone. */
   readonly names: Names;
-  /** Undefined: they are the same. */
+  /** Undefined: they are the same, or of no account. */
   readonly attributes: AttributeValues | undefined;
 }
 
 const NO_NAMES: Names = new Map();
+const NO_ATTRIBUTES: AttributeValues = new Map();
 
 /** Finds what commits change; one for each composition of parts. */
 export class Difference {
@@ -94,17 +95,22 @@ export class Difference {
     old.ino = ino;
     before.copy(old.raw);
     const isSame = before.equals(after);
-    const isGone =
-      modeOf(after) === 0 || linksOf(after) === 0 || generationOf(before) !== generationOf(after);
-    const mayDiffer = !isGone && this.#attributesMayDiffer(old, before, after, logged);
+    const isGone = modeOf(after) === 0 || linksOf(after) === 0;
+    const isOther =
+      modeOf(before) === 0 || linksOf(before) === 0 || generationOf(before) !== generationOf(after);
+    const mayDiffer = !isGone && !isOther && this.#attributesMayDiffer(old, before, after, logged);
     return {
       ino,
       old,
       after,
       isSame,
       // The blocks of a directory that has been removed are not logged, but given back.
-      names: isDirectory(old) ? this.#names(old, isGone ? undefined : logged) : NO_NAMES,
-      attributes: mayDiffer ? attributeValues(this.#parts.attributes, old) : undefined,
+      names: isDirectory(old) ? this.#names(old, isGone || isOther ? undefined : logged) : NO_NAMES,
+      attributes: mayDiffer
+        ? attributeValues(this.#parts.attributes, old)
+        : isOther && !isGone
+          ? NO_ATTRIBUTES
+          : undefined,
     };
   }
 

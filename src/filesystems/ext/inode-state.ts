@@ -2,10 +2,14 @@
 import { IoError } from "../../images/io-error.js";
 import type { AttributeValues, InodeState } from "../changes.js";
 import { Attributes } from "../filesystem.js";
-import type { Inode, Inodes } from "./inode.js";
+import { type Inode, InodeFlags, type Inodes } from "./inode.js";
 import type { ExtendedAttributes } from "./xattr.js";
 
 const scratch = new Attributes();
+
+/** Flags that say how the inode is kept, and change with that: of no account to those who watch the file. */
+const KEPT_HOW =
+  InodeFlags.INDEX | InodeFlags.HUGE_FILE | InodeFlags.EXTENTS | InodeFlags.EA_INODE | InodeFlags.INLINE_DATA;
 
 /** The inode's fields; undefined if it has never been used, or makes no sense. */
 export function inodeState(inodes: Inodes, inode: Inode): InodeState | undefined {
@@ -25,7 +29,7 @@ export function inodeState(inodes: Inodes, inode: Inode): InodeState | undefined
     uid,
     gid,
     size,
-    flags: inode.fields.i_flags,
+    flags: (inode.fields.i_flags & ~KEPT_HOW) >>> 0,
     mtime,
     mtimeNsec,
     ctime,

@@ -1,0 +1,150 @@
+/** From what a transaction changed to events, with the paths that its files have at that moment. */
+import type { EventKind } from "../events/event.js";
+import type { Changes, InodeChange, InodeState } from "../filesystems/changes.js";
+import { FileType } from "../filesystems/filesystem.js";
+import type { FileEvent, Names } from "./file-event.js";
+import { type NamePlace, type NameStep, nameSteps } from "./name-steps.js";
+
+/**
+ * The events of a transaction, in an order in which a reader of paths can follow them. Moves `names` on to after the
+ * transaction; undefined: what is not known of paths is left out.
+ */
+export function composeEvents(changes: Changes, names: Names | undefined): FileEvent[] {
+  return new Composer(changes, names).events;
+}
+
+/** Moves `names` back to before a transaction. */
+export function undoNames({ names: changed }: Changes, names: Names): void {
+  for (const { directory, name, now } of changed) if (now !== 0) names.unlink(directory, name, now);
+  for (const { directory, name, ino } of changed) if (ino !== 0) names.link(directory, name, ino);
+}
+
+class Composer {
+  readonly events: FileEvent[] = [];
+  readonly #names: Names | undefined;
+  readonly #inodes: ReadonlyMap<number, InodeChange>;
+  /** By inode: a name, for those whose paths nobody knows. */
+  readonly #places = new Map<number, NamePlace>();
+
+  constructor(changes: Changes, names: Names | undefined) {
+    this.#names = names;
+    this.#inodes = new Map(changes.inodes.map((change) => [change.ino, change]));
+    const born = new Set<number>();
+    for (const step of nameSteps(changes, names)) {
+      this.#addNameEvent(step);
+      if (step.isBorn) born.add(step.ino);
+    }
+    for (const change of changes.inodes) {
+      const { ino, old, now } = change;
+      if (now === undefined || now.nlink === 0) continue;
+      if (old !== undefined && old.nlink > 0 && old.generation === now.generation)
+        this.#addChangeEvents(change);
+      else if (born.has(ino) && change.attributes !== undefined) this.#addInodeEvent("xattr", change);
+    }
+  }
+
+  #addNameEvent(step: NameStep): void {
+    const { ino, from, to } = step;
+    const names = this.#names;
+    const change = this.#inodes.get(ino);
+    const fromName = from === undefined ? undefined : Buffer.from(from.name, "latin1");
+    const toName = to === undefined ? undefined : Buffer.from(to.name, "latin1");
+    const scopes = new Set<number>();
+    let fromPath: Buffer | undefined;
+    if (from !== undefined && fromName !== undefined) {
+      for (const directory of names?.ancestors(from.directory) ?? [from.directory]) scopes.add(directory);
+      fromPath = names?.pathOf(from.directory, fromName);
+      names?.unlink(from.directory, fromName, ino);
+    }
+    let toPath: Buffer | undefined;
+    if (to !== undefined && toName !== undefined) {
+      names?.link(to.directory, toName, ino);
+      toPath = names?.pathOf(to.directory, toName);
+      for (const directory of names?.ancestors(to.directory) ?? [to.directory]) scopes.add(directory);
+      this.#places.set(ino, to);
+    }
+    const state = change?.now ?? change?.old;
+    if (state !== undefined && isDirectory(state)) scopes.add(ino);
+    const kind = kindOf(step, change);
+    this.events.push({
+      kind,
+      ino,
+      old: step.isBorn ? undefined : change?.old,
+      now: step.isDead ? undefined : change?.now,
+      directory: (to ?? from)?.directory ?? 0,
+      name: toName ?? fromName,
+      path: to === undefined ? fromPath : toPath,
+      fromDirectory: kind === "renamed" ? (from?.directory ?? 0) : 0,
+      from: kind === "renamed" ? fromPath : undefined,
+      range: undefined,
+      attributes: undefined,
+      target: kind === "symlink" ? change?.target : undefined,
+      scopes: [...scopes],
+    });
+  }
+
+  #addChangeEvents(change: InodeChange): void {
+    const { old, now, attributes, target } = change as InodeChange & { old: InodeState; now: InodeState };
+    const isRegular = (now.mode & FileType.MASK) === FileType.REGULAR;
+    const hasNewMtime = old.mtime !== now.mtime || old.mtimeNsec !== now.mtimeNsec;
+    // A write sets both times to the same moment; whoever sets the mtime alone (utimes) sets another one.
+    const isWritten = hasNewMtime && now.mtime === now.ctime && now.mtimeNsec === now.ctimeNsec;
+    if (isRegular && (old.size !== now.size || isWritten)) this.#addInodeEvent("content", change);
+    if (target !== undefined) this.#addInodeEvent("symlink", change);
+    const isSet =
+      old.mode !== now.mode ||
+      old.uid !== now.uid ||
+      old.gid !== now.gid ||
+      old.flags !== now.flags ||
+      (hasNewMtime && !isWritten);
+    if (isSet) this.#addInodeEvent("attributes", change);
+    if (attributes !== undefined) this.#addInodeEvent("xattr", change);
+  }
+
+  #addInodeEvent(kind: EventKind, change: InodeChange): void {
+    const { ino, old, now } = change;
+    const names = this.#names;
+    const [first] = names?.names(ino) ?? [];
+    const place = first ?? this.#places.get(ino);
+    const scopes = new Set(
+      place === undefined ? [] : (names?.ancestors(place.directory) ?? [place.directory]),
+    );
+    if (now !== undefined && isDirectory(now)) scopes.add(ino);
+    this.events.push({
+      kind,
+      ino,
+      old,
+      now,
+      directory: place?.directory ?? 0,
+      name: first?.name ?? (place === undefined ? undefined : Buffer.from(place.name as string, "latin1")),
+      path: names?.path(ino),
+      fromDirectory: 0,
+      from: undefined,
+      range: kind === "content" ? changedRange(old, now) : undefined,
+      attributes: kind === "xattr" ? change.attributes : undefined,
+      target: kind === "symlink" ? change.target : undefined,
+      scopes: [...scopes],
+    });
+  }
+}
+
+function kindOf({ from, to, isBorn, isDead }: NameStep, change: InodeChange | undefined): EventKind {
+  if (to === undefined) return isDead ? "deleted" : "unlinked";
+  if (from !== undefined) return "renamed";
+  if (!isBorn) return "linked";
+  const type = (change?.now?.mode ?? 0) & FileType.MASK;
+  return type === FileType.LINK ? "symlink" : "created";
+}
+
+/** What is known of the bytes that changed: those that were added or cut off. */
+function changedRange(
+  old: InodeState | undefined,
+  now: InodeState | undefined,
+): readonly [number, number] | undefined {
+  if (old === undefined || now === undefined || old.size === now.size) return undefined;
+  return [Math.min(old.size, now.size), Math.max(old.size, now.size)];
+}
+
+function isDirectory({ mode }: InodeState): boolean {
+  return (mode & FileType.MASK) === FileType.DIRECTORY;
+}

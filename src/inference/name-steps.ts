@@ -1,0 +1,155 @@
+/**
+ * What a transaction did to names, as steps of one file each: which came, went, or became another. A transaction tells
+ * only what differs before and after; the steps are put into an order in which they can be taken one by one.
+ */
+import type { Changes, InodeChange } from "../filesystems/changes.js";
+import type { Names } from "./file-event.js";
+
+/** A name: where it is, and its bytes as one character each. */
+export interface NamePlace {
+  readonly directory: number;
+  readonly name: string;
+}
+
+/** `from` is what went, `to` what came; with both it is a rename. */
+export interface NameStep {
+  readonly ino: number;
+  readonly from: NamePlace | undefined;
+  readonly to: NamePlace | undefined;
+  /** Whether the file itself comes with its name, or goes with it. */
+  readonly isBorn: boolean;
+  readonly isDead: boolean;
+}
+
+/** The names of one file that went and came. */
+interface Moves {
+  readonly gone: NamePlace[];
+  readonly come: NamePlace[];
+}
+
+/** The steps of a transaction, in order. `names` is as of before it. */
+export function nameSteps(changes: Changes, names: Names | undefined): NameStep[] {
+  const inodes = new Map(changes.inodes.map((change) => [change.ino, change]));
+  const moves = collectMoves(changes, inodes, names);
+  const steps: NameStep[] = [];
+  for (const [ino, { gone, come }] of moves) {
+    const change = inodes.get(ino);
+    const wasThere = hasNames(change?.old) || (change === undefined && gone.length > 0);
+    const isThere = hasNames(change?.now) || (change === undefined && come.length > 0);
+    const isSame = wasThere && isThere && change?.old?.generation === change?.now?.generation;
+    const pairs = isSame ? Math.min(gone.length, come.length) : 0;
+    for (let n = 0; n < pairs; n++)
+      steps.push({ ino, from: gone[n], to: come[n], isBorn: false, isDead: false });
+    for (let n = pairs; n < gone.length; n++) {
+      steps.push({
+        ino,
+        from: gone[n],
+        to: undefined,
+        isBorn: false,
+        isDead: !isSame && n === gone.length - 1,
+      });
+    }
+    for (let n = pairs; n < come.length; n++) {
+      steps.push({ ino, from: undefined, to: come[n], isBorn: !isSame && n === 0, isDead: false });
+    }
+  }
+  return names === undefined ? steps : inOrder(steps, names);
+}
+
+function collectMoves(
+  changes: Changes,
+  inodes: ReadonlyMap<number, InodeChange>,
+  names: Names | undefined,
+): Map<number, Moves> {
+  const moves = new Map<number, Moves>();
+  const of = (ino: number): Moves => {
+    let found = moves.get(ino);
+    if (found === undefined) {
+      found = { gone: [], come: [] };
+      moves.set(ino, found);
+    }
+    return found;
+  };
+  for (const { directory, name, ino, now } of changes.names) {
+    const place = { directory, name: name.toString("latin1") };
+    if (ino !== 0) of(ino).gone.push(place);
+    if (now !== 0) of(now).come.push(place);
+  }
+  if (names === undefined) return moves;
+  // Of a file that is gone, the names that it had count, whether or not their directories could be read.
+  for (const { ino, old, now } of inodes.values()) {
+    if (hasNames(now) && old?.generation === now?.generation) continue;
+    const { gone } = of(ino);
+    const known = new Set(gone.map(slot));
+    for (const { directory, name } of names.names(ino)) {
+      const place = { directory, name: name.toString("latin1") };
+      if (!known.has(slot(place))) gone.push(place);
+    }
+    if (moves.get(ino)?.gone.length === 0 && moves.get(ino)?.come.length === 0) moves.delete(ino);
+  }
+  return moves;
+}
+
+/**
+ * Puts steps into an order that a reader of paths can follow: a name is free before it is taken, a directory is there
+ * before something comes into it and empty before it goes. Where files have changed places in a circle, no such order
+ * exists: one of them goes first.
+ */
+function inOrder(steps: readonly NameStep[], names: Names): NameStep[] {
+  const pending = [...steps].sort((a, b) => rank(a) - rank(b) || depth(b, names) - depth(a, names));
+  const leaving = new Map<string, number>();
+  const births = new Set<number>();
+  const children = new Map<number, number>();
+  for (const { ino, from, to, isBorn, isDead } of pending) {
+    if (from !== undefined) leaving.set(slot(from), (leaving.get(slot(from)) ?? 0) + 1);
+    if (to !== undefined && isBorn) births.add(ino);
+    if (isDead) children.set(ino, names.childCount(ino));
+  }
+  const ordered: NameStep[] = [];
+  const take = (step: NameStep): void => {
+    const { ino, from, to } = step;
+    ordered.push(step);
+    if (from !== undefined) {
+      leaving.set(slot(from), (leaving.get(slot(from)) ?? 1) - 1);
+      const left = children.get(from.directory);
+      if (left !== undefined) children.set(from.directory, left - 1);
+    }
+    if (to !== undefined) births.delete(ino);
+  };
+  const isReady = ({ ino, from, to, isDead }: NameStep): boolean => {
+    if (isDead && (children.get(ino) ?? 0) > 0) return false;
+    if (to === undefined) return true;
+    const others = leaving.get(slot(to)) ?? 0;
+    const own = from !== undefined && slot(from) === slot(to) ? 1 : 0;
+    return others <= own && !births.has(to.directory);
+  };
+  let waiting = pending;
+  while (waiting.length > 0) {
+    const later: NameStep[] = [];
+    for (const step of waiting) {
+      if (isReady(step)) take(step);
+      else later.push(step);
+    }
+    if (later.length === waiting.length) take(later.shift() as NameStep);
+    waiting = later;
+  }
+  return ordered;
+}
+
+/** What goes first, then what moves, then what comes. */
+function rank({ from, to }: NameStep): number {
+  return to === undefined ? 0 : from !== undefined ? 1 : 2;
+}
+
+/** How deep the name that goes lies; what comes is taken as it comes. */
+function depth({ from }: NameStep, names: Names): number {
+  return from === undefined ? 0 : names.ancestors(from.directory).length;
+}
+
+function slot({ directory, name }: NamePlace): string {
+  return `${directory}/${name}`;
+}
+
+function hasNames(state: { readonly nlink: number } | undefined): boolean {
+  return state !== undefined && state.nlink > 0;
+}
