@@ -3,6 +3,7 @@ import { type FileSystem, FileType } from "../filesystems/filesystem.js";
 import type { Log } from "../images/image.js";
 import { CloudTree, VOLUMES } from "./cloud-tree.js";
 import { CloudDirectory } from "./directory.js";
+import { EventFiles, type EventLogs } from "./event-files.js";
 import { PLACE_IDS, StableIds } from "./ids.js";
 import {
   chooseRoot,
@@ -45,6 +46,13 @@ export interface BuiltTree {
   readonly host: CloudDirectory;
 }
 
+/** The files of events in the tree's directories. */
+export interface EventsShown {
+  readonly logs: EventLogs;
+  /** Whether directories list them. */
+  readonly areListed: boolean;
+}
+
 /** How long the kernel may rely on what it was told of a file, ms: where it is told of every change, and elsewhere. */
 const FOLLOWED_TIMEOUT = 24 * 3600 * 1000;
 const UNFOLLOWED_TIMEOUT = 1000;
@@ -56,8 +64,9 @@ export function buildTree(
   guests: readonly CloudGuest[],
   refresh: () => void,
   log: Log,
+  events?: EventsShown,
 ): BuiltTree {
-  return new TreeBuilder(host, log).build(guests, refresh);
+  return new TreeBuilder(host, log).build(guests, refresh, events);
 }
 
 class TreeBuilder {
@@ -67,6 +76,7 @@ class TreeBuilder {
   readonly #directories = new Map<number, CloudDirectory>();
   readonly #shown = new Map<string, Map<string, Place[]>>();
   readonly #placeIds = new StableIds(PLACE_IDS);
+  readonly #eventsIds = new StableIds(PLACE_IDS);
   readonly #directoryIds = new StableIds(2 ** 32);
 
   constructor(host: string, log: Log) {
@@ -74,17 +84,19 @@ class TreeBuilder {
     this.#log = log;
   }
 
-  build(guests: readonly CloudGuest[], refresh: () => void): BuiltTree {
-    const top = new CloudDirectory(1, undefined);
+  build(guests: readonly CloudGuest[], refresh: () => void, events: EventsShown | undefined): BuiltTree {
+    const top = new CloudDirectory(1, undefined, undefined);
     this.#directories.set(top.id, top);
-    const host = this.#directory("host", top);
+    const host = this.#directory("host", top, undefined);
     top.children.set(latin1(this.#host), host);
     const mounts = new Map<string, ReadonlyMap<string, readonly string[]>>();
     // Ids depend on names, and where those collide on the order.
     for (const guest of [...guests].sort((a, b) => (a.name < b.name ? -1 : 1))) {
       mounts.set(guest.name, this.#addGuest(guest, host));
     }
-    const tree = new CloudTree(this.#places, this.#directories, refresh);
+    const files =
+      events === undefined ? undefined : new EventFiles(events.logs, this.#places, this.#directories);
+    const tree = new CloudTree(this.#places, this.#directories, refresh, files, events?.areListed ?? false);
     return { tree, mounts, places: this.#shown, host };
   }
 
@@ -95,14 +107,14 @@ class TreeBuilder {
     const rootVolume = this.#chooseRoot(shown);
     let top: Place | CloudDirectory;
     if (rootVolume === undefined) {
-      top = this.#directory(`guest ${guest.name}`, host);
+      top = this.#directory(`guest ${guest.name}`, host, guest.name);
     } else {
       top = this.#place(guest, "/", rootVolume, host, undefined);
       mounts.set(rootVolume.name, ["/"]);
       this.#addMounts(guest, top, rootVolume, mounts, log);
     }
     host.children.set(latin1(guest.name), top);
-    const volumes = this.#directory(`volumes ${guest.name}`, top);
+    const volumes = this.#directory(`volumes ${guest.name}`, top, guest.name);
     if (top instanceof Place) top.volumes = volumes;
     else top.hidden.set(VOLUMES, volumes);
     for (const volume of shown) {
@@ -164,8 +176,8 @@ class TreeBuilder {
     return volumes.find((volume) => volume.name === name);
   }
 
-  #directory(key: string, parent: CloudDirectory | Place): CloudDirectory {
-    const directory = new CloudDirectory(this.#directoryIds.take(key), parent);
+  #directory(key: string, parent: CloudDirectory | Place, guest: string | undefined): CloudDirectory {
+    const directory = new CloudDirectory(this.#directoryIds.take(key), parent, guest);
     this.#directories.set(directory.id, directory);
     return directory;
   }
@@ -177,9 +189,15 @@ class TreeBuilder {
     parent: CloudDirectory | Hook,
     top: Place | undefined,
   ): Place {
-    const id = this.#placeIds.take(`${guest.name} ${key} ${volume.uuid}`);
+    const identity = {
+      id: this.#placeIds.take(`${guest.name} ${key} ${volume.uuid}`),
+      eventsId: this.#eventsIds.take(`${guest.name} ${key} ${volume.uuid}`),
+      guest: guest.name,
+      volume: volume.name,
+    };
+    const { id } = identity;
     const timeout = volume.isFollowed ? FOLLOWED_TIMEOUT : UNFOLLOWED_TIMEOUT;
-    const place = new Place(id, volume.fileSystem as FileSystem, parent, top, timeout);
+    const place = new Place(identity, volume.fileSystem as FileSystem, parent, top, timeout);
     const shown = this.#shown.get(guest.name) ?? new Map<string, Place[]>();
     this.#shown.set(guest.name, shown);
     shown.set(volume.name, [...(shown.get(volume.name) ?? []), place]);
@@ -190,7 +208,8 @@ class TreeBuilder {
 
 /** A volume as if it were all of a guest. */
 function probePlace(fileSystem: FileSystem): Place {
-  return new Place(0, fileSystem, new CloudDirectory(0, undefined), undefined, 0);
+  const identity = { id: 0, eventsId: 0, guest: "", volume: "" };
+  return new Place(identity, fileSystem, new CloudDirectory(0, undefined, undefined), undefined, 0);
 }
 
 /** Whether a path is there, its last component a link or not. What cannot be read is not there. */

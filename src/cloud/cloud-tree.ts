@@ -9,7 +9,8 @@ import {
 } from "../filesystems/filesystem.js";
 import { attributeNameInGuest, attributeNamesAsSeen } from "./attributes.js";
 import { CloudDirectory } from "./directory.js";
-import { isGeneration, nodeHigh, placeOf } from "./ids.js";
+import { EVENTS, EVENTS_BEFORE, type EventFiles } from "./event-files.js";
+import { isEvents, isGeneration, nodeHigh, placeOf } from "./ids.js";
 import { linkTarget } from "./link-target.js";
 import { Place } from "./place.js";
 import type { Entry, Statistics, Tree, TreeVisitor } from "./tree.js";
@@ -19,6 +20,9 @@ export const VOLUMES = ".volumes";
 const VOLUMES_NAME = Buffer.from(VOLUMES);
 const DOT = Buffer.from(".");
 const DOT_DOT = Buffer.from("..");
+/** Positions in a directory from which on its files of events are listed: beyond those of any file system. */
+const EVENTS_POSITION = 2 ** 53 - 4;
+const EVENTS_LISTED = [EVENTS, EVENTS_BEFORE].map((name) => Buffer.from(name));
 /** Directories of the tree's own change when guests come and go. */
 const DIRECTORY_TIMEOUT = 1000;
 
@@ -29,13 +33,20 @@ export class CloudTree implements Tree {
   readonly #started = Date.now() / 1000;
   readonly #attributes = new Attributes();
   readonly #entries = new PlaceEntries();
+  readonly #events: EventFiles | undefined;
+  readonly #eventsAreListed: boolean;
+  readonly #eventsEntry: Entry = emptyEntry();
 
-  /** `refresh` takes in what has changed in the guests. */
+  /** `refresh` takes in what has changed in the guests. `events` are listed only if that is asked for. */
   constructor(
     places: ReadonlyMap<number, Place>,
     directories: ReadonlyMap<number, CloudDirectory>,
     refresh: () => void,
+    events: EventFiles | undefined,
+    eventsAreListed: boolean,
   ) {
+    this.#events = events;
+    this.#eventsAreListed = eventsAreListed;
     this.#places = places;
     this.#directories = directories;
     this.#refresh = refresh;
@@ -47,13 +58,17 @@ export class CloudTree implements Tree {
 
   lookup(high: number, low: number, name: Buffer, out: Entry): boolean {
     const place = this.#place(high);
+    const segment = this.#events?.named(name);
     if (place === undefined) {
-      const child = this.#directory(low).child(name.toString("latin1"));
+      const directory = this.#directory(low);
+      if (segment !== undefined) return this.#events?.lookup(directory, low, segment, out) ?? false;
+      const child = directory.child(name.toString("latin1"));
       if (child === undefined) return false;
       this.#fill(child, out);
       return true;
     }
     this.#require(place, high, low);
+    if (segment !== undefined) return this.#events?.lookup(place, low, segment, out) ?? false;
     if (place.volumes !== undefined && low === place.fileSystem.rootInode && name.equals(VOLUMES_NAME)) {
       this.#fillDirectory(place.volumes, out);
       return true;
@@ -72,6 +87,7 @@ export class CloudTree implements Tree {
   }
 
   parent(high: number, low: number, out: Entry): void {
+    if (isEvents(high)) throw new FileSystemError(Errno.ENOTDIR, "a file of events");
     const place = this.#place(high);
     if (place === undefined) {
       const directory = this.#directory(low);
@@ -83,6 +99,10 @@ export class CloudTree implements Tree {
   }
 
   stat(high: number, low: number, out: Entry): void {
+    if (isEvents(high)) {
+      this.#eventFiles().stat(high, low, out);
+      return;
+    }
     const place = this.#place(high);
     if (place === undefined) {
       this.#fillDirectory(this.#directory(low), out);
@@ -93,6 +113,10 @@ export class CloudTree implements Tree {
   }
 
   entry(inoHigh: number, ino: number, out: Entry): void {
+    if (isEvents(inoHigh)) {
+      this.#eventFiles().stat(inoHigh, ino, out);
+      return;
+    }
     if (inoHigh === 0) {
       this.#fillDirectory(this.#directory(ino), out);
       return;
@@ -107,16 +131,24 @@ export class CloudTree implements Tree {
   list(high: number, low: number, position: number, visitor: TreeVisitor): void {
     const place = this.#place(high);
     if (place === undefined) {
-      this.#listDirectory(this.#directory(low), position, visitor);
+      const directory = this.#directory(low);
+      if (position < EVENTS_POSITION && !this.#listDirectory(directory, position, visitor)) return;
+      this.#listEvents(directory, low, position, visitor);
       return;
     }
     this.#require(place, high, low);
+    if (position >= EVENTS_POSITION) {
+      this.#listEvents(place, low, position, visitor);
+      return;
+    }
     const entries = this.#entries;
     entries.place = place;
     entries.directory = low;
     entries.visitor = visitor;
     entries.isRoot = low === place.fileSystem.rootInode;
+    entries.isStopped = false;
     place.fileSystem.list(low, position, entries);
+    if (!entries.isStopped) this.#listEvents(place, low, position, visitor);
   }
 
   read(
@@ -127,19 +159,25 @@ export class CloudTree implements Tree {
     target: Buffer,
     targetOffset: number,
   ): number {
+    if (isEvents(high)) {
+      return this.#eventFiles().read(high, low, position, length, target, targetOffset);
+    }
     const place = this.#requiredPlace(high, low, Errno.EISDIR);
     return place.fileSystem.read(low, position, length, target, targetOffset);
   }
 
   seek(high: number, low: number, position: number, hole: boolean): number {
+    if (isEvents(high)) return this.#seekEvents(high, low, position, hole);
     return this.#requiredPlace(high, low, Errno.EISDIR).fileSystem.seek(low, position, hole);
   }
 
   readlink(high: number, low: number): Buffer {
+    if (isEvents(high)) throw new FileSystemError(Errno.EINVAL, "a file of events");
     return linkTarget(this.#requiredPlace(high, low, Errno.EINVAL), low);
   }
 
   attributeNames(high: number, low: number): string[] {
+    if (isEvents(high)) return [];
     const place = this.#place(high);
     if (place === undefined) return [];
     this.#require(place, high, low);
@@ -147,6 +185,7 @@ export class CloudTree implements Tree {
   }
 
   attribute(high: number, low: number, name: string): Buffer | undefined {
+    if (isEvents(high)) return undefined;
     const place = this.#place(high);
     if (place === undefined) return undefined;
     this.#require(place, high, low);
@@ -157,7 +196,8 @@ export class CloudTree implements Tree {
   }
 
   statistics(high: number, low: number, out: Statistics): void {
-    let shown: Place | CloudDirectory | undefined = this.#place(high) ?? this.#directories.get(low);
+    let shown: Place | CloudDirectory | undefined;
+    if (!isEvents(high)) shown = this.#place(high) ?? this.#directories.get(low);
     // `.volumes` has the numbers of the guest that it belongs to.
     if (shown instanceof CloudDirectory && shown.parent instanceof Place) shown = shown.parent;
     if (shown instanceof Place) {
@@ -250,15 +290,44 @@ export class CloudTree implements Tree {
     attributes.atimeNsec = attributes.mtimeNsec = attributes.ctimeNsec = attributes.btimeNsec = 0;
   }
 
-  #listDirectory(directory: CloudDirectory, position: number, visitor: TreeVisitor): void {
+  /** Returns whether the visitor took them all. */
+  #listDirectory(directory: CloudDirectory, position: number, visitor: TreeVisitor): boolean {
     let at = 0;
     const above = directory.parent ?? directory;
-    if (position <= at++ && !visitor.entry(DOT, 0, 1, 0, directory.id, EntryType.DIRECTORY, at)) return;
-    if (position <= at++ && !visitEntry(visitor, DOT_DOT, above, at)) return;
+    if (position <= at++ && !visitor.entry(DOT, 0, 1, 0, directory.id, EntryType.DIRECTORY, at)) return false;
+    if (position <= at++ && !visitEntry(visitor, DOT_DOT, above, at)) return false;
     for (const [name, child] of directory.children) {
-      if (position <= at++ && !visitEntry(visitor, Buffer.from(name, "latin1"), child, at)) return;
+      if (position <= at++ && !visitEntry(visitor, Buffer.from(name, "latin1"), child, at)) return false;
+    }
+    return true;
+  }
+
+  #listEvents(owner: Place | CloudDirectory, ino: number, position: number, visitor: TreeVisitor): void {
+    if (!this.#eventsAreListed || this.#events === undefined) return;
+    const entry = this.#eventsEntry;
+    for (const [index, name] of EVENTS_LISTED.entries()) {
+      const segment = index === 0 ? "current" : "previous";
+      if (position > EVENTS_POSITION + index || !this.#events.lookup(owner, ino, segment, entry)) continue;
+      const next = EVENTS_POSITION + index + 1;
+      if (!visitor.entry(name, 0, name.length, entry.inoHigh, ino, EntryType.REGULAR, next)) return;
     }
   }
+
+  #eventFiles(): EventFiles {
+    if (this.#events === undefined) throw new FileSystemError(Errno.ESTALE, "events are not shown");
+    return this.#events;
+  }
+
+  /** A file of events has no holes. */
+  #seekEvents(high: number, low: number, position: number, hole: boolean): number {
+    this.#eventFiles().stat(high, low, this.#eventsEntry);
+    const { size } = this.#eventsEntry.attributes;
+    return position >= size ? -1 : hole ? size : position;
+  }
+}
+
+function emptyEntry(): Entry {
+  return { high: 0, low: 0, generation: 0, inoHigh: 0, attributes: new Attributes(), timeout: 0 };
 }
 
 /** Where it lies counts for what links say: those in a directory, or the link itself. */
@@ -284,6 +353,8 @@ class PlaceEntries implements EntryVisitor {
   directory = 0;
   visitor!: TreeVisitor;
   isRoot = false;
+  /** Whether the visitor wanted no more. */
+  isStopped = false;
   /** What the visitor had filled last, while it was told of an entry. */
   filled: Place | undefined;
   filledInode = 0;
@@ -299,6 +370,7 @@ class PlaceEntries implements EntryVisitor {
     this.filledInode = 0;
     const isTaken = this.#tell(name, nameOffset, nameLength, ino, type, next);
     // Only what was taken has become known in this directory.
+    this.isStopped = !isTaken;
     if (isTaken && this.filledInode !== 0 && this.filled !== undefined) {
       this.filled.noteParent(this.filledInode, this.directory);
     }

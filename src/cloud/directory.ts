@@ -7,13 +7,16 @@ export class CloudDirectory {
   readonly id: number;
   /** Where ".." leads; the top leads to itself. */
   readonly parent: CloudDirectory | Place | undefined;
+  /** The guest that it belongs to; undefined: it is above all guests. */
+  readonly guest: string | undefined;
   /** Children by name (one character a byte); hidden ones can be looked up but are not listed. */
   readonly children = new Map<string, CloudDirectory | Place>();
   readonly hidden = new Map<string, CloudDirectory | Place>();
 
-  constructor(id: number, parent: CloudDirectory | Place | undefined) {
+  constructor(id: number, parent: CloudDirectory | Place | undefined, guest: string | undefined) {
     this.id = id;
     this.parent = parent;
+    this.guest = guest;
   }
 
   child(name: string): CloudDirectory | Place | undefined {

@@ -1,5 +1,5 @@
 /**
- * Node ids and inode numbers. A node id's upper half is the place's id (20 bits) and a digest of the inode's generation
+ * Node ids and inode numbers. A node id's upper half is the place's id (19 bits) and a digest of the inode's generation
  * (12 bits), its lower half the guest's own inode number; st_ino is the place's id and the inode number. So both are the
  * same after a restart, and an inode that the guest uses again for another file has another node id.
  */
@@ -7,7 +7,11 @@
 /** Bits of the generation's digest. */
 const GENERATION_BITS = 12;
 /** Place ids are below this; 0 is that of the directories that are no guest's. */
-export const PLACE_IDS = 2 ** 20;
+export const PLACE_IDS = 2 ** 19;
+/** From here on the upper halves of node ids, and of inode numbers, are those of files of events. */
+const EVENTS_FROM = 2 ** 31;
+/** The events id of the directories that are no guest's. */
+export const OWN_EVENTS_ID = PLACE_IDS - 1;
 
 /** The upper half of a node id. */
 export function nodeHigh(placeId: number, generation: number): number {
@@ -24,6 +28,26 @@ export function isGeneration(high: number, generation: number): boolean {
   return (high & (2 ** GENERATION_BITS - 1)) === digest(generation);
 }
 
+/** Whether the upper half of a node id, or of an inode number, is that of a file of events. */
+export function isEvents(high: number): boolean {
+  return high >= EVENTS_FROM;
+}
+
+/** The upper half of the node id, and of the inode number, of a file of events: another one for each segment. */
+export function eventsHigh(eventsId: number, segment: number): number {
+  return EVENTS_FROM + eventsId * 2 ** GENERATION_BITS + (segment % 2 ** GENERATION_BITS);
+}
+
+/** The events id of a node. */
+export function eventsIdOf(high: number): number {
+  return (high - EVENTS_FROM) >>> GENERATION_BITS;
+}
+
+/** Whether a node of a file of events is that of a segment. */
+export function isSegment(high: number, segment: number): boolean {
+  return high % 2 ** GENERATION_BITS === segment % 2 ** GENERATION_BITS;
+}
+
 function digest(generation: number): number {
   return (generation ^ (generation >>> 12) ^ (generation >>> 24)) & (2 ** GENERATION_BITS - 1);
 }
@@ -33,15 +57,15 @@ export class StableIds {
   readonly #limit: number;
   readonly #taken = new Set<number>();
 
-  /** 0 and 1 are never given out. */
+  /** 0 and 1 are never given out, nor the last one. */
   constructor(limit: number) {
     this.#limit = limit;
   }
 
   /** The id for a key; the next free one if its own is taken. */
   take(key: string): number {
-    let id = 2 + (hash(key) % (this.#limit - 2));
-    while (this.#taken.has(id)) id = id + 1 === this.#limit ? 2 : id + 1;
+    let id = 2 + (hash(key) % (this.#limit - 3));
+    while (this.#taken.has(id)) id = id + 2 === this.#limit ? 2 : id + 1;
     this.#taken.add(id);
     return id;
   }

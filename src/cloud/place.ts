@@ -15,9 +15,22 @@ export interface Hook {
   readonly covered: number;
 }
 
+/** What a place is known by. */
+export interface PlaceIdentity {
+  readonly id: number;
+  readonly eventsId: number;
+  readonly guest: string;
+  readonly volume: string;
+}
+
 export class Place {
   /** Unique in the tree, the same after a restart; see ids.ts. */
   readonly id: number;
+  /** The same, for the files of events in its directories. */
+  readonly eventsId: number;
+  readonly guest: string;
+  /** `sda1` */
+  readonly volume: string;
   /** Replaced when the volume is opened afresh. */
   fileSystem: FileSystem;
   /** The inodes that somebody was told of, who may still hold what he was told. */
@@ -40,17 +53,25 @@ export class Place {
   readonly #parents = new Map<number, number>();
 
   constructor(
-    id: number,
+    { id, eventsId, guest, volume }: PlaceIdentity,
     fileSystem: FileSystem,
     parent: CloudDirectory | Hook,
     top: Place | undefined,
     timeout: number,
   ) {
     this.id = id;
+    this.eventsId = eventsId;
+    this.guest = guest;
+    this.volume = volume;
     this.fileSystem = fileSystem;
     this.parent = parent;
     this.top = top ?? this;
     this.timeout = timeout;
+  }
+
+  /** Whether it is the root of its guest. */
+  get isGuestRoot(): boolean {
+    return this.volumes !== undefined;
   }
 
   /**
