@@ -58,6 +58,8 @@ export interface GuestEvent {
   readonly path?: string;
   /** The path's bytes in base64, if they are not UTF-8. */
   readonly pathBytes?: string;
+  /** The name alone, where the path is not known. */
+  readonly name?: string;
   /** The former path of what was renamed. */
   readonly from?: string;
   readonly fromBytes?: string;

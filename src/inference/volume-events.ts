@@ -1,0 +1,155 @@
+/**
+ * The events of one volume. Their paths need a map of names, which a crawl builds while the guest goes on: what its
+ * transactions change meanwhile is kept, and told once the map is there; or, if that takes too long, without paths.
+ */
+import type { Changes, InodeState } from "../filesystems/changes.js";
+import { composeEvents, undoNames } from "./composer.js";
+import type { FileEvent, Names } from "./file-event.js";
+
+/** A map of a volume's names and inodes, kept current by what transactions change. */
+export interface VolumeIndex extends Names {
+  setState(ino: number, state: InodeState): void;
+  drop(ino: number): void;
+}
+
+/** A transaction, as far as events are concerned. */
+export interface Transaction {
+  readonly changes: Changes;
+  readonly sequence: number;
+  /** When it was finished, by the guest's clock: seconds since 1970, and nanoseconds. */
+  readonly seconds: number;
+  readonly nanoseconds: number;
+}
+
+/** What a volume's events need of the daemon. */
+export interface VolumeEventsHost<Index extends VolumeIndex> {
+  /** Has the volume crawled, soon; `crawled` or `failed` is called in the end. */
+  crawl(): void;
+  /** What differs between two maps. */
+  compare(old: Index, now: Index): Changes;
+  publish(events: readonly FileEvent[], transaction: Transaction): void;
+  /** Something may have happened that nobody has seen. */
+  publishGap(reason: string, sequence: number): void;
+}
+
+/** Transactions kept, and ms that the first of them waits, before events are told without paths. */
+const MOST_KEPT = 5000;
+const LONGEST_WAIT = 10_000;
+
+interface Kept {
+  readonly transaction: Transaction;
+  isTold: boolean;
+}
+
+export class VolumeEvents<Index extends VolumeIndex> {
+  readonly #host: VolumeEventsHost<Index>;
+  #index: Index | undefined;
+  /** The map as it was when the volume had to be read anew. */
+  #before: Index | undefined;
+  #kept: Kept[] = [];
+  #since = 0;
+  #isCrawling = false;
+  #sequence = 0;
+
+  constructor(host: VolumeEventsHost<Index>) {
+    this.#host = host;
+  }
+
+  /** The map of names; undefined until it is there. */
+  get index(): Index | undefined {
+    return this.#index;
+  }
+
+  /** Has the map built, if it is not. */
+  prepare(): void {
+    if (this.#index !== undefined || this.#isCrawling) return;
+    this.#isCrawling = true;
+    this.#host.crawl();
+  }
+
+  /** Tells a transaction's events, or keeps it until that is possible. `now`: ms of a monotonic clock. */
+  take(transaction: Transaction, now: number): void {
+    this.#sequence = transaction.sequence;
+    if (this.#index !== undefined) {
+      this.#tell(transaction, this.#index);
+      return;
+    }
+    if (this.#kept.length === 0) this.#since = now;
+    this.#kept.push({ transaction, isTold: false });
+    this.prepare();
+    this.lookAtClock(now);
+  }
+
+  /** Tells without paths what has waited for too long. */
+  lookAtClock(now: number): void {
+    if (this.#kept.length === 0 || this.#before !== undefined) return;
+    if (this.#kept.length < MOST_KEPT && now - this.#since < LONGEST_WAIT) return;
+    for (const kept of this.#kept) {
+      if (kept.isTold) continue;
+      kept.isTold = true;
+      this.#host.publish(composeEvents(kept.transaction.changes, undefined), kept.transaction);
+    }
+  }
+
+  /**
+   * The volume had to be opened afresh: what it is now is compared with what was known, once it has been crawled again.
+   * `gap`: why something may be missing; undefined if nothing can be.
+   */
+  reopened(gap: string | undefined): void {
+    if (gap !== undefined) this.#host.publishGap(gap, this.#sequence);
+    this.#before ??= this.#index;
+    this.#index = undefined;
+    // What was kept is part of the difference, where there is one.
+    if (this.#before !== undefined || gap !== undefined) this.#kept = [];
+    this.#isCrawling = false;
+    this.prepare();
+  }
+
+  /** The crawl that was asked for has ended. `transaction`: what the difference is told as. */
+  crawled(index: Index, transaction: Omit<Transaction, "changes">): void {
+    this.#isCrawling = false;
+    const kept = this.#kept;
+    this.#kept = [];
+    // The crawl saw some of what was kept: back to before it.
+    for (const { transaction: late } of [...kept].reverse()) undoNames(late.changes, index);
+    const before = this.#before;
+    this.#before = undefined;
+    if (before !== undefined) {
+      const changes = this.#host.compare(before, index);
+      if (changes.inodes.length + changes.names.length > 0) this.#tell({ ...transaction, changes }, before);
+    }
+    this.#index = index;
+    for (const { transaction: late, isTold } of kept) {
+      if (isTold) follow(late.changes, index);
+      else this.#tell(late, index);
+    }
+  }
+
+  /** The crawl that was asked for has failed: events go on without paths until the next one succeeds. */
+  failed(now: number): void {
+    this.#isCrawling = false;
+    this.#since = now - LONGEST_WAIT;
+    this.lookAtClock(now);
+    this.#kept = [];
+  }
+
+  #tell(transaction: Transaction, index: VolumeIndex): void {
+    const events = composeEvents(transaction.changes, index);
+    setStates(transaction.changes, index);
+    if (events.length > 0) this.#host.publish(events, transaction);
+  }
+}
+
+/** Moves a map on to after a transaction. */
+function follow(changes: Changes, index: VolumeIndex): void {
+  for (const { directory, name, ino } of changes.names) if (ino !== 0) index.unlink(directory, name, ino);
+  for (const { directory, name, now } of changes.names) if (now !== 0) index.link(directory, name, now);
+  setStates(changes, index);
+}
+
+function setStates({ inodes }: Changes, index: VolumeIndex): void {
+  for (const { ino, now } of inodes) {
+    if (now === undefined || now.nlink === 0) index.drop(ino);
+    else index.setState(ino, now);
+  }
+}
