@@ -76,7 +76,7 @@ it("an endless loop is ended and found, and the rest of the mutants are read", (
 it("memory that a number on disk asks for is found", () => {
   const planted = plant(
     "memory",
-    "filesystems/ext/file-system.js",
+    "filesystems/ext/symlink.js",
     "Buffer.alloc(size)",
     "Buffer.alloc(300 * 2 ** 20, 1)",
   );
