@@ -6,7 +6,7 @@ import { Watch } from "../capture/watch.js";
 import { nodeHigh } from "../cloud/ids.js";
 import type { Changes } from "../filesystems/changes.js";
 import { FileType } from "../filesystems/filesystem.js";
-import type { Follower } from "../filesystems/follower.js";
+import type { Follower, Look } from "../filesystems/follower.js";
 import { followFileSystem } from "../filesystems/formats.js";
 import type { Notifier } from "../fuse/kernel/notify.js";
 import type { Log, Source } from "../images/image.js";
@@ -76,13 +76,14 @@ class FollowedVolume {
     if (this.#follower === undefined) this.#retryAt = performance.now() + RETRY;
   }
 
-  look() {
-    if (this.#follower === undefined) return performance.now() < this.#retryAt ? undefined : "reopen";
+  look(): Look {
+    if (this.#follower === undefined)
+      return performance.now() < this.#retryAt ? undefined : { reopen: "damaged" };
     try {
       return this.#follower.look();
     } catch (error) {
       this.#log(`${this.key}: ${(error as Error).message}`);
-      return "reopen";
+      return { reopen: "damaged" };
     }
   }
 }
@@ -156,7 +157,7 @@ export class Following {
   #look(volume: FollowedVolume): boolean {
     const found = volume.look();
     if (found === undefined) return false;
-    if (found === "reopen") {
+    if ("reopen" in found) {
       volume.reopen();
       this.#send({ kind: "reopen", volume: volume.key });
       // The serving thread takes updates in when it is asked something, and the kernel may have no reason to ask.

@@ -2,17 +2,29 @@
 import type { Commit } from "../versions/commit.js";
 import type { Changes } from "./changes.js";
 
-/** One commit, and what it changes. */
+/** One commit, what it changes, and when the guest finished it: seconds since 1970 by its clock, and nanoseconds. */
 export interface Step {
   readonly commit: Commit;
   readonly changes: Changes;
+  readonly seconds: number;
+  readonly nanoseconds: number;
 }
+
+/**
+ * Why a file system must be opened afresh. `overrun`: commits were overwritten before they were read, so that nobody
+ * knows them one by one. `changed`: it was written to past its journal, as fsck, mkfs, resize2fs and tune2fs do.
+ * `damaged`: what was read makes no sense.
+ */
+export type ReopenReason = "overrun" | "changed" | "damaged";
 
 /**
  * What a look found: nothing; commits, oldest first, or copies that have been written to their places; or that the file
  * system must be opened afresh, since it cannot be told step by step what happened to it.
  */
-export type Look = undefined | { readonly steps: readonly Step[]; readonly settled?: number } | "reopen";
+export type Look =
+  | undefined
+  | { readonly steps: readonly Step[]; readonly settled?: number }
+  | { readonly reopen: ReopenReason };
 
 export interface Follower {
   /** Looks for what has been written since. Throws IoError when the image cannot be read. */

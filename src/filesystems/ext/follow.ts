@@ -16,6 +16,9 @@ import { committedGeometry, openVersion, superblockBlock, type Version } from ".
 /** Transactions that one look takes at most, so that others have their turn. */
 const MOST_TRANSACTIONS = 16;
 
+const OVERRUN: Look = { reopen: "overrun" };
+const CHANGED: Look = { reopen: "changed" };
+
 export class ExtFollower implements Follower {
   readonly #source: Source;
   readonly #log: Log;
@@ -38,22 +41,24 @@ export class ExtFollower implements Follower {
 
   look(): Look {
     const journal = this.#version.journal?.journal;
-    if (journal === undefined) return this.#superblockChanged() ? "reopen" : undefined;
+    if (journal === undefined) return this.#superblockChanged() ? CHANGED : undefined;
     const steps = [];
     while (steps.length < MOST_TRANSACTIONS) {
       const transaction = journal.next();
       if (transaction === undefined) break;
       // What fast commits have shown is not in this follower's own version.
-      if (this.#version.fastCommits.length > 0) return "reopen";
+      if (this.#version.fastCommits.length > 0) return CHANGED;
       const commit = this.#commit(journal, transaction);
       // The log was used again before it was read.
-      if (commit === undefined) return "reopen";
-      steps.push({ commit, changes: this.#apply(commit) });
+      if (commit === undefined) return OVERRUN;
+      const { commitSeconds: seconds, commitNanoseconds: nanoseconds } = transaction;
+      steps.push({ commit, changes: this.#apply(commit), seconds, nanoseconds });
     }
     if (steps.length > 0) return { steps };
-    if (journal.status === "overrun" || this.#hasNewFastCommits(journal)) return "reopen";
+    if (journal.status === "overrun") return OVERRUN;
+    if (this.#hasNewFastCommits(journal)) return CHANGED;
     if (journal.status === "empty")
-      return this.#superblockChanged() ? "reopen" : this.#settle(journal.sequence);
+      return this.#superblockChanged() ? CHANGED : this.#settle(journal.sequence);
     return this.#settle(journal.superblock.sequence);
   }
 
