@@ -23,7 +23,7 @@ interface Format {
   /** Throws IoError when it cannot be opened: the message says why. */
   open(source: Source, cache: BlockCache, log: Log): FileSystem;
   /** Throws IoError. Undefined if not every change can be followed. */
-  follow(source: Source, cache: BlockCache, log: Log): Follower | undefined;
+  follow(source: Source, cache: BlockCache, log: Log, after?: number): Follower | undefined;
 }
 
 const FORMATS: readonly Format[] = [
@@ -40,7 +40,15 @@ export function openFileSystem(source: Source, cache: BlockCache, log: Log): Fil
   return FORMATS.find((format) => format.recognises(source))?.open(source, cache, log);
 }
 
-/** Follows a volume's file system while its guest writes; undefined if that is not possible. Throws IoError. */
-export function followFileSystem(source: Source, cache: BlockCache, log: Log): Follower | undefined {
-  return FORMATS.find((format) => format.recognises(source))?.follow(source, cache, log);
+/**
+ * Follows a volume's file system while its guest writes, if possible from transaction `after` on; undefined if it cannot
+ * be followed. Throws IoError.
+ */
+export function followFileSystem(
+  source: Source,
+  cache: BlockCache,
+  log: Log,
+  after?: number,
+): Follower | undefined {
+  return FORMATS.find((format) => format.recognises(source))?.follow(source, cache, log, after);
 }

@@ -37,13 +37,20 @@ export class ExtFollower implements Follower {
   readonly #superblock = Buffer.alloc(Superblock.size);
   readonly #now = Buffer.alloc(Superblock.size);
 
-  /** Opens the committed version. Throws IoError when it cannot be read. */
-  constructor(source: Source, cache: BlockCache, log: Log) {
+  /**
+   * Opens the committed version; if possible the one that transaction `after` made. Throws IoError when it cannot be
+   * read.
+   */
+  constructor(source: Source, cache: BlockCache, log: Log, after?: number) {
     this.#source = source;
     this.#log = log;
     this.#readSuperblock(this.#superblock);
-    this.#version = openVersion(source, cache, log);
+    this.#version = openVersion(source, cache, log, after);
     this.#parts = new Parts(this.#version.geometry, this.#version.view, log);
+  }
+
+  get isResumed(): boolean {
+    return this.#version.isAsAsked;
   }
 
   look(): Look {
