@@ -4,8 +4,11 @@
  */
 import { writeSync } from "node:fs";
 import { type MessagePort, parentPort, receiveMessageOnPort, workerData } from "node:worker_threads";
+import { placeOf } from "../cloud/ids.js";
+import type { Place } from "../cloud/place.js";
 import { FuseServer } from "../fuse/kernel/server.js";
 import type { GuestSpec } from "./guest-name.js";
+import { Ledger, visitSlots } from "./ledger.js";
 import { type OpenTree, openTree } from "./open-tree.js";
 import { type Told, type Update, volumeKey } from "./updates.js";
 import { Updating } from "./updating.js";
@@ -27,15 +30,22 @@ export interface ShownVolume {
   readonly placeIds: readonly number[];
 }
 
-/** What the thread tells: the guests are open, or why they are not. Then it waits for the descriptor. */
+/**
+ * What the thread tells: the guests are open, or why they are not (then it waits for the descriptors); later, that the
+ * ledger cannot be kept any more.
+ */
 export type ServingMessage =
   | { readonly kind: "open"; readonly volumes: readonly ShownVolume[]; readonly hostDirectory: number }
   | { readonly kind: "failed"; readonly message: string }
+  | { readonly kind: "unrecorded"; readonly message: string }
   | Told;
 
 /** What the thread is told, once the tree is mounted. */
 export interface ServeMessage {
+  /** Of /dev/fuse. */
   readonly fd: number;
+  /** Of the ledger, with what an earlier server of the same mount has told the kernel. */
+  readonly ledger: number;
 }
 
 /** The thread's own standard error would need its event loop, which stands still while it serves. */
@@ -77,8 +87,17 @@ class Serving {
     );
   }
 
-  serve(fd: number): void {
-    new FuseServer({ fd, tree: this.#opened.tree, log, longTimeouts: true }).serve();
+  serve({ fd, ledger: ledgerFd }: ServeMessage): void {
+    const ledger = new Ledger(ledgerFd, ({ message }) => {
+      this.#port.postMessage({ kind: "unrecorded", message } satisfies ServingMessage);
+    });
+    const places = new Map<number, Place>();
+    for (const volumes of this.#opened.places.values()) {
+      for (const shown of volumes.values()) for (const place of shown) places.set(place.id, place);
+    }
+    visitSlots(ledger.slots, (high, low, directory) => places.get(placeOf(high))?.inherit(low, directory));
+    for (const place of places.values()) place.ledger = ledger;
+    new FuseServer({ fd, tree: this.#opened.tree, log, longTimeouts: true, ledger }).serve();
   }
 
   #refresh(): void {
@@ -101,8 +120,8 @@ function start(port: MessagePort): void {
     port.postMessage({ kind: "failed", message: (error as Error).message } satisfies ServingMessage);
     return;
   }
-  port.once("message", ({ fd }: ServeMessage) => {
-    serving.serve(fd);
+  port.once("message", (message: ServeMessage) => {
+    serving.serve(message);
     process.exit();
   });
   port.postMessage({
