@@ -10,8 +10,9 @@ import { UserError } from "./user-error.js";
 const PROGRAM = fileURLToPath(new URL("../server.js", import.meta.url));
 /** ms that a server is given to end its work. */
 const PATIENCE = 3000;
-/** ms between looks whether a server is dying. */
+/** ms between looks whether a server is dying, and looks in a row after which it is taken to be held up. */
 const LOOK_EVERY = 250;
+const LOOKS = 4;
 
 /** How a server ended. */
 export interface Death {
@@ -133,9 +134,9 @@ export class ServerProcess {
    * answer that only the next server can give.
    */
   async #dying(aborted: AbortSignal): Promise<{ code: null; signal: "SIGKILL" }> {
-    while (!aborted.aborted) {
+    for (let seen = 0; seen < LOOKS && !aborted.aborted; ) {
       await sleep(LOOK_EVERY, undefined, { ref: false });
-      if (isDying(this.#child.pid)) break;
+      seen = isDying(this.#child.pid) ? seen + 1 : 0;
     }
     return { code: null, signal: "SIGKILL" };
   }
