@@ -22,7 +22,7 @@ import { stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
-import { cleanUp, endWithTests, mount, run, workFolder } from "./support/images-mount.js";
+import { cleanUp, endWithTests, mount, onEnd, run, unmountNow, workFolder } from "./support/images-mount.js";
 import { host, main, type Served, serve } from "./support/images-serve.js";
 
 vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
@@ -49,7 +49,7 @@ beforeAll(async () => {
 afterAll(cleanUp);
 
 /** The server's process; undefined while there is none. */
-function serverOf(served: Served): number | undefined {
+function serverOf(served: Pick<Served, "pid">): number | undefined {
   const children = readFileSync(`/proc/${served.pid}/task/${served.pid}/children`, "utf8").split(" ");
   return children.map(Number).find((pid) => {
     try {
@@ -68,7 +68,7 @@ async function answered(tree: string): Promise<void> {
 }
 
 /** Kills the server as it is answering, or not. */
-async function killServer(served: Served): Promise<void> {
+async function killServer(served: Pick<Served, "pid">): Promise<void> {
   const pid = await eventually(() => serverOf(served));
   process.kill(pid, "SIGKILL");
   await eventually(() => (existsSync(`/proc/${pid}/fd/3`) ? undefined : true));
@@ -333,13 +333,28 @@ describe("SIGUSR2", () => {
   });
 });
 
+/** Starts the program, to be killed: nobody but its server takes the mount away then. */
+async function serveUntilKilled(mountPoint: string): Promise<number> {
+  mkdirSync(mountPoint);
+  onEnd(() => {
+    if (isMounted(mountPoint)) unmountNow(mountPoint);
+  });
+  const child = spawn(process.execPath, [main, "up", "--mount", mountPoint, "--host", host, `g=${big}`], {
+    stdio: ["ignore", "pipe", "ignore"],
+  });
+  endWithTests(child);
+  await new Promise((resolve) => child.stdout.once("data", resolve));
+  return child.pid as number;
+}
+
 describe("a supervisor that is killed", () => {
   test("takes its server with it, and leaves nothing mounted, though files are open", async () => {
-    const served = await serve(join(folder, "orphan"), { g: big });
-    const fd = openSync(join(served.guest("g"), "directory 1/below/deep/file 1"), "r");
-    const server = serverOf(served) as number;
-    process.kill(served.pid, "SIGKILL");
-    await eventually(() => (isMounted(served.mountPoint) ? undefined : true));
+    const mountPoint = join(folder, "orphan");
+    const pid = await serveUntilKilled(mountPoint);
+    const server = serverOf({ pid }) as number;
+    const fd = openSync(join(mountPoint, host, "g/directory 1/below/deep/file 1"), "r");
+    process.kill(pid, "SIGKILL");
+    await eventually(() => (isMounted(mountPoint) ? undefined : true));
     await eventually(() => (existsSync(`/proc/${server}/fd/0`) ? undefined : true));
     // The file is cut off.
     expect(() => closeSync(fd)).toThrow("ENOTCONN");
@@ -347,11 +362,10 @@ describe("a supervisor that is killed", () => {
 
   test("together with its server leaves a dead mount, which the next start replaces", async () => {
     const mountPoint = join(folder, "dead");
-    const killed = await serve(mountPoint, { g: big });
-    process.kill(killed.pid, "SIGSTOP");
-    await killServer(killed);
-    process.kill(killed.pid, "SIGKILL");
-    await eventually(() => (existsSync(`/proc/${killed.pid}/fd/0`) ? undefined : true));
+    const pid = await serveUntilKilled(mountPoint);
+    process.kill(pid, "SIGSTOP");
+    await killServer({ pid });
+    process.kill(pid, "SIGKILL");
     await eventually(() => (isDead(mountPoint) ? true : undefined));
     const served = await serve(mountPoint, { g: big });
     expect(readdirSync(served.guest("g"))).toHaveLength(101);
