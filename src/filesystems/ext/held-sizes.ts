@@ -3,7 +3,9 @@
  * last block that the file has (ext4_da_write_end), and where blocks are allocated as unwritten, when these are handed to
  * the disk (mpage_map_and_submit_extent). Whoever reads then gets zeros; a reader of a log would never ask for those bytes
  * again. So a file that has grown is shown no longer than its bytes are there, for as long as the guest's writeback takes
- * at most. Zeros that were meant, at the end of a file that grows within its last block, are seen that much later.
+ * at most. A guest that writes everything back (sync, syncfs) writes inodes to their places too, soon after it has logged
+ * them, and all bytes before: then what is there is all. Zeros that were meant, at the end of a file that grows within its
+ * last block and was not written back so, are seen that much later.
  */
 import { IoError } from "../../images/io-error.js";
 import type { Commit } from "../../versions/commit.js";
@@ -24,8 +26,10 @@ const MOST_HELD = 10_000;
 
 interface Held {
   readonly generation: number;
-  /** Up to here the bytes are there. */
+  /** From here on the bytes of a block that the file had before may be missing; -1: none are. */
   base: number;
+  /** From here on blocks may be unwritten. */
+  from: number;
   /** The size that was told last. */
   told: number;
   /** When it grew last, ms. */
@@ -48,20 +52,30 @@ export class HeldSizes {
     return this.#held.size === 0;
   }
 
-  /** Notes a file that has grown from `base` bytes. */
-  add(ino: number, generation: number, base: number, now = performance.now()): void {
-    const held = this.#held.get(ino);
-    if (held?.generation === generation && held.base <= base) {
-      held.grown = now;
-      return;
+  /** Notes a file that has grown from `old` bytes to `size`. */
+  add(ino: number, generation: number, old: number, size: number, hasExtents: boolean, now: number): void {
+    let held = this.#held.get(ino);
+    if (held?.generation !== generation) {
+      if (this.#held.size >= MOST_HELD) this.#held.delete(this.#held.keys().next().value as number);
+      held = { generation, base: -1, from: old, told: old, grown: now };
+      this.#held.set(ino, held);
     }
-    if (this.#held.size >= MOST_HELD) this.#held.delete(this.#held.keys().next().value as number);
-    this.#held.set(ino, { generation, base, told: base, grown: now });
+    held.grown = now;
+    const last = this.#blockAt(size - 1);
+    // With extents, blocks are allocated when bytes are written back, those before them first; else as they are written.
+    if (hasExtents && held.base >= 0 && this.#blockAt(held.base) !== last) held.base = -1;
+    if (held.base < 0 && old % this.#blockSize !== 0 && (this.#blockAt(old) === last || !hasExtents))
+      held.base = old;
+  }
+
+  #blockAt(position: number): number {
+    return Math.floor(position / this.#blockSize);
   }
 
   /** Notes the files that a commit makes longer. To be called before it is applied. */
   addFrom(commit: Commit, { geometry, view }: Parts, tables: InodeTables): void {
     const { inodeSize, blockSize } = geometry;
+    const now = performance.now();
     const bytes = Buffer.from(commit.bytes.buffer, commit.bytes.byteOffset, commit.bytes.length);
     for (const [index, block] of commit.blocks.entries()) {
       const first = tables.firstInode(block);
@@ -77,8 +91,12 @@ export class HeldSizes {
         const was = view.at + at;
         const is = index * blockSize + at;
         if (!isSameFile(old, was, bytes, is)) continue;
-        const base = sizeAt(old, was);
-        if (sizeAt(bytes, is) > base) this.add(first + at / inodeSize, generationAt(old, was), base);
+        const before = sizeAt(old, was);
+        const size = sizeAt(bytes, is);
+        if (size > before) {
+          const hasExtents = (bytes.readUInt32LE(is + FLAGS_AT) & InodeFlags.EXTENTS) !== 0;
+          this.add(first + at / inodeSize, generationAt(old, was), before, size, hasExtents, now);
+        }
       }
     }
   }
@@ -87,13 +105,17 @@ export class HeldSizes {
   shown(inode: Inode, generation: number, size: number, parts: Parts, now = performance.now()): number {
     const held = this.#held.get(inode.ino);
     if (held === undefined) return size;
-    if (held.generation !== generation || size <= held.base || now - held.grown > WRITTEN_WITHIN) {
+    if (held.generation !== generation || now - held.grown > WRITTEN_WITHIN) {
       this.#held.delete(inode.ino);
       return size;
     }
-    const there = this.#there(inode, held, size, parts, now);
+    let there = this.#there(inode, held, size, parts, now);
+    if (there < size && parts.inodes.isInPlace(inode.ino)) there = size;
     if (there >= size) this.#held.delete(inode.ino);
-    else held.base = there;
+    else {
+      held.from = there;
+      if (held.base >= 0) held.base = there;
+    }
     return there;
   }
 
@@ -118,49 +140,58 @@ export class HeldSizes {
   }
 
   /** Up to where the bytes are there; `size` if they all are, or if what is missing is meant to be. */
-  #there(inode: Inode, { base, grown }: Held, size: number, { content }: Parts, now: number): number {
+  #there(inode: Inode, held: Held, size: number, { content }: Parts, now: number): number {
     if (inode.type !== FileType.REGULAR || inode.hasFlag(InodeFlags.INLINE_DATA | InodeFlags.ENCRYPT))
       return size;
     const run = this.#run;
-    const last = Math.floor((size - 1) / this.#blockSize);
+    const last = this.#blockAt(size - 1);
     content.map(inode, last, run);
     // No size is logged for bytes that have no block: the guest has made a hole.
     if (run.physical === 0) return size;
-    const first = Math.floor(base / this.#blockSize);
-    if (!run.unwritten) {
-      if (first === last) return this.#withoutZeros(inode, base, size, content);
-      // With extents, blocks are allocated when bytes are written back, those before them first; else as they are written.
-      if (inode.hasFlag(InodeFlags.EXTENTS)) return size;
-      const end = (first + 1) * this.#blockSize;
-      const there = this.#withoutZeros(inode, base, end, content);
-      return there < end ? there : size;
-    }
-    if (size - base > RESERVED || now - grown > CONVERTED_WITHIN) return size;
-    let end = base;
-    for (let logical = first; logical <= last; logical += run.length) {
-      content.map(inode, logical, run);
-      if (!run.isData) break;
-      end = Math.min(size, (logical + run.length) * this.#blockSize);
-    }
-    const within = Math.min(end, (first + 1) * this.#blockSize);
-    return end > within ? end : this.#withoutZeros(inode, base, within, content);
+    if (run.unwritten) return this.#written(inode, held, size, content, now);
+    const { base } = held;
+    if (base < 0 || size <= base) return size;
+    const first = this.#blockAt(base);
+    if (first === last) return this.#withoutZeros(inode, base, size, content);
+    const end = (first + 1) * this.#blockSize;
+    const there = this.#withoutZeros(inode, base, end, content);
+    return there < end ? there : this.#withoutZeros(inode, last * this.#blockSize, size, content);
   }
 
-  /** Up to where the bytes from `base` to `size`, of one block, are there: what is not has zeros at the end. */
-  #withoutZeros(inode: Inode, base: number, size: number, content: Parts["content"]): number {
-    // A block that begins there was allocated for what it has, and written before it was told of.
-    if (base % this.#blockSize === 0) return size;
-    const length = size - base;
-    content.read(inode, base, length, this.#bytes, 0);
+  /** Up to where blocks are written. */
+  #written(
+    inode: Inode,
+    { from, grown }: Held,
+    size: number,
+    content: Parts["content"],
+    now: number,
+  ): number {
+    if (size - from > RESERVED || now - grown > CONVERTED_WITHIN) return size;
+    const run = this.#run;
+    let end = from;
+    while (end < size) {
+      const logical = this.#blockAt(end);
+      content.map(inode, logical, run);
+      if (!run.isData) break;
+      end = (logical + run.length) * this.#blockSize;
+    }
+    return Math.min(end, size);
+  }
+
+  /** The end of the bytes from `start` to `end`, of one block, without the zeros at their end. */
+  #withoutZeros(inode: Inode, start: number, end: number, content: Parts["content"]): number {
+    const length = end - start;
+    content.read(inode, start, length, this.#bytes, 0);
     let there = length;
     while (there > 0 && this.#bytes[there - 1] === 0) there--;
-    return base + there;
+    return start + there;
   }
 }
 
 /** Offsets in struct ext4_inode. */
 const MODE_AT = 0;
 const SIZE_AT = 4;
+const FLAGS_AT = 0x20;
 const GENERATION_AT = 0x64;
 const SIZE_HIGH_AT = 0x6c;
 

@@ -145,18 +145,30 @@ export class Inodes {
     return true;
   }
 
+  /** Whether an inode that is in the journal has been written to its place as well. Throws IoError. */
+  isInPlace(ino: number): boolean {
+    const { inodeSize, blockSize } = this.#geometry;
+    const within = (((ino - 1) % this.#geometry.inodesPerGroup) * inodeSize) % blockSize;
+    return this.#view.isInPlace(this.#blockOf(ino), within, inodeSize);
+  }
+
   /** Copies a raw inode out of its table. */
   #copy(ino: number, into: Inode): void {
-    const geometry = this.#geometry;
-    const group = Math.floor((ino - 1) / geometry.inodesPerGroup);
-    const index = (ino - 1) % geometry.inodesPerGroup;
-    const position = index * geometry.inodeSize;
-    const block = this.#groups.inodeTable(group) + Math.floor(position / geometry.blockSize);
-    if (block >= geometry.blocksCount)
-      throw new IoError(EIO, `inode ${ino}: its table lies outside the file system`);
-    const buffer = this.#view.locate(block, true);
-    const at = this.#view.at + (position % geometry.blockSize);
-    buffer.copy(into.raw, 0, at, at + geometry.inodeSize);
+    const { inodeSize, blockSize } = this.#geometry;
+    const within = (((ino - 1) % this.#geometry.inodesPerGroup) * inodeSize) % blockSize;
+    const buffer = this.#view.locate(this.#blockOf(ino), true);
+    const at = this.#view.at + within;
+    buffer.copy(into.raw, 0, at, at + inodeSize);
+  }
+
+  /** The block that has an inode. Throws IoError. */
+  #blockOf(ino: number): number {
+    const { inodesPerGroup, inodeSize, blockSize, blocksCount } = this.#geometry;
+    const group = Math.floor((ino - 1) / inodesPerGroup);
+    const position = ((ino - 1) % inodesPerGroup) * inodeSize;
+    const block = this.#groups.inodeTable(group) + Math.floor(position / blockSize);
+    if (block >= blocksCount) throw new IoError(EIO, `inode ${ino}: its table lies outside the file system`);
+    return block;
   }
 
   /** Whether an inode without names is still in use: deleted, but open in the guest. */
