@@ -1,11 +1,11 @@
 /** Crawls of images that the kernel made, against the kernel's own mount of them. */
-import { spawn, spawnSync } from "node:child_process";
+import { spawn } from "node:child_process";
 import { closeSync, openSync, readSync, rmSync, writeFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import type { Crawling } from "../src/daemon/crawling.js";
-import { FileType } from "../src/filesystems/filesystem.js";
 import type { InodeIndex } from "../src/inference/inode-index.js";
+import { expectSame, walk } from "./support/crawl-walk.js";
 import { makeImage } from "./support/images.js";
 import { cleanUp, mount, onEnd, run, workFolder } from "./support/images-mount.js";
 import type { Recipe } from "./support/images-recipes.js";
@@ -35,78 +35,6 @@ afterAll(async () => {
 function crawl(image: string, volume = "sda"): Promise<InodeIndex> {
   lines.length = 0;
   return crawling.crawl({ name: "guest", images: [image] }, volume);
-}
-
-/** One line a name, as `find` tells it. */
-async function walk(top: string): Promise<string[]> {
-  const { stdout, status, stderr } = spawnSync("find", [top, "-printf", "%i %y %04m %n %U %G %s %T@ %P\\0"], {
-    encoding: "latin1",
-    maxBuffer: 1 << 30,
-  });
-  if (status !== 0) throw new Error(stderr);
-  // find tells ten decimals.
-  return stdout
-    .split("\0")
-    .slice(0, -1)
-    .map((line) => line.replace(/^((?:\S+ ){7}\S+\.\d{9})\d /, "$1 "))
-    .sort();
-}
-
-/** As find tells types. */
-const KINDS: ReadonlyMap<number, string> = new Map([
-  [FileType.FIFO, "p"],
-  [FileType.CHARACTER, "c"],
-  [FileType.DIRECTORY, "d"],
-  [FileType.BLOCK, "b"],
-  [FileType.REGULAR, "f"],
-  [FileType.LINK, "l"],
-  [FileType.SOCKET, "s"],
-]);
-
-/** The same of the map. */
-function told(index: InodeIndex): string[] {
-  const all: string[] = [];
-  for (const ino of index.inodes()) {
-    const state = index.state(ino);
-    if (state === undefined) {
-      all.push(`${ino} has no state`);
-      continue;
-    }
-    const { mode, nlink, uid, gid, size, mtime, mtimeNsec } = state;
-    const fields = [
-      ino,
-      KINDS.get(mode & FileType.MASK),
-      (mode & 0o7777).toString(8).padStart(4, "0"),
-      nlink,
-      uid,
-      gid,
-      size,
-      seconds(mtime, mtimeNsec),
-    ].join(" ");
-    const names = index.names(ino);
-    if (ino === index.rootInode) all.push(`${fields} `);
-    else if (names.length === 0) all.push(`${fields} without a name`);
-    for (const { directory, name } of names)
-      all.push(`${fields} ${index.pathOf(directory, name)?.toString("latin1").slice(1)}`);
-  }
-  return all.sort();
-}
-
-/** As find tells times: those before 1970 count back from the next second. */
-function seconds(whole: number, nanoseconds: number): string {
-  const isBefore = whole < 0 && nanoseconds > 0;
-  const sign = whole < 0 ? "-" : "";
-  const shown = Math.abs(isBefore ? whole + 1 : whole);
-  return `${sign}${shown}.${String(isBefore ? 1e9 - nanoseconds : nanoseconds).padStart(9, "0")}`;
-}
-
-function expectSame(index: InodeIndex, expected: readonly string[]): void {
-  const ours = told(index);
-  const kernels = new Set(expected);
-  const known = new Set(ours);
-  expect(ours.filter((line) => !kernels.has(line)).slice(0, 20)).toEqual([]);
-  expect(expected.filter((line) => !known.has(line)).slice(0, 20)).toEqual([]);
-  expect(ours.length).toBe(expected.length);
 }
 
 const few = ["--only", "names", "deep", "links", "small", "nodes", "wide", "rotated"];
@@ -147,7 +75,7 @@ describe("a crawl finds what the kernel shows of", () => {
     const inside = join(place, "kernel");
     const unmount = await mount(made.image, inside, "ro,loop");
     try {
-      const expected = await walk(inside);
+      const expected = walk(inside);
       expect(expected.length).toBeGreaterThan(recipe.size === "64K" ? 15 : 100);
       const index = await crawl(made.image);
       expect(lines).toEqual([]);
@@ -175,7 +103,7 @@ describe("a crawl finds what the kernel shows of", () => {
     expect(recoverByKernel(copy)).toBe(true);
     const unmount = await mount(copy, join(folder, "recovered"), "ro,loop");
     try {
-      expectSame(index, await walk(join(folder, "recovered")));
+      expectSame(index, walk(join(folder, "recovered")));
     } finally {
       unmount();
     }

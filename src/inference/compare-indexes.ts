@@ -6,8 +6,9 @@ import type { IndexedName, InodeIndex } from "./inode-index.js";
 type Renamed = { -readonly [Key in keyof NameChange]: NameChange[Key] };
 
 /**
- * What changed from one map to another; inodes whose names alone changed are among the inodes. Neither knows extended attributes or the targets of links, nor can it be told
- * whether a file was written over whose size and times are the same.
+ * What changed from one map to another; inodes whose names alone changed are among the inodes. Neither map knows
+ * extended attributes or the targets of links, nor can it be told whether a file was written over whose size and times
+ * are the same.
  */
 export function compareIndexes(old: InodeIndex, now: InodeIndex): Changes {
   const inodes: InodeChange[] = [];

@@ -1,0 +1,78 @@
+/** All names of a tree and what stat(2) tells of them, from the kernel and from a map of names. */
+import { spawnSync } from "node:child_process";
+import { expect } from "vitest";
+import { FileType } from "../../src/filesystems/filesystem.js";
+import type { InodeIndex } from "../../src/inference/inode-index.js";
+
+/** One line a name, as `find` tells it. */
+export function walk(top: string): string[] {
+  const { stdout, status, stderr } = spawnSync("find", [top, "-printf", "%i %y %04m %n %U %G %s %T@ %P\\0"], {
+    encoding: "latin1",
+    maxBuffer: 1 << 30,
+  });
+  if (status !== 0) throw new Error(stderr);
+  // find tells ten decimals.
+  return stdout
+    .split("\0")
+    .slice(0, -1)
+    .map((line) => line.replace(/^((?:\S+ ){7}\S+\.\d{9})\d /, "$1 "))
+    .sort();
+}
+
+/** As find tells types. */
+const KINDS: ReadonlyMap<number, string> = new Map([
+  [FileType.FIFO, "p"],
+  [FileType.CHARACTER, "c"],
+  [FileType.DIRECTORY, "d"],
+  [FileType.BLOCK, "b"],
+  [FileType.REGULAR, "f"],
+  [FileType.LINK, "l"],
+  [FileType.SOCKET, "s"],
+]);
+
+/** The same of the map. */
+export function told(index: InodeIndex): string[] {
+  const all: string[] = [];
+  for (const ino of index.inodes()) {
+    const state = index.state(ino);
+    if (state === undefined) {
+      all.push(`${ino} has no state`);
+      continue;
+    }
+    const { mode, nlink, uid, gid, size, mtime, mtimeNsec } = state;
+    const fields = [
+      ino,
+      KINDS.get(mode & FileType.MASK),
+      (mode & 0o7777).toString(8).padStart(4, "0"),
+      nlink,
+      uid,
+      gid,
+      size,
+      seconds(mtime, mtimeNsec),
+    ].join(" ");
+    const names = index.names(ino);
+    if (ino === index.rootInode) all.push(`${fields} `);
+    else if (names.length === 0) all.push(`${fields} without a name`);
+    for (const { directory, name } of names)
+      all.push(`${fields} ${index.pathOf(directory, name)?.toString("latin1").slice(1)}`);
+  }
+  return all.sort();
+}
+
+/** As find tells times: those before 1970 count back from the next second. */
+function seconds(whole: number, nanoseconds: number): string {
+  const isBefore = whole < 0 && nanoseconds > 0;
+  const sign = whole < 0 ? "-" : "";
+  const shown = Math.abs(isBefore ? whole + 1 : whole);
+  return `${sign}${shown}.${String(isBefore ? 1e9 - nanoseconds : nanoseconds).padStart(9, "0")}`;
+}
+
+/** Whether a map has what `walk` has told, and nothing else. */
+export function expectSame(index: InodeIndex, expected: readonly string[]): void {
+  const ours = told(index);
+  const kernels = new Set(expected);
+  const known = new Set(ours);
+  expect(ours.filter((line) => !kernels.has(line)).slice(0, 20)).toEqual([]);
+  expect(expected.filter((line) => !known.has(line)).slice(0, 20)).toEqual([]);
+  expect(ours.length).toBe(expected.length);
+}
