@@ -40,7 +40,9 @@ function crawl(image: string, volume = "sda"): Promise<InodeIndex> {
 const few = ["--only", "names", "deep", "links", "small", "nodes", "wide", "rotated"];
 const chosen: readonly Recipe[] = [
   ...recipes.filter(({ name }) =>
-    ["a floppy's worth of ext2", "ext2 of revision 0"].some((wanted) => name.startsWith(wanted)),
+    ["a floppy's worth", "ext2 of revision 0", "ext4 with encrypted directories"].some((wanted) =>
+      name.startsWith(wanted),
+    ),
   ),
   {
     name: "ext4, 1 KiB blocks",
@@ -116,7 +118,7 @@ async function filled(name: string, make: readonly string[], program: string): P
   await run("truncate", ["-s", "48M", image]);
   await run("mke2fs", ["-q", "-F", ...make, image]);
   const unmount = await mount(image, `${image}.filled`, "loop");
-  await run("bash", ["-ec", `cd "$1"; ${program}`, "bash", `${image}.filled`]);
+  await run("bash", ["-ec", `cd "$1"; ${program}; sync -f .`, "bash", `${image}.filled`]);
   unmount();
   return image;
 }

@@ -48,7 +48,7 @@ export function told(index: InodeIndex): string[] {
       uid,
       gid,
       size,
-      seconds(mtime, mtimeNsec),
+      `${mtime}.${String(mtimeNsec).padStart(9, "0")}`,
     ].join(" ");
     const names = index.names(ino);
     if (ino === index.rootInode) all.push(`${fields} `);
@@ -59,20 +59,17 @@ export function told(index: InodeIndex): string[] {
   return all.sort();
 }
 
-/** As find tells times: those before 1970 count back from the next second. */
-function seconds(whole: number, nanoseconds: number): string {
-  const isBefore = whole < 0 && nanoseconds > 0;
-  const sign = whole < 0 ? "-" : "";
-  const shown = Math.abs(isBefore ? whole + 1 : whole);
-  return `${sign}${shown}.${String(isBefore ? 1e9 - nanoseconds : nanoseconds).padStart(9, "0")}`;
+/** The kernel counts a link's bytes as it shows the target, which is encoded where it cannot decrypt it. */
+function comparable(line: string): string {
+  return line.replace(/^(\S+ l \S+ \S+ \S+ \S+) \S+ (\S+ encrypted\/)/, "$1 encrypted $2");
 }
 
 /** Whether a map has what `walk` has told, and nothing else. */
 export function expectSame(index: InodeIndex, expected: readonly string[]): void {
-  const ours = told(index);
-  const kernels = new Set(expected);
+  const ours = told(index).map(comparable);
+  const kernels = new Set(expected.map(comparable));
   const known = new Set(ours);
   expect(ours.filter((line) => !kernels.has(line)).slice(0, 20)).toEqual([]);
-  expect(expected.filter((line) => !known.has(line)).slice(0, 20)).toEqual([]);
+  expect(expected.filter((line) => !known.has(comparable(line))).slice(0, 20)).toEqual([]);
   expect(ours.length).toBe(expected.length);
 }
