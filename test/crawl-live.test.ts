@@ -97,7 +97,6 @@ test.each([
     make: ["-t", "ext4", "-b", "1024", "-O", "inline_data", "-J", "size=2"],
     load: ["--extents", "--block", "1024"],
   },
-  { name: "ext3", make: ["-t", "ext3"], load: [] },
 ])(
   "$name: after crawls of a guest at work, the map is what the kernel shows at the end",
   async ({ name, make, load }) => {

@@ -173,8 +173,15 @@ export class InodeIndex implements VolumeIndex {
     }
   }
 
-  /** Forgets an inode that is not in use any more, and with it what names it still has. */
+  /**
+   * Forgets an inode that is not in use any more, with the names that it still has. A directory has none in it then, but
+   * for those that a crawl took from blocks that were another file's by the time it came to them.
+   */
   drop(ino: number): void {
+    if (this.childCount(ino) > 0) {
+      for (const [name, child] of this.children([ino]).get(ino) ?? [])
+        this.unlink(ino, Buffer.from(name, "latin1"), child);
+    }
     if (!this.#find(ino)) return;
     if (kindOf(this.#words, this.#at) === UNUSUAL) this.#unusual.delete(ino);
     clearState(this.#words, this.#at, NO_STATE);
