@@ -254,15 +254,21 @@ export class Inodes {
     out.minor = (device & 0xff) | ((device >>> 12) & 0xfff00);
   }
 
-  /** Checks i_checksum and sets the seed (ext4_inode_csum). */
-  #verify(inode: Inode): void {
-    const { raw, fields } = inode;
+  /** Sets the checksum seed of an inode that was not read by `read`. */
+  setSeed(inode: Inode): void {
+    if (!this.#geometry.checksums) return;
     const scratch = this.#scratch;
     scratch.writeUInt32LE(inode.ino, 0);
-    let seed = crc32c(this.#geometry.checksumSeed, scratch, 0, 4);
-    scratch.writeUInt32LE(fields.i_generation, 0);
-    seed = crc32c(seed, scratch, 0, 4);
-    inode.checksumSeed = seed;
+    const seed = crc32c(this.#geometry.checksumSeed, scratch, 0, 4);
+    scratch.writeUInt32LE(inode.fields.i_generation, 0);
+    inode.checksumSeed = crc32c(seed, scratch, 0, 4);
+  }
+
+  /** Checks i_checksum and sets the seed (ext4_inode_csum). */
+  #verify(inode: Inode): void {
+    const { raw } = inode;
+    this.setSeed(inode);
+    const seed = inode.checksumSeed;
     const low = raw.readUInt16LE(CHECKSUM_LO_AT);
     const size = raw.length;
     const hasHigh = size > GOOD_OLD_SIZE && inode.extraEnd >= CHECKSUM_HI_AT + 2;
