@@ -90,8 +90,8 @@ export class Logs {
     try {
       let batch: ScopedEvent[] = [];
       for (const { json, isLast } of replay.lines()) {
-        const event = JSON.parse(json) as GuestEvent;
-        if (event.id <= known) continue;
+        const event = parsed(json);
+        if (event === undefined || event.id <= known) continue;
         batch.push({ event, scopes: [], isLast });
         if (!isLast || batch.length < BATCH) continue;
         this.#all.append(batch);
@@ -101,5 +101,14 @@ export class Logs {
     } finally {
       replay.close();
     }
+  }
+}
+
+/** `undefined`: the line was damaged, as by a power failure. */
+function parsed(json: string): GuestEvent | undefined {
+  try {
+    return JSON.parse(json) as GuestEvent;
+  } catch {
+    return undefined;
   }
 }
