@@ -27,12 +27,20 @@ export function lineText(
   return `${prefix}\t${isLast ? "." : "+"}${written.toString(36)}\t${eventText(event)}\n`;
 }
 
-function eventText(event: GuestEvent): string {
-  const text = JSON.stringify(event);
+/** An event as JSON. A terminal that shows it obeys nothing in it. */
+export function eventText(event: GuestEvent): string {
+  const text = JSON.stringify(event).replace(CONTROLS, escaped);
   if (text.length <= MOST_JSON) return text;
   const { id, time, event: kind, host, guest, volume, transaction, inode } = event;
   const reason = "this event is too long to be stored whole";
   return JSON.stringify({ id, time, event: kind, host, guest, volume, transaction, inode, reason });
+}
+
+/** JSON escapes the control characters below 0x20; some terminals have an escape at 0x9b, too. */
+const CONTROLS = /[\x7f-\x9f]/g;
+
+function escaped(character: string): string {
+  return `\\u00${character.charCodeAt(0).toString(16)}`;
 }
 
 /** What a scope's lines have in them, between tabs: the scope itself, or that of all directories of its volume. */
