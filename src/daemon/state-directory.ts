@@ -1,24 +1,12 @@
 /** Where a daemon keeps what outlives it, and where its control socket is: one directory for each mount point. */
 import { createHash } from "node:crypto";
-import {
-  linkSync,
-  mkdirSync,
-  readFileSync,
-  realpathSync,
-  renameSync,
-  rmSync,
-  statSync,
-  unlinkSync,
-  writeFileSync,
-} from "node:fs";
+import { linkSync, mkdirSync, readdirSync, readFileSync, realpathSync, rmSync, writeFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { basename, dirname, isAbsolute, join, resolve } from "node:path";
 import { UserError } from "./user-error.js";
 
 /** Bytes of a directory's name; a longer one is its digest. */
 const LONGEST_NAME = 200;
-/** Tries at a lock that others take and give back meanwhile. */
-const TRIES = 10;
 
 /** The directory for a mount point, unless the user named one. */
 export function stateDirectoryFor(mount: string, named: string | undefined): string {
@@ -50,20 +38,20 @@ function encode(character: string): string {
   return `%${character.charCodeAt(0).toString(16)}`;
 }
 
-/** A state directory that is this process' own until it is closed or the process ends. */
+/**
+ * A state directory that is this process' own until it is closed or the process ends. Its lock is the file `lock.N` with
+ * the highest number, if the process that it names runs. Who finds that it does not makes the next one, which only one
+ * can; and only the owner of a lock removes lower ones, so the highest number never goes.
+ */
 export class StateDirectory {
   readonly path: string;
-  readonly #lock: string;
-  readonly #owner: string;
+  #lock = "";
 
   /** Makes the directory if need be, and locks it. Throws UserError. */
   constructor(path: string) {
     this.path = path;
-    this.#lock = join(path, "lock");
-    this.#owner = `${process.pid} ${startOf(process.pid) ?? ""}\n`;
     try {
       mkdirSync(path, { recursive: true, mode: 0o700 });
-      if (!statSync(path).isDirectory()) throw new Error("it is no directory");
       this.#take();
     } catch (error) {
       if (error instanceof UserError) throw error;
@@ -74,53 +62,48 @@ export class StateDirectory {
   }
 
   close(): void {
-    if (readIfThere(this.#lock) === this.#owner) rmSync(this.#lock, { force: true });
+    writeFileSync(this.#lock, "");
   }
 
   #take(): void {
-    const own = `${this.#lock}.${process.pid}`;
-    writeFileSync(own, this.#owner, { mode: 0o600 });
+    const own = join(this.path, `lock.new.${process.pid}`);
+    writeFileSync(own, `${process.pid} ${startOf(process.pid) ?? ""}\n`, { mode: 0o600 });
     try {
-      for (let tries = 0; tries < TRIES; tries++) {
-        try {
-          linkSync(own, this.#lock);
-          return;
-        } catch (error) {
-          if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
-        }
-        const owner = readIfThere(this.#lock);
-        if (owner === undefined) continue;
-        const pid = pidOf(owner);
+      while (this.#lock === "") {
+        const [highest = 0] = this.#locks();
+        const pid = pidOf(readIfThere(this.#file(highest)) ?? "");
         if (pid !== undefined) {
           throw new UserError(
             `${this.path}: another slashcloud (process ${pid}) keeps its state there; stop it, or use another directory with --state`,
           );
         }
-        this.#removeStale(owner);
+        const lock = this.#file(highest + 1);
+        try {
+          linkSync(own, lock);
+        } catch (error) {
+          if ((error as NodeJS.ErrnoException).code === "EEXIST") continue;
+          throw error;
+        }
+        // Others may have come and gone since the look: then this number was free as theirs is higher.
+        if (this.#locks()[0] === highest + 1) this.#lock = lock;
+        else rmSync(lock, { force: true });
       }
-      throw new Error(`its lock ${this.#lock} is taken again and again`);
+      for (const number of this.#locks().slice(1)) rmSync(this.#file(number), { force: true });
     } finally {
       rmSync(own, { force: true });
     }
   }
 
-  /** Removes the lock of a process that is gone; not that of another one who did the same in between. */
-  #removeStale(stale: string): void {
-    const aside = `${this.#lock}.stale.${process.pid}`;
-    try {
-      renameSync(this.#lock, aside);
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === "ENOENT") return;
-      throw error;
-    }
-    if (readIfThere(aside) !== stale) {
-      try {
-        linkSync(aside, this.#lock);
-      } catch (error) {
-        if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
-      }
-    }
-    unlinkSync(aside);
+  /** The numbers of all locks, the highest first. */
+  #locks(): number[] {
+    return readdirSync(this.path)
+      .flatMap((name) => /^lock\.(\d{1,15})$/.exec(name)?.[1] ?? [])
+      .map(Number)
+      .sort((a, b) => b - a);
+  }
+
+  #file(number: number): string {
+    return join(this.path, `lock.${number}`);
   }
 }
 
