@@ -12,7 +12,7 @@ import {
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Worker } from "node:worker_threads";
-import { afterAll, describe, expect, test } from "vitest";
+import { afterAll, describe, expect, test, vi } from "vitest";
 import type { GuestEvent, ScopedEvent } from "../src/events/event.js";
 import { LineIndexes } from "../src/events/line-index.js";
 import { LogReader, LogReaders } from "../src/events/log-reader.js";
@@ -20,6 +20,8 @@ import { LogWriter } from "../src/events/log-writer.js";
 import { Logs } from "../src/events/logs.js";
 import { Subscribers } from "../src/events/subscribers.js";
 import { cleanUp, onEnd, run, unmountNow, workFolder } from "./support/images-mount.js";
+
+vi.setConfig({ testTimeout: 60_000 });
 
 const root = workFolder("event-log");
 const dist = join(import.meta.dirname, "../dist");
@@ -431,7 +433,7 @@ describe("a full disk", () => {
 
     rmSync(join(folder, "filler"));
     // Nothing more happens: it tries again by itself.
-    for (let tries = 0; tries < 100 && lines.length < 2; tries++) await sleep(50);
+    for (let tries = 0; tries < 400 && lines.length < 2; tries++) await sleep(50);
     expect(lines[1]).toMatch(/events are stored again/);
     const gap = JSON.parse(fileOf(reader, "sda1:77")) as GuestEvent;
     expect(gap).toMatchObject({ id: id - 1, event: "gap", guest: "web", volume: "sda1", transaction: 199 });

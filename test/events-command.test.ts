@@ -12,16 +12,18 @@ import {
 import { request } from "node:http";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { afterAll, describe, expect, test } from "vitest";
+import { afterAll, describe, expect, test, vi } from "vitest";
 import { EventText, sizeText, visible } from "../src/cli/event-text.js";
 import { Control } from "../src/daemon/control.js";
 import { eventsFolder, StateDirectory, stateDirectoryFor } from "../src/daemon/state-directory.js";
 import type { GuestEvent, ScopedEvent } from "../src/events/event.js";
 import { Logs } from "../src/events/logs.js";
-import { cleanUp, endWithTests, onEnd, workFolder } from "./support/images-mount.js";
-import { main } from "./support/images-serve.js";
+import { cleanUp, endWithTests, mount, onEnd, run, workFolder } from "./support/images-mount.js";
+import { host, main, serve } from "./support/images-serve.js";
 
-const root = workFolder("events");
+vi.setConfig({ testTimeout: 60_000 });
+
+const root = workFolder("events-command");
 let folders = 0;
 
 afterAll(cleanUp);
@@ -131,7 +133,7 @@ function idsIn(output: string): number[] {
 }
 
 async function until(what: () => boolean): Promise<void> {
-  for (let tries = 0; tries < 500 && !what(); tries++) await sleep(20);
+  for (let tries = 0; tries < 1500 && !what(); tries++) await sleep(20);
   expect(what()).toBe(true);
 }
 
@@ -302,6 +304,55 @@ describe("slashcloud events", () => {
       expect({ args, code: refused.code, output: refused.output }).toEqual({ args, code, output: "" });
       expect(refused.errors.split("\n")[0]).toMatch(message);
     }
+  });
+});
+
+describe("a daemon that serves a guest", () => {
+  test("is followed by its mount point, and keeps a second one out of its state", async () => {
+    const image = join(root, "guest.img");
+    await run("truncate", ["-s", "32M", image]);
+    await run("mke2fs", ["-q", "-F", "-t", "ext4", image]);
+    const inside = join(root, "inside");
+    await mount(image, inside, "loop");
+    writeFileSync(join(inside, "first"), "");
+    execFileSync("sync", ["-f", inside]);
+    const state = newFolder();
+    const served = await serve(join(root, "served"), { web: image }, ["--state", state]);
+    const following = start(process.execPath, [
+      main,
+      "events",
+      "--state",
+      state,
+      "-f",
+      "--since",
+      "1h",
+      `${host}:web:/*.log`,
+    ]);
+    for (let n = 0; !following.output.includes("0.log") || n < 3; n++) {
+      writeFileSync(join(inside, `${n}.log`), "");
+      writeFileSync(join(inside, `${n}.txt`), "");
+      execFileSync("sync", ["-f", inside]);
+      await sleep(50);
+    }
+    expect(following.output).toMatch(/^\d\d-\d\d [\d:]{8} {2}web {5}created {5}\/0\.log +file, 0644, 0 B\n/m);
+    expect(following.output).not.toContain("txt");
+    const second = start(process.execPath, [
+      main,
+      "up",
+      "--mount",
+      newFolder("mount"),
+      "--state",
+      state,
+      image,
+    ]);
+    expect(await second.ended).toBe(1);
+    expect(second.errors).toContain(
+      `another slashcloud (process ${served.pid}) keeps its state there; stop it`,
+    );
+    expect(await served.stop()).toBe(0);
+    expect(await following.ended).toBe(1);
+    const stored = await events("--state", state, "--json", `*:*:/0.log`);
+    expect(stored.output).toMatch(/^\{"id":\d+,.*"event":"created".*\}\n$/);
   });
 });
 

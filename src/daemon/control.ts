@@ -56,6 +56,7 @@ export class Control {
 
   /** Ends all connections. */
   async stop(): Promise<void> {
+    if (!this.#server.listening) return;
     const closed = once(this.#server, "close");
     this.#server.close();
     this.#server.closeAllConnections();

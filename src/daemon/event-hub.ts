@@ -1,14 +1,16 @@
-/** The events of all guests of a daemon: maps of names, logs, and who listens. */
+/** The events of all guests of a daemon: maps of names, logs, who listens, and the control socket. */
 import { join } from "node:path";
 import type { SharedLogs } from "../events/log-reader.js";
 import { Logs } from "../events/logs.js";
 import type { ReopenReason, Step } from "../filesystems/follower.js";
 import type { Log } from "../images/image.js";
 import { isAfter } from "../versions/commit.js";
+import { Control } from "./control.js";
 import { Crawling } from "./crawling.js";
 import type { GuestSpec } from "./guest-name.js";
 import type { MountedVolume } from "./mounted-volume.js";
 import { Positions } from "./positions.js";
+import { eventsFolder, StateDirectory } from "./state-directory.js";
 import { Telling } from "./telling.js";
 import { volumeKey } from "./updates.js";
 
@@ -24,18 +26,28 @@ export interface EventHubOptions {
 
 export class EventHub {
   readonly logs: Logs;
+  readonly #state: StateDirectory;
+  readonly #control: Control;
   readonly #positions: Positions;
   readonly #crawling: Crawling;
   readonly #telling: Telling;
+  readonly #log: Log;
 
-  /** Opens the logs. Throws a system error if they cannot be read. */
+  /** Opens the logs. Throws UserError if the directory is another daemon's, a system error if they cannot be read. */
   constructor({ host, guests, state, logSize, log }: EventHubOptions) {
     const specs = new Map(guests.map((spec) => [spec.name, spec]));
+    this.#state = new StateDirectory(state);
+    this.#log = log;
     this.logs = new Logs({
-      folder: join(state, "events"),
+      folder: eventsFolder(state),
       guests: [...specs.keys()],
       ...(logSize === undefined ? {} : { limit: logSize }),
       log,
+    });
+    this.#control = new Control({
+      directory: state,
+      events: this.logs,
+      status: () => ({ pid: process.pid, host, guests: [...specs.keys()] }),
     });
     this.#positions = new Positions(join(state, "positions.json"), log);
     this.#crawling = new Crawling(log);
@@ -46,6 +58,15 @@ export class EventHub {
       crawl: (guest, volume) => this.#crawling.crawl(specs.get(guest) as GuestSpec, volume),
       log,
     });
+  }
+
+  /** Answers at the control socket. */
+  async listen(): Promise<void> {
+    try {
+      await this.#control.start();
+    } catch (error) {
+      this.#log(`nobody can ask this daemon for events: ${(error as Error).message}`);
+    }
   }
 
   /** For readers of the logs in another thread. */
@@ -87,8 +108,10 @@ export class EventHub {
 
   async stop(): Promise<void> {
     this.#telling.stop();
+    await this.#control.stop();
     await this.#crawling.stop();
     this.#positions.close();
     this.logs.close();
+    this.#state.close();
   }
 }

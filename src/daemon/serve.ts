@@ -106,6 +106,7 @@ async function serveByKernel(options: ServeOptions): Promise<Served> {
   following.start(new Notifier(mounted.fd), message.volumes, message.hostDirectory, () => {
     statfs(mounted.path).catch(() => {});
   });
+  await events?.listen();
   const stopFollowing = async (): Promise<void> => {
     following.stop();
     updates.close();
@@ -145,6 +146,7 @@ async function serveByLibfuse(options: ServeOptions): Promise<Served> {
   updating = new Updating(opened, following.followed, log);
   const mounted = await mountLibfuse({ path: directory, tree: opened.tree, log });
   following.startUnnotified();
+  await events?.listen();
   let end: () => void = () => {};
   const ended = new Promise<void>((resolve) => {
     end = resolve;
@@ -174,6 +176,7 @@ function openEvents({ host, guests, events, log }: ServeOptions): EventHub | und
   try {
     return new EventHub({ host, guests, state, logSize, log });
   } catch (error) {
+    if (error instanceof UserError) throw error;
     throw new UserError(
       `${state}: events cannot be kept there: ${(error as Error).message}; name another directory with --state, or turn them off with --no-events`,
     );

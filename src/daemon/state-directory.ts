@@ -56,13 +56,15 @@ export class StateDirectory {
     } catch (error) {
       if (error instanceof UserError) throw error;
       throw new UserError(
-        `${path}: cannot be used for the daemon's state: ${(error as Error).message}; name another directory with --state`,
+        `${path}: cannot be used for the daemon's state: ${(error as Error).message}; name another directory with --state, or turn events off with --no-events`,
       );
     }
   }
 
+  /** Gives the lock back. */
   close(): void {
-    writeFileSync(this.#lock, "");
+    if (this.#lock !== "") writeFileSync(this.#lock, "");
+    this.#lock = "";
   }
 
   #take(): void {
