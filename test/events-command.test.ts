@@ -1,7 +1,6 @@
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
 import {
-  chmodSync,
   existsSync,
   mkdirSync,
   readdirSync,
@@ -522,11 +521,18 @@ describe("a state directory", () => {
     new StateDirectory(path).close();
   });
 
-  test("that cannot be made is told in one line", () => {
+  test("that cannot be used is told in one line, if it was named; else there are no events", async () => {
     const file = newFolder();
     writeFileSync(file, "");
-    chmodSync(file, 0o644);
-    expect(() => new StateDirectory(join(file, "x"))).toThrow(/cannot be used .*ENOTDIR.*--state/);
-    expect(() => new StateDirectory(file)).toThrow(/cannot be used .*--state/);
+    const image = join(root, "empty.img");
+    await run("truncate", ["-s", "1M", image]);
+    const refused = start(process.execPath, [main, "up", "--mount", root, "--state", join(file, "x"), image]);
+    expect(await refused.ended).toBe(1);
+    expect(refused.errors).toMatch(/^slashcloud: .*x: cannot be used for the daemon's state: ENOTDIR.*\n$/);
+    const environment = { HOME: file, XDG_STATE_HOME: "" };
+    const up = [process.execPath, main, "up", "--driver", "libfuse", "--mount", "/proc", image];
+    const without = start("setpriv", ["--reuid=65534", "--clear-groups", ...up], environment);
+    expect(await without.ended).toBe(1);
+    expect(without.errors).toMatch(/^slashcloud: no events are told, as .* cannot be used: .*--state\n/);
   });
 });

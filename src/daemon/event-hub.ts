@@ -10,33 +10,49 @@ import { Crawling } from "./crawling.js";
 import type { GuestSpec } from "./guest-name.js";
 import type { MountedVolume } from "./mounted-volume.js";
 import { Positions } from "./positions.js";
-import { eventsFolder, StateDirectory } from "./state-directory.js";
+import { eventsFolder } from "./state-directory.js";
 import { Telling } from "./telling.js";
 import { volumeKey } from "./updates.js";
+import { UserError } from "./user-error.js";
 
-export interface EventHubOptions {
-  readonly host: string;
-  readonly guests: readonly GuestSpec[];
+export interface EventsOptions {
   /** The daemon's state directory. */
   readonly state: string;
+  /** Whether the user named it: then it is an error if it cannot be used. */
+  readonly isStateNamed: boolean;
   /** Bytes of a segment of each log; undefined: as many as is usual. */
   readonly logSize: number | undefined;
-  readonly log: Log;
+  /** Whether directories list their files of events. */
+  readonly areListed: boolean;
+}
+
+/** Throws UserError when the logs cannot be read. */
+export function openEventHub(
+  host: string,
+  guests: readonly GuestSpec[],
+  options: EventsOptions,
+  log: Log,
+): EventHub {
+  try {
+    return new EventHub(host, guests, options, log);
+  } catch (error) {
+    throw new UserError(
+      `${options.state}: events cannot be kept there: ${(error as Error).message}; name another directory with --state, or turn them off with --no-events`,
+    );
+  }
 }
 
 export class EventHub {
   readonly logs: Logs;
-  readonly #state: StateDirectory;
   readonly #control: Control;
   readonly #positions: Positions;
   readonly #crawling: Crawling;
   readonly #telling: Telling;
   readonly #log: Log;
 
-  /** Opens the logs. Throws UserError if the directory is another daemon's, a system error if they cannot be read. */
-  constructor({ host, guests, state, logSize, log }: EventHubOptions) {
+  /** Opens the logs. Throws a system error if they cannot be read. */
+  constructor(host: string, guests: readonly GuestSpec[], { state, logSize }: EventsOptions, log: Log) {
     const specs = new Map(guests.map((spec) => [spec.name, spec]));
-    this.#state = new StateDirectory(state);
     this.#log = log;
     this.logs = new Logs({
       folder: eventsFolder(state),
@@ -112,6 +128,5 @@ export class EventHub {
     await this.#crawling.stop();
     this.#positions.close();
     this.logs.close();
-    this.#state.close();
   }
 }

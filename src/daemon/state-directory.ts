@@ -47,18 +47,11 @@ export class StateDirectory {
   readonly path: string;
   #lock = "";
 
-  /** Makes the directory if need be, and locks it. Throws UserError. */
+  /** Makes the directory if need be, and locks it. Throws UserError if it is another daemon's, else a system error. */
   constructor(path: string) {
     this.path = path;
-    try {
-      mkdirSync(path, { recursive: true, mode: 0o700 });
-      this.#take();
-    } catch (error) {
-      if (error instanceof UserError) throw error;
-      throw new UserError(
-        `${path}: cannot be used for the daemon's state: ${(error as Error).message}; name another directory with --state, or turn events off with --no-events`,
-      );
-    }
+    mkdirSync(path, { recursive: true, mode: 0o700 });
+    this.#take();
   }
 
   /** Gives the lock back. */
