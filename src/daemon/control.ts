@@ -14,7 +14,12 @@ export interface EventSource {
   /** The stored ones: of a guest, or of all. */
   replay(guest: string | undefined): LogReplay;
   readonly subscribers: { subscribe(): Subscription };
+  /** The number of each guest's last event. */
+  lastIds(): Record<string, number>;
 }
+
+/** The header of an answer that has the number of each guest's last event before it: JSON, in percent encoding. */
+export const POSITION_HEADER = "slashcloud-position";
 
 export interface ControlOptions {
   /** The state directory, which this process has locked. */
@@ -76,10 +81,11 @@ export class Control {
 
   async #events(parameters: URLSearchParams, response: ServerResponse): Promise<void> {
     const since = parameters.get("since") ?? undefined;
+    const after = parameters.get("after") ?? undefined;
     const isFollowing = parameters.get("follow") === "1";
     let selection: Selection;
     try {
-      selection = new Selection({ since, pattern: parameters.get("pattern") ?? undefined });
+      selection = new Selection({ since, after, pattern: parameters.get("pattern") ?? undefined });
     } catch (error) {
       refuse(response, 400, (error as Error).message);
       return;
@@ -88,9 +94,10 @@ export class Control {
     // In one step, as events come in this thread: what is not stored yet is told to the subscription.
     const subscription = isFollowing ? events.subscribers.subscribe() : undefined;
     response.on("close", () => subscription?.close());
-    const isStoredWanted = !isFollowing || since !== undefined;
+    const isStoredWanted = !isFollowing || since !== undefined || after !== undefined;
     const replay = isStoredWanted ? events.replay(selection.guest) : undefined;
-    response.writeHead(200, { "content-type": "application/x-ndjson" });
+    const position = encodeURIComponent(JSON.stringify(events.lastIds()));
+    response.writeHead(200, { "content-type": "application/x-ndjson", [POSITION_HEADER]: position });
     response.flushHeaders();
     try {
       if (replay !== undefined) await send(response, stored(replay, selection));

@@ -1,11 +1,14 @@
 /** Events for the command line: from the daemon that serves a mount point, or, where none runs, from its logs on disk. */
 import { existsSync } from "node:fs";
 import { type IncomingMessage, request } from "node:http";
+import { setTimeout as sleep } from "node:timers/promises";
+import type { GuestEvent } from "../events/event.js";
 import { everythingFolder, findLog, guestFolder } from "../events/log-files.js";
 import { LogReplay } from "../events/log-replay.js";
 import { Selection, type SelectionOptions } from "../events/selection.js";
+import { POSITION_HEADER } from "./control.js";
 import { controlSocket } from "./socket-path.js";
-import { eventsFolder } from "./state-directory.js";
+import { eventsFolder, isStateInUse } from "./state-directory.js";
 import { UserError } from "./user-error.js";
 
 export type { GuestEvent } from "../events/event.js";
@@ -17,6 +20,8 @@ export interface ReadEventsOptions extends SelectionOptions {
   readonly follow?: boolean | undefined;
 }
 
+/** ms until a daemon whose server has ended is asked again. */
+const ASK_AGAIN = 100;
 /** Characters of an answer that is no stream. */
 const LONGEST_ANSWER = 64 << 10;
 
@@ -31,11 +36,10 @@ export async function* readEvents(options: ReadEventsOptions): AsyncGenerator<st
   }
   try {
     const answer = await ask(options);
-    if (answer !== undefined) yield* answered(answer, follow === true);
-    else if (follow) {
-      throw new UserError(
-        `no daemon keeps its state in ${state}, and only one can be followed: start it with slashcloud up, or name its mount point with --mount`,
-      );
+    if (follow) yield* followed(options, answer);
+    else if (answer !== undefined) {
+      const isWhole = yield* answered(answer);
+      if (!isWhole) throw new UserError("the daemon ended before it had told all events");
     } else yield* storedEvents(state, selection);
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
@@ -46,17 +50,49 @@ export async function* readEvents(options: ReadEventsOptions): AsyncGenerator<st
   }
 }
 
+/** Follows a daemon until it ends; a server of its that is replaced by another one is not its end. */
+async function* followed(
+  options: ReadEventsOptions,
+  first: IncomingMessage | undefined,
+): AsyncGenerator<string> {
+  const { state, since } = options;
+  if (first === undefined) {
+    throw new UserError(
+      `no daemon keeps its state in ${state}, and only one can be followed: start it with slashcloud up, or name its mount point with --mount`,
+    );
+  }
+  const known = new Map(since === undefined ? Object.entries(positionOf(first)) : []);
+  for (let answer: IncomingMessage | undefined = first; ; ) {
+    if (answer !== undefined) {
+      for await (const line of answered(answer)) {
+        const { guest, id } = JSON.parse(line) as Partial<GuestEvent>;
+        if (guest !== undefined && id !== undefined) known.set(guest, id);
+        yield line;
+      }
+    }
+    if (!isStateInUse(state)) throw new UserError("the daemon ended");
+    await sleep(ASK_AGAIN);
+    answer = await ask({ ...options, after: JSON.stringify(Object.fromEntries(known)) });
+  }
+}
+
+function positionOf({ headers }: IncomingMessage): Record<string, number> {
+  return JSON.parse(decodeURIComponent(String(headers[POSITION_HEADER] ?? "{}"))) as Record<string, number>;
+}
+
 /** The daemon's answer; undefined if none runs. */
 async function ask({
   state,
   follow,
   since,
   pattern,
+  after,
 }: ReadEventsOptions): Promise<IncomingMessage | undefined> {
   const parameters = new URLSearchParams();
   if (follow) parameters.set("follow", "1");
   if (since !== undefined) parameters.set("since", since);
   if (pattern !== undefined) parameters.set("pattern", pattern);
+  if (after !== undefined) parameters.set("after", after);
   try {
     const socket = controlSocket(state);
     try {
@@ -70,12 +106,13 @@ async function ask({
     }
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
-    if (code === "ENOENT" || code === "ECONNREFUSED") return undefined;
+    if (code === "ENOENT" || code === "ECONNREFUSED" || code === "ECONNRESET") return undefined;
     throw error;
   }
 }
 
-async function* answered(answer: IncomingMessage, isFollowing: boolean): AsyncGenerator<string> {
+/** The lines of an answer, as far as it goes; returns whether it was whole. */
+async function* answered(answer: IncomingMessage): AsyncGenerator<string, boolean> {
   answer.setEncoding("utf8");
   if (answer.statusCode !== 200) {
     let text = "";
@@ -91,9 +128,9 @@ async function* answered(answer: IncomingMessage, isFollowing: boolean): AsyncGe
     }
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== "ECONNRESET") throw error;
-    throw new UserError("the daemon ended");
+    return false;
   }
-  if (isFollowing) throw new UserError("the daemon ended");
+  return true;
 }
 
 function errorIn(text: string): string {

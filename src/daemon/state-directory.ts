@@ -65,14 +65,14 @@ export class StateDirectory {
     writeFileSync(own, `${process.pid} ${startOf(process.pid) ?? ""}\n`, { mode: 0o600 });
     try {
       while (this.#lock === "") {
-        const [highest = 0] = this.#locks();
-        const pid = pidOf(readIfThere(this.#file(highest)) ?? "");
+        const [highest = 0] = locksIn(this.path);
+        const pid = pidOf(readIfThere(lockFile(this.path, highest)) ?? "");
         if (pid !== undefined) {
           throw new UserError(
             `${this.path}: another slashcloud (process ${pid}) keeps its state there; stop it, or use another directory with --state`,
           );
         }
-        const lock = this.#file(highest + 1);
+        const lock = lockFile(this.path, highest + 1);
         try {
           linkSync(own, lock);
         } catch (error) {
@@ -80,26 +80,32 @@ export class StateDirectory {
           throw error;
         }
         // Others may have come and gone since the look: then this number was free as theirs is higher.
-        if (this.#locks()[0] === highest + 1) this.#lock = lock;
+        if (locksIn(this.path)[0] === highest + 1) this.#lock = lock;
         else rmSync(lock, { force: true });
       }
-      for (const number of this.#locks().slice(1)) rmSync(this.#file(number), { force: true });
+      for (const number of locksIn(this.path).slice(1)) rmSync(lockFile(this.path, number), { force: true });
     } finally {
       rmSync(own, { force: true });
     }
   }
+}
 
-  /** The numbers of all locks, the highest first. */
-  #locks(): number[] {
-    return readdirSync(this.path)
-      .flatMap((name) => /^lock\.(\d{1,15})$/.exec(name)?.[1] ?? [])
-      .map(Number)
-      .sort((a, b) => b - a);
-  }
+/** Whether a process that runs has a state directory to itself. Throws a system error if that cannot be seen. */
+export function isStateInUse(path: string): boolean {
+  const [highest] = locksIn(path);
+  return highest !== undefined && pidOf(readIfThere(lockFile(path, highest)) ?? "") !== undefined;
+}
 
-  #file(number: number): string {
-    return join(this.path, `lock.${number}`);
-  }
+/** The numbers of all locks, the highest first. */
+function locksIn(path: string): number[] {
+  return readdirSync(path)
+    .flatMap((name) => /^lock\.(\d{1,15})$/.exec(name)?.[1] ?? [])
+    .map(Number)
+    .sort((a, b) => b - a);
+}
+
+function lockFile(path: string, number: number): string {
+  return join(path, `lock.${number}`);
 }
 
 function readIfThere(file: string): string | undefined {

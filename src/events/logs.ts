@@ -60,6 +60,11 @@ export class Logs {
     return writer;
   }
 
+  /** The number of each guest's last event, for `after` of a Selection. */
+  lastIds(): Record<string, number> {
+    return Object.fromEntries([...this.#guests].map(([guest, { lastId }]) => [guest, lastId]));
+  }
+
   /** For LogReaders in another thread. */
   get shared(): SharedLogs {
     return {

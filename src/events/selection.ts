@@ -7,6 +7,8 @@ export interface SelectionOptions {
   readonly since?: string | undefined;
   /** `HOST:VM:PATH-PATTERN` */
   readonly pattern?: string | undefined;
+  /** By guest, the number of the last event that is known already: a JSON object. */
+  readonly after?: string | undefined;
 }
 
 const UNITS: Readonly<Record<string, number>> = { s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
@@ -14,9 +16,11 @@ const UNITS: Readonly<Record<string, number>> = { s: 1000, m: 60_000, h: 3_600_0
 export class Selection {
   readonly #since: number | undefined;
   readonly #pattern: EventPattern | undefined;
+  readonly #after: ReadonlyMap<string, number> | undefined;
 
   /** Throws SyntaxError, which says what is wrong. */
-  constructor({ since, pattern }: SelectionOptions) {
+  constructor({ since, pattern, after }: SelectionOptions) {
+    this.#after = after === undefined ? undefined : idsOf(after);
     this.#since = since === undefined ? undefined : timeOf(since);
     this.#pattern = pattern === undefined ? undefined : new EventPattern(pattern);
   }
@@ -28,19 +32,28 @@ export class Selection {
 
   /** Whether a stored event is wanted. A line that is damaged is not. */
   takesStored(json: string): boolean {
-    if (this.#since === undefined && this.#pattern === undefined) return true;
+    if (this.#since === undefined && this.#pattern === undefined && this.#after === undefined) return true;
     let event: GuestEvent;
     try {
       event = JSON.parse(json) as GuestEvent;
     } catch {
       return false;
     }
-    return (this.#since === undefined || Date.parse(event.time) >= this.#since) && this.takes(event);
+    if (this.#since !== undefined && !(Date.parse(event.time) >= this.#since)) return false;
+    return event.id > (this.#after?.get(event.guest) ?? 0) && this.takes(event);
   }
 
   /** Whether an event that happens now is wanted. */
   takes(event: GuestEvent): boolean {
     return this.#pattern === undefined || this.#pattern.matches(event);
+  }
+}
+
+function idsOf(text: string): Map<string, number> {
+  try {
+    return new Map(Object.entries(JSON.parse(text) as Record<string, number>));
+  } catch {
+    throw new SyntaxError("after: no JSON object with the number of each guest's last event");
   }
 }
 
