@@ -57,7 +57,7 @@ class FollowedVolume {
     this.path = path;
     this.#source = source;
     this.#log = log;
-    this.#follower = followFileSystem(source, this.#cache, () => {});
+    this.#follower = followFileSystem(source, this.#cache, (line) => log(`${key}: ${line}`));
   }
 
   get isFollowed(): boolean {
@@ -67,7 +67,9 @@ class FollowedVolume {
   /** Opens the volume afresh. */
   reopen(): void {
     try {
-      this.#follower = followFileSystem(this.#source, this.#cache, () => {});
+      this.#follower = followFileSystem(this.#source, this.#cache, (line) =>
+        this.#log(`${this.key}: ${line}`),
+      );
     } catch (error) {
       this.#log(`${this.key}: cannot be followed: ${(error as Error).message}`);
       this.#follower = undefined;
@@ -163,6 +165,10 @@ export class Following {
       // The serving thread takes updates in when it is asked something, and the kernel may have no reason to ask.
       this.#poke();
       return true;
+    }
+    if (found.afresh === true) {
+      this.#send({ kind: "reopen", volume: volume.key });
+      this.#poke();
     }
     for (const { commit, changes } of found.steps) {
       this.#send({ kind: "commit", volume: volume.key, commit });

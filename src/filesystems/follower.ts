@@ -18,12 +18,13 @@ export interface Step {
 export type ReopenReason = "overrun" | "changed" | "damaged";
 
 /**
- * What a look found: nothing; commits, oldest first, or copies that have been written to their places; or that the file
+ * What a look found: nothing; commits, oldest first, or copies that have been written to their places (`afresh`: which go
+ * on from the file system as it is when it is opened now, as nobody knows what has changed so far); or that the file
  * system must be opened afresh, since it cannot be told step by step what happened to it.
  */
 export type Look =
   | undefined
-  | { readonly steps: readonly Step[]; readonly settled?: number }
+  | { readonly steps: readonly Step[]; readonly settled?: number; readonly afresh?: true }
   | { readonly reopen: ReopenReason };
 
 export interface Follower {

@@ -1,0 +1,323 @@
+/**
+ * What the disk shows that has not been agreed on: blocks that changed, those that came with them, and the inodes and
+ * names that this concerns, sorted into groups that can only be taken together.
+ */
+import type { Source } from "../../../images/image.js";
+import { readFully } from "../../../versions/block-cache.js";
+import { FileType } from "../../filesystem.js";
+import { Inode, InodeFlags } from "../inode.js";
+import { type Accepted, copyInode, isLive } from "./accepted.js";
+import { agrees } from "./agree.js";
+import { Entity } from "./entity.js";
+import { type NameVisitor, visitInlineNames, visitNames } from "./names.js";
+
+/** What can be taken of a candidate. */
+export interface Taken {
+  /** Blocks and their bytes. */
+  readonly blocks: ReadonlyMap<number, Buffer>;
+  readonly entities: readonly Entity[];
+  /** Inodes that do not agree, but are taken all the same. */
+  readonly forced: readonly number[];
+}
+
+type Names = Map<string, { readonly ino: number; readonly type: number }>;
+
+/** An inode's blocks in one version. */
+interface Side {
+  readonly inode: Inode;
+  readonly isLive: boolean;
+  readonly maps: Set<number>;
+  readonly contents: Set<number>;
+  allocated: number;
+  isBad: boolean;
+}
+
+export class Candidate {
+  readonly #source: Source;
+  readonly #accepted: Accepted;
+  readonly #blocks: Map<number, Buffer>;
+  readonly #entities = new Map<number, Entity>();
+  readonly #claimed = new Map<number, Entity>();
+  /** Blocks that have not been looked into, and claims that have not been checked. */
+  readonly #unseen: number[];
+  readonly #unchecked: Array<readonly [Entity, number]> = [];
+  #room: number;
+
+  /**
+   * `changed`: blocks that differ from those of the version that has been agreed on; `room`: how many more may come with
+   * them. Throws IoError.
+   */
+  constructor(source: Source, accepted: Accepted, changed: ReadonlyMap<number, Buffer>, room: number) {
+    this.#source = source;
+    this.#accepted = accepted;
+    this.#blocks = new Map(changed);
+    this.#unseen = [...changed.keys()];
+    this.#room = room;
+    for (;;) {
+      const block = this.#unseen.pop();
+      const claim = block === undefined ? this.#unchecked.pop() : undefined;
+      if (block !== undefined) this.#examine(block);
+      else if (claim !== undefined) this.#check(...claim);
+      else break;
+    }
+    this.#joinBlocks();
+  }
+
+  /** Whether there was not enough room. */
+  get isTooMuch(): boolean {
+    return this.#room < 0;
+  }
+
+  /** Takes those groups of which every part agrees, and those with a block that `mustGo`. */
+  take(mustGo: (block: number) => boolean): Taken {
+    const held = new Set<Entity>();
+    const overdue = new Set<Entity>();
+    const wrong: Entity[] = [];
+    for (const entity of this.#entities.values()) {
+      if (entity.blocks.some(mustGo)) overdue.add(entity.group);
+      if (agrees(this.#accepted, entity, (ino, into) => this.#inode(ino, into))) continue;
+      held.add(entity.group);
+      wrong.push(entity);
+    }
+    for (const group of overdue) held.delete(group);
+    const entities = [...this.#entities.values()].filter(({ group }) => !held.has(group));
+    const blocks = new Map(this.#blocks);
+    for (const entity of this.#entities.values()) {
+      if (held.has(entity.group)) for (const block of entity.blocks) blocks.delete(block);
+    }
+    return {
+      blocks: this.#withTables(blocks, entities),
+      entities,
+      forced: wrong.filter(({ group }) => overdue.has(group)).map(({ ino }) => ino),
+    };
+  }
+
+  /** With a directory's block, or a map's, goes the block that holds its inode, as that tells whose it is. */
+  #withTables(blocks: Map<number, Buffer>, entities: readonly Entity[]): Map<number, Buffer> {
+    const { kept, places } = this.#accepted;
+    for (const { ino, isTouched, blocks: own } of entities) {
+      const table = places.tableBlock(ino);
+      const bytes = kept.get(table);
+      if (isTouched && own.length > 0 && !blocks.has(table) && bytes !== undefined) blocks.set(table, bytes);
+    }
+    return blocks;
+  }
+
+  #examine(block: number): void {
+    const { kept, owners, parts, places } = this.#accepted;
+    const now = this.#blocks.get(block) as Buffer;
+    for (const bitmap of places.bitmapsOf(block, now)) this.#bytes(bitmap);
+    for (const table of places.tableBlocksOf(block, now)) this.#bytes(table);
+    const first = places.tables.firstInode(block);
+    if (first === 0) {
+      const owner = owners.get(block);
+      if (owner !== undefined) this.#touch(owner);
+      return;
+    }
+    const { inodeSize } = parts.geometry;
+    const old = kept.get(block) ?? Buffer.alloc(now.length);
+    for (let n = 0, at = 0; n < places.inodesPerBlock; n++, at += inodeSize) {
+      if (now.compare(old, at, at + inodeSize, at, at + inodeSize) !== 0) this.#touch(first + n);
+    }
+  }
+
+  #entity(ino: number): Entity {
+    let entity = this.#entities.get(ino);
+    if (entity === undefined) {
+      entity = new Entity(ino);
+      this.#entities.set(ino, entity);
+    }
+    return entity;
+  }
+
+  #touch(ino: number): void {
+    const entity = this.#entity(ino);
+    if (entity.isTouched) return;
+    entity.isTouched = true;
+    const old = this.#oldSide(ino);
+    const now = this.#nowSide(entity);
+    entity.hasChanged = !old.inode.raw.equals(now.inode.raw);
+    entity.isWrong ||= now.isBad && !old.isBad;
+    this.#attributes(entity, old, now);
+    const had = [...old.maps, ...old.contents];
+    const has = [...now.maps, ...now.contents];
+    entity.claims = has.filter((block) => !old.maps.has(block) && !old.contents.has(block));
+    entity.releases = new Set(had.filter((block) => !now.maps.has(block) && !now.contents.has(block)));
+    for (const block of [this.#accepted.places.tableBlock(ino), ...has]) {
+      if (this.#blocks.has(block)) entity.blocks.push(block);
+    }
+    for (const block of entity.claims) {
+      this.#claimed.set(block, entity);
+      this.#unchecked.push([entity, block]);
+    }
+    if (isDirectory(old) || isDirectory(now)) this.#compareNames(entity, old, now);
+  }
+
+  #oldSide(ino: number): Side {
+    const { kept, owners, parts } = this.#accepted;
+    const inode = this.#accepted.inode(ino, new Inode(parts.geometry));
+    return this.#side(inode, (block) =>
+      owners.get(block) === ino ? (kept.get(block) ?? NOTHING) : undefined,
+    );
+  }
+
+  #nowSide(entity: Entity): Side {
+    const { parts, places } = this.#accepted;
+    const inode = this.#inode(entity.ino, new Inode(parts.geometry));
+    const side = this.#side(inode, (block) => {
+      const other = this.#claimed.get(block);
+      if (places.isFixed(block) || other !== undefined) {
+        entity.isWrong = true;
+        if (other !== undefined) entity.join(other);
+        return undefined;
+      }
+      return this.#bytes(block);
+    });
+    return side;
+  }
+
+  #side(inode: Inode, bytesOf: (block: number) => Buffer | undefined): Side {
+    const { fileBlocks } = this.#accepted;
+    const side: Side = {
+      inode,
+      isLive: isLive(inode),
+      maps: new Set(),
+      contents: new Set(),
+      allocated: 0,
+      isBad: false,
+    };
+    if (!side.isLive) return side;
+    const enter = (to: Set<number>, block: number): Buffer | undefined => {
+      if (side.maps.has(block) || side.contents.has(block)) return undefined;
+      const bytes = bytesOf(block);
+      if (bytes === undefined) return undefined;
+      to.add(block);
+      return bytes.length === 0 ? undefined : bytes;
+    };
+    fileBlocks.visit(inode, {
+      map: (block) => enter(side.maps, block),
+      content: (block) => {
+        enter(side.contents, block);
+      },
+    });
+    side.allocated = fileBlocks.allocated;
+    side.isBad = fileBlocks.isBad;
+    return side;
+  }
+
+  #attributes(entity: Entity, old: Side, now: Side): void {
+    const { fileBlocks, places } = this.#accepted;
+    const before = old.isLive ? fileBlocks.attributes(old.inode) : 0;
+    const after = now.isLive ? fileBlocks.attributes(now.inode) : 0;
+    if (after !== 0 && !places.isFixed(after)) {
+      this.#bytes(after);
+      if (this.#blocks.has(after)) entity.blocks.push(after);
+    }
+    if (before === after) return;
+    if (before !== 0) entity.shares.push([before, -1]);
+    if (after !== 0 && !places.isFixed(after)) entity.shares.push([after, 1]);
+  }
+
+  /** A block must have been given back before another inode has it. */
+  #check(entity: Entity, block: number): void {
+    const owner = this.#accepted.owners.get(block);
+    if (owner === undefined || owner === entity.ino) return;
+    this.#touch(owner);
+    const other = this.#entity(owner);
+    entity.join(other);
+    if (!other.releases.has(block)) entity.isWrong = true;
+  }
+
+  #compareNames(entity: Entity, old: Side, now: Side): void {
+    const { kept } = this.#accepted;
+    const before: Names = new Map();
+    const after: Names = new Map();
+    const isBoth = (block: number) => old.contents.has(block) && now.contents.has(block);
+    const concerns = (block: number) => this.#blocks.has(block) || !isBoth(block);
+    if (isDirectory(old)) this.#collect(old, before, concerns, (block) => kept.get(block));
+    if (isDirectory(now) && !this.#collect(now, after, concerns, (block) => this.#bytes(block)))
+      entity.isWrong = true;
+    const changed = now.isLive ? now.inode.fields.i_mtime : 0;
+    for (const [name, { ino }] of before) {
+      if (after.get(name)?.ino === ino) continue;
+      const lost = this.#entity(ino);
+      lost.names--;
+      lost.join(entity);
+    }
+    for (const [name, { ino, type }] of after) {
+      if (before.get(name)?.ino === ino) continue;
+      if (!this.#isNameable(ino)) {
+        entity.isWrong = true;
+        continue;
+      }
+      const got = this.#entity(ino);
+      got.names++;
+      if (type !== 0) got.nameType = type;
+      if (name !== "." && name !== "..") got.named = Math.max(got.named, changed);
+      else if (name === "." && ino !== entity.ino) entity.isWrong = true;
+      got.join(entity);
+    }
+  }
+
+  #collect(
+    side: Side,
+    names: Names,
+    concerns: (block: number) => boolean,
+    bytesOf: (block: number) => Buffer | undefined,
+  ): boolean {
+    const { directoryBlock, parts } = this.#accepted;
+    const visitor: NameVisitor = (buffer, at, length, ino, type) => {
+      names.set(buffer.toString("latin1", at, at + length), { ino, type });
+    };
+    if (side.inode.hasFlag(InodeFlags.INLINE_DATA))
+      return visitInlineNames(parts.directories, side.inode, directoryBlock, visitor);
+    let isGood = true;
+    for (const block of side.contents) {
+      const bytes = concerns(block) ? bytesOf(block) : undefined;
+      if (bytes !== undefined) isGood = visitNames(directoryBlock, bytes, visitor) && isGood;
+    }
+    return isGood;
+  }
+
+  /** Whether there is an inode of that number; then the block that holds it is at hand. */
+  #isNameable(ino: number): boolean {
+    const table = this.#accepted.places.tableBlock(ino);
+    return table !== 0 && this.#bytes(table) !== undefined;
+  }
+
+  #inode(ino: number, into: Inode): Inode {
+    const table = this.#accepted.places.tableBlock(ino);
+    return copyInode(this.#accepted, ino, this.#blocks.get(table) ?? this.#accepted.kept.get(table), into);
+  }
+
+  /** A block as it is now; one that was no metadata so far is read. Undefined if it cannot be had. */
+  #bytes(block: number): Buffer | undefined {
+    const known = this.#blocks.get(block) ?? this.#accepted.kept.get(block);
+    if (known !== undefined) return known;
+    if (--this.#room < 0) return undefined;
+    const { blockSize } = this.#accepted.parts.geometry;
+    const bytes = Buffer.allocUnsafeSlow(blockSize);
+    if (readFully(this.#source, bytes, blockSize, block * blockSize) < blockSize) return undefined;
+    this.#blocks.set(block, bytes);
+    this.#unseen.push(block);
+    return bytes;
+  }
+
+  #joinBlocks(): void {
+    const first = new Map<number, Entity>();
+    for (const entity of this.#entities.values()) {
+      for (const block of entity.blocks) {
+        const other = first.get(block);
+        if (other === undefined) first.set(block, entity);
+        else other.join(entity);
+      }
+    }
+  }
+}
+
+/** In place of a block that could not be read. */
+const NOTHING = Buffer.alloc(0);
+
+function isDirectory({ isLive, inode }: Side): boolean {
+  return isLive && inode.type === FileType.DIRECTORY;
+}

@@ -1,0 +1,233 @@
+/**
+ * Following an ext file system that has no journal. The kernel writes its metadata back in any order, so that what lies
+ * in place may contradict itself at any moment. So copies are kept of all metadata, in the version in which it last
+ * agreed: all that users are shown is read from these. After the image has been written to, the places are compared with
+ * the copies; what differs is sorted into groups of inodes, names and blocks that can only be taken together, and each
+ * group whose parts agree with each other (see `agrees`) becomes part of the next commit. What does not agree waits; after
+ * OVERDUE it is taken as it stands, since a guest that crashed leaves much that never will agree.
+ *
+ * What this gives: once a change has been agreed on, names, link counts, types and the blocks of directories and maps fit
+ * each other. What it cannot give: nothing holds a guest back from using a freed block again before it writes of either
+ * file, so that a file's bytes can be another file's until the metadata of both is on the disk; nor is there an order
+ * between a file's size and its data; and of changes that are taken as they stand nothing is certain.
+ */
+import type { Log, Source } from "../../../images/image.js";
+import { IoError } from "../../../images/io-error.js";
+import { type BlockCache, readFully } from "../../../versions/block-cache.js";
+import type { Commit } from "../../../versions/commit.js";
+import { View } from "../../../versions/view.js";
+import { NO_CHANGES } from "../../changes.js";
+import type { Follower, Look } from "../../follower.js";
+import { Difference } from "../difference.js";
+import { Parts } from "../parts.js";
+import { Geometry, SUPERBLOCK_OFFSET, Superblock } from "../superblock.js";
+import { Accepted } from "./accepted.js";
+import { Base } from "./base.js";
+import { Candidate, type Taken } from "./candidate.js";
+import { Scan } from "./scan.js";
+import { Trigger } from "./trigger.js";
+
+/** Bytes of metadata that are kept at most: of one that has more, the changes are not followed. */
+const MOST_KEPT = 64 << 20;
+/** Bytes and number of later commits after which all copies are handed over anew, so that the older ones can go. */
+const MOST_LATER = 32 << 20;
+const MOST_COMMITS = 4096;
+/** ms after which changes are taken that do not agree. */
+const OVERDUE = 2000;
+/** ms of one look that the first walk through the metadata takes, and between openings afresh meanwhile. */
+const WALK = 50;
+const AFRESH = 1000;
+/** ms between lines in the log. */
+const SAY = 60_000;
+
+/** Volumes that have turned out to have too much metadata. */
+const tooLarge = new WeakSet<Source>();
+
+export class AgreementFollower implements Follower {
+  readonly #source: Source;
+  readonly #log: Log;
+  readonly #geometry: Geometry;
+  readonly #view: View;
+  readonly #accepted: Accepted;
+  readonly #difference: Difference;
+  readonly #scan: Scan;
+  readonly #trigger: Trigger;
+  /** Changed blocks that have not been taken, and since when (ms). */
+  #waiting = new Map<number, number>();
+  #walk: Generator<void, boolean> | undefined;
+  #opened = 0;
+  #sequence = 0;
+  #base = 0;
+  #later = 0;
+  #said = Number.NEGATIVE_INFINITY;
+
+  /** Throws IoError. */
+  private constructor(source: Source, geometry: Geometry, cache: BlockCache, log: Log) {
+    this.#source = source;
+    this.#log = log;
+    this.#geometry = geometry;
+    this.#view = new View(source, geometry.blockSize, cache);
+    const parts = new Parts(geometry, this.#view, () => {});
+    this.#accepted = new Accepted(parts);
+    this.#difference = new Difference(parts);
+    this.#scan = new Scan(source, geometry.blockSize);
+    this.#trigger = new Trigger(source);
+    this.#walk = new Base(source, this.#accepted, MOST_KEPT).take();
+  }
+
+  /** Undefined (and a line in the log) if there is more metadata than can be kept. Throws IoError. */
+  static open(source: Source, cache: BlockCache, log: Log): AgreementFollower | undefined {
+    if (tooLarge.has(source)) return undefined;
+    const superblock = readSuperblock(source);
+    const geometry = new Geometry(superblock);
+    const inUse = geometry.inodesCount - superblock.s_free_inodes_count;
+    if (inUse * geometry.inodeSize + geometry.groups * geometry.blockSize <= MOST_KEPT)
+      return new AgreementFollower(source, geometry, cache, log);
+    giveUp(source, log);
+    return undefined;
+  }
+
+  look(): Look {
+    const began = performance.now();
+    if (this.#walk !== undefined) return this.#goOn(this.#walk, began);
+    if (!this.#trigger.isDue(began) && !this.#isOverdue(began)) return undefined;
+    const changed = this.#scan.changed(this.#accepted.kept);
+    const found = this.#consider(changed, began);
+    this.#trigger.done(began, performance.now());
+    return found;
+  }
+
+  /** The walk goes on for a while. Until it has ended, users are shown what is in place, opened afresh now and then. */
+  #goOn(walk: Generator<void, boolean>, began: number): Look {
+    for (;;) {
+      const { done, value } = walk.next();
+      if (done === true) {
+        this.#walk = undefined;
+        if (value !== true) {
+          giveUp(this.#source, this.#log);
+          return { reopen: "changed" };
+        }
+        return { steps: [step(this.#handOver())], afresh: true };
+      }
+      const now = performance.now();
+      if (now - began < WALK) continue;
+      if (now - this.#opened < AFRESH) return undefined;
+      this.#opened = now;
+      return { steps: [], afresh: true };
+    }
+  }
+
+  #consider(changed: ReadonlyMap<number, Buffer>, now: number): Look {
+    if (changed.has(this.#accepted.places.superblock) && !this.#isSame()) return { reopen: "changed" };
+    this.#waiting = new Map(Array.from(changed.keys(), (block) => [block, this.#waiting.get(block) ?? now]));
+    if (changed.size === 0) return undefined;
+    const room = MOST_KEPT / this.#geometry.blockSize - this.#accepted.kept.size;
+    const candidate = new Candidate(this.#source, this.#accepted, changed, room);
+    if (candidate.isTooMuch) {
+      giveUp(this.#source, this.#log);
+      return { reopen: "changed" };
+    }
+    const taken = candidate.take((block) => now - (this.#waiting.get(block) ?? now) >= OVERDUE);
+    if (taken.forced.length > 0) this.#say(taken.forced, now);
+    return taken.blocks.size === 0 ? undefined : this.#take(taken);
+  }
+
+  #take({ blocks, entities }: Taken): Look {
+    const { kept, places } = this.#accepted;
+    for (const block of blocks.keys()) {
+      this.#waiting.delete(block);
+      // There was no inode in use in it: what lies in its place now is not what was there before.
+      if (!kept.has(block) && places.tables.firstInode(block) !== 0) this.#view.setCopy(block, UNUSED);
+    }
+    const freed = this.#accepted.take(entities);
+    const commit = this.#commit(blocks, freed, this.#base);
+    const changes = this.#difference.apply(commit);
+    this.#later += commit.bytes.length;
+    const steps = [step(commit, changes)];
+    if (this.#later > MOST_LATER || this.#sequence - this.#base > MOST_COMMITS)
+      steps.push(step(this.#handOver()));
+    return { steps };
+  }
+
+  /** A commit of all copies, in which those of all commits before it are let go. */
+  #handOver(): Commit {
+    this.#base = this.#sequence + 1;
+    this.#later = 0;
+    const commit = this.#commit(new Map(this.#accepted.kept.entries()), [], this.#base);
+    this.#view.apply(commit);
+    this.#accepted.parts.forget();
+    return commit;
+  }
+
+  #commit(blocks: ReadonlyMap<number, Buffer>, revoked: readonly number[], settled: number): Commit {
+    const { blockSize } = this.#geometry;
+    const bytes = Buffer.from(new SharedArrayBuffer(blocks.size * blockSize));
+    let at = 0;
+    for (const [block, copy] of blocks) {
+      copy.copy(bytes, at);
+      this.#accepted.kept.set(block, bytes.subarray(at, at + blockSize));
+      at += blockSize;
+    }
+    return {
+      sequence: ++this.#sequence,
+      blocks: Float64Array.from(blocks.keys()),
+      bytes,
+      places: new Float64Array(blocks.size),
+      revoked: Float64Array.from(revoked),
+      settled,
+    };
+  }
+
+  #isOverdue(now: number): boolean {
+    for (const since of this.#waiting.values()) if (now - since >= OVERDUE) return true;
+    return false;
+  }
+
+  /** Whether it is still the same file system, of the same shape. Throws IoError when it cannot be read. */
+  #isSame(): boolean {
+    let now: Geometry;
+    try {
+      now = new Geometry(readSuperblock(this.#source));
+    } catch (error) {
+      if (error instanceof IoError) return false;
+      throw error;
+    }
+    const old = this.#geometry;
+    return (
+      now.uuid === old.uuid &&
+      now.blockSize === old.blockSize &&
+      now.blocksCount === old.blocksCount &&
+      now.inodesCount === old.inodesCount &&
+      now.inodeSize === old.inodeSize &&
+      now.compat === old.compat &&
+      now.incompat === old.incompat &&
+      now.roCompat === old.roCompat
+    );
+  }
+
+  #say(forced: readonly number[], now: number): void {
+    if (now - this.#said < SAY) return;
+    this.#said = now;
+    const some = forced.slice(0, 3).join(", ");
+    this.#log(`its structures do not agree (inode ${some}): taken as they stand after ${OVERDUE / 1000} s`);
+  }
+}
+
+function step(commit: Commit, changes = NO_CHANGES) {
+  const now = Date.now();
+  return { commit, changes, seconds: Math.floor(now / 1000), nanoseconds: (now % 1000) * 1_000_000 };
+}
+
+function readSuperblock(source: Source): Superblock {
+  const buffer = Buffer.alloc(Superblock.size);
+  readFully(source, buffer, buffer.length, SUPERBLOCK_OFFSET);
+  return Superblock.at(buffer);
+}
+
+function giveUp(source: Source, log: Log): void {
+  tooLarge.add(source);
+  log(`has no journal, and more metadata than ${MOST_KEPT >> 20} MiB: what changes is seen within a second`);
+}
+
+/** A block of an inode table in which no inode is in use. */
+const UNUSED = { sequence: 0, read: (target: Buffer, at: number) => void target.fill(0, at) };

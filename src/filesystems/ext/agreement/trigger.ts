@@ -1,0 +1,43 @@
+/** When the metadata of a volume is to be compared again: after the image has been written to, and not all the time. */
+import type { Source } from "../../../images/image.js";
+
+/**
+ * ms for which an image counts as being written to after it was: its times move on in ticks of the host's clock, so that
+ * two writes may have the same.
+ */
+const SETTLES = 100;
+/** ms between the beginnings of comparisons, and how many times as long as one took none follows. */
+const EVERY = 20;
+const REST = 9;
+/** ms between comparisons where nothing tells of writes, or not of all. */
+const ROUND = 500;
+
+export class Trigger {
+  readonly #source: Source;
+  #revision: number | undefined;
+  #written = 0;
+  #began = Number.NEGATIVE_INFINITY;
+  #notBefore = 0;
+
+  constructor(source: Source) {
+    this.#source = source;
+  }
+
+  /** Whether to compare now (ms of performance.now()). */
+  isDue(now: number): boolean {
+    if (now < this.#notBefore) return false;
+    const { revision } = this.#source;
+    if (revision === undefined) return now - this.#began >= ROUND;
+    if (revision !== this.#revision) {
+      this.#revision = revision;
+      this.#written = now;
+    }
+    return this.#began < this.#written + SETTLES;
+  }
+
+  /** A comparison began and ended. */
+  done(began: number, ended: number): void {
+    this.#began = began;
+    this.#notBefore = Math.max(began + EVERY, ended + (ended - began) * REST);
+  }
+}
