@@ -180,7 +180,7 @@ export class Following {
     }
     if (found.settled !== undefined)
       this.#send({ kind: "settled", volume: volume.key, sequence: found.settled });
-    return found.steps.length > 0;
+    return found.steps.length > 0 || found.settled === undefined;
   }
 
   #notify(key: string, { inodes, names }: Changes): void {

@@ -65,7 +65,7 @@ export class Accepted {
         freed.add(block);
       }
     }
-    for (const { ino, claims, shares, names } of entities) {
+    for (const { ino, claims, shares, got, lost } of entities) {
       for (const block of claims) {
         this.owners.set(block, ino);
         freed.delete(block);
@@ -74,10 +74,16 @@ export class Accepted {
         if (this.share(block, count) > 0) freed.delete(block);
         else if (!this.owners.has(block)) freed.add(block);
       }
-      this.addNames(ino, names);
+      this.addNames(ino, got - lost);
     }
     for (const block of freed) this.kept.delete(block);
     return [...freed];
+  }
+
+  /** Where an inode lies in the block that holds it (bytes). */
+  placeInTable(ino: number): number {
+    const { inodeSize, inodesPerGroup } = this.parts.geometry;
+    return (((ino - 1) % inodesPerGroup) % this.places.inodesPerBlock) * inodeSize;
   }
 
   /** Copies an inode out of its table; zeros if that has none that is in use. */
@@ -87,18 +93,12 @@ export class Accepted {
 }
 
 /** Copies an inode out of a block of its table; zeros without one. */
-export function copyInode(
-  { parts, places }: Accepted,
-  ino: number,
-  table: Buffer | undefined,
-  into: Inode,
-): Inode {
-  const { inodeSize, inodesPerGroup } = parts.geometry;
+export function copyInode(accepted: Accepted, ino: number, table: Buffer | undefined, into: Inode): Inode {
   into.ino = ino;
   if (table === undefined) into.raw.fill(0);
   else {
-    const at = (((ino - 1) % inodesPerGroup) % places.inodesPerBlock) * inodeSize;
-    table.copy(into.raw, 0, at, at + inodeSize);
+    const at = accepted.placeInTable(ino);
+    table.copy(into.raw, 0, at, at + into.raw.length);
   }
   return into;
 }

@@ -3,21 +3,24 @@
  * names that this concerns, sorted into groups that can only be taken together.
  */
 import type { Source } from "../../../images/image.js";
+import { IoError } from "../../../images/io-error.js";
 import { readFully } from "../../../versions/block-cache.js";
-import { FileType } from "../../filesystem.js";
+import { Attributes, FileType } from "../../filesystem.js";
 import { Inode, InodeFlags } from "../inode.js";
 import { type Accepted, copyInode, isLive } from "./accepted.js";
-import { agrees } from "./agree.js";
+import { judge, Verdict } from "./agree.js";
 import { Entity } from "./entity.js";
 import { type NameVisitor, visitInlineNames, visitNames } from "./names.js";
 
 /** What can be taken of a candidate. */
 export interface Taken {
-  /** Blocks and their bytes. */
-  readonly blocks: ReadonlyMap<number, Buffer>;
+  /** Blocks and their bytes; also of such as are no metadata any longer. */
+  readonly blocks: Map<number, Buffer>;
   readonly entities: readonly Entity[];
   /** Inodes that do not agree, but are taken all the same. */
   readonly forced: readonly number[];
+  /** Inodes that are not taken. */
+  readonly held: readonly number[];
 }
 
 type Names = Map<string, { readonly ino: number; readonly type: number }>;
@@ -41,6 +44,8 @@ export class Candidate {
   /** Blocks that have not been looked into, and claims that have not been checked. */
   readonly #unseen: number[];
   readonly #unchecked: Array<readonly [Entity, number]> = [];
+  readonly #scratch: Inode;
+  readonly #stat = new Attributes();
   #room: number;
 
   /**
@@ -53,6 +58,7 @@ export class Candidate {
     this.#blocks = new Map(changed);
     this.#unseen = [...changed.keys()];
     this.#room = room;
+    this.#scratch = new Inode(accepted.parts.geometry);
     for (;;) {
       const block = this.#unseen.pop();
       const claim = block === undefined ? this.#unchecked.pop() : undefined;
@@ -68,39 +74,59 @@ export class Candidate {
     return this.#room < 0;
   }
 
-  /** Takes those groups of which every part agrees, and those with a block that `mustGo`. */
-  take(mustGo: (block: number) => boolean): Taken {
-    const held = new Set<Entity>();
+  /**
+   * Takes those groups of which every part agrees; and others if one of its inodes `mustGo`, which is told how far from
+   * agreeing the group is (a Verdict).
+   */
+  take(mustGo: (ino: number, verdict: number) => boolean): Taken {
+    const verdicts = new Map<Entity, number>();
+    const disagreeing: Entity[] = [];
+    for (const entity of this.#entities.values()) {
+      const verdict = judge(this.#accepted, entity, this.#table(entity.ino));
+      if (verdict === Verdict.AGREES) continue;
+      verdicts.set(entity.group, Math.max(verdict, verdicts.get(entity.group) ?? 0));
+      disagreeing.push(entity);
+    }
     const overdue = new Set<Entity>();
-    const wrong: Entity[] = [];
-    for (const entity of this.#entities.values()) {
-      if (entity.blocks.some(mustGo)) overdue.add(entity.group);
-      if (agrees(this.#accepted, entity, (ino, into) => this.#inode(ino, into))) continue;
-      held.add(entity.group);
-      wrong.push(entity);
+    for (const { ino, group } of this.#entities.values()) {
+      const verdict = verdicts.get(group);
+      if (verdict !== undefined && mustGo(ino, verdict)) overdue.add(group);
     }
-    for (const group of overdue) held.delete(group);
-    const entities = [...this.#entities.values()].filter(({ group }) => !held.has(group));
-    const blocks = new Map(this.#blocks);
-    for (const entity of this.#entities.values()) {
-      if (held.has(entity.group)) for (const block of entity.blocks) blocks.delete(block);
-    }
+    const isHeld = ({ group }: Entity) => verdicts.has(group) && !overdue.has(group);
+    const entities = [...this.#entities.values()].filter((entity) => !isHeld(entity));
+    const held = [...this.#entities.values()].filter(isHeld);
     return {
-      blocks: this.#withTables(blocks, entities),
+      blocks: this.#composed(entities, held),
       entities,
-      forced: wrong.filter(({ group }) => overdue.has(group)).map(({ ino }) => ino),
+      forced: disagreeing.filter(({ group }) => overdue.has(group)).map(({ ino }) => ino),
+      held: held.map(({ ino }) => ino),
     };
   }
 
-  /** With a directory's block, or a map's, goes the block that holds its inode, as that tells whose it is. */
-  #withTables(blocks: Map<number, Buffer>, entities: readonly Entity[]): Map<number, Buffer> {
+  /** The candidate's blocks without what is held: inodes that are lie among others in the blocks of their tables. */
+  #composed(taken: readonly Entity[], held: readonly Entity[]): Map<number, Buffer> {
     const { kept, places } = this.#accepted;
-    for (const { ino, isTouched, blocks: own } of entities) {
+    const blocks = new Map(this.#blocks);
+    for (const { ino, blocks: own } of held) {
+      for (const block of own) blocks.delete(block);
+      const table = places.tableBlock(ino);
+      if (blocks.has(table)) blocks.set(table, this.#without(ino, table, blocks.get(table) as Buffer));
+    }
+    for (const [block, bytes] of blocks) if (kept.get(block)?.equals(bytes) === true) blocks.delete(block);
+    // With a directory's block, or a map's, goes the block that holds its inode, as that tells whose it is.
+    for (const { ino, blocks: own } of taken) {
       const table = places.tableBlock(ino);
       const bytes = kept.get(table);
-      if (isTouched && own.length > 0 && !blocks.has(table) && bytes !== undefined) blocks.set(table, bytes);
+      if (own.length > 0 && bytes !== undefined && !blocks.has(table)) blocks.set(table, bytes);
     }
     return blocks;
+  }
+
+  /** A block of an inode table with one inode as it was. */
+  #without(ino: number, table: number, bytes: Buffer): Buffer {
+    const copy = bytes === this.#blocks.get(table) ? Buffer.from(bytes) : bytes;
+    this.#accepted.inode(ino, this.#scratch).raw.copy(copy, this.#accepted.placeInTable(ino));
+    return copy;
   }
 
   #examine(block: number): void {
@@ -143,9 +169,9 @@ export class Candidate {
     const has = [...now.maps, ...now.contents];
     entity.claims = has.filter((block) => !old.maps.has(block) && !old.contents.has(block));
     entity.releases = new Set(had.filter((block) => !now.maps.has(block) && !now.contents.has(block)));
-    for (const block of [this.#accepted.places.tableBlock(ino), ...has]) {
-      if (this.#blocks.has(block)) entity.blocks.push(block);
-    }
+    for (const block of new Set([...had, ...has])) if (this.#blocks.has(block)) entity.blocks.push(block);
+    entity.missed = this.#missing(old);
+    entity.missing = this.#missing(now);
     for (const block of entity.claims) {
       this.#claimed.set(block, entity);
       this.#unchecked.push([entity, block]);
@@ -163,7 +189,7 @@ export class Candidate {
 
   #nowSide(entity: Entity): Side {
     const { parts, places } = this.#accepted;
-    const inode = this.#inode(entity.ino, new Inode(parts.geometry));
+    const inode = copyInode(this.#accepted, entity.ino, this.#table(entity.ino), new Inode(parts.geometry));
     const side = this.#side(inode, (block) => {
       const other = this.#claimed.get(block);
       if (places.isFixed(block) || other !== undefined) {
@@ -214,6 +240,7 @@ export class Candidate {
       if (this.#blocks.has(after)) entity.blocks.push(after);
     }
     if (before === after) return;
+    if (before !== 0 && this.#blocks.has(before)) entity.blocks.push(before);
     if (before !== 0) entity.shares.push([before, -1]);
     if (after !== 0 && !places.isFixed(after)) entity.shares.push([after, 1]);
   }
@@ -241,7 +268,7 @@ export class Candidate {
     for (const [name, { ino }] of before) {
       if (after.get(name)?.ino === ino) continue;
       const lost = this.#entity(ino);
-      lost.names--;
+      lost.lost++;
       lost.join(entity);
     }
     for (const [name, { ino, type }] of after) {
@@ -251,7 +278,7 @@ export class Candidate {
         continue;
       }
       const got = this.#entity(ino);
-      got.names++;
+      got.got++;
       if (type !== 0) got.nameType = type;
       if (name !== "." && name !== "..") got.named = Math.max(got.named, changed);
       else if (name === "." && ino !== entity.ino) entity.isWrong = true;
@@ -285,9 +312,24 @@ export class Candidate {
     return table !== 0 && this.#bytes(table) !== undefined;
   }
 
-  #inode(ino: number, into: Inode): Inode {
+  /** The block that holds an inode, as the candidate has it. */
+  #table(ino: number): Buffer | undefined {
     const table = this.#accepted.places.tableBlock(ino);
-    return copyInode(this.#accepted, ino, this.#blocks.get(table) ?? this.#accepted.kept.get(table), into);
+    return this.#blocks.get(table) ?? this.#accepted.kept.get(table);
+  }
+
+  /** How many blocks an inode counts that its map does not lead to. */
+  #missing(side: Side): number {
+    const { geometry, inodes } = this.#accepted.parts;
+    // There, blocks are given out by the cluster.
+    if (!side.isLive || geometry.clusterBlocks > 1) return 0;
+    try {
+      inodes.attributes(side.inode, this.#stat);
+    } catch (error) {
+      if (!(error instanceof IoError)) throw error;
+      return 0;
+    }
+    return (this.#stat.blocks * 512) / geometry.blockSize - side.allocated;
   }
 
   /** A block as it is now; one that was no metadata so far is read. Undefined if it cannot be had. */

@@ -1,19 +1,24 @@
 /** An inode that a candidate version changes, or whose names it changes: what must agree, and what is taken together. */
 export class Entity {
   readonly ino: number;
-  /** Blocks of the candidate that say something of it. */
+  /** Blocks of the candidate that are its own, beside the one that holds it. */
   readonly blocks: number[] = [];
   /** Blocks of its map, or of its contents, that it has now and had not, and the other way round. */
   claims: readonly number[] = [];
   releases: ReadonlySet<number> = new Set();
   /** Blocks of attributes that it no longer has (-1), or has now (1). */
   readonly shares: Array<readonly [number, number]> = [];
-  /** How many names it has got; negative: lost. */
-  names = 0;
+  /** How many names it has got, and lost. */
+  got = 0;
+  lost = 0;
   /** The type that its new names say it has (an EntryType); 0: none says. */
   nameType = 0;
   /** When a directory with a new name for it was changed (seconds); 0: it has no new name. */
   named = 0;
+  /** How many blocks it lacks by its own count (i_blocks), and lacked before. */
+  missing = 0;
+  missed = 0;
+  /** Whether it or a block of its own differs; else it is here for its names only. */
   isTouched = false;
   /** Whether the inode itself differs. */
   hasChanged = false;

@@ -3,8 +3,8 @@
  * in place may contradict itself at any moment. So copies are kept of all metadata, in the version in which it last
  * agreed: all that users are shown is read from these. After the image has been written to, the places are compared with
  * the copies; what differs is sorted into groups of inodes, names and blocks that can only be taken together, and each
- * group whose parts agree with each other (see `agrees`) becomes part of the next commit. What does not agree waits; after
- * OVERDUE it is taken as it stands, since a guest that crashed leaves much that never will agree.
+ * group whose parts agree with each other (see `judge`) becomes part of the next commit. What does not agree waits, but not
+ * for ever.
  *
  * What this gives: once a change has been agreed on, names, link counts, types and the blocks of directories and maps fit
  * each other. What it cannot give: nothing holds a guest back from using a freed block again before it writes of either
@@ -22,6 +22,7 @@ import { Difference } from "../difference.js";
 import { Parts } from "../parts.js";
 import { Geometry, SUPERBLOCK_OFFSET, Superblock } from "../superblock.js";
 import { Accepted } from "./accepted.js";
+import { Verdict } from "./agree.js";
 import { Base } from "./base.js";
 import { Candidate, type Taken } from "./candidate.js";
 import { Scan } from "./scan.js";
@@ -32,8 +33,13 @@ const MOST_KEPT = 64 << 20;
 /** Bytes and number of later commits after which all copies are handed over anew, so that the older ones can go. */
 const MOST_LATER = 32 << 20;
 const MOST_COMMITS = 4096;
-/** ms after which changes are taken that do not agree. */
-const OVERDUE = 2000;
+/**
+ * ms after which changes are taken that do not agree: a guest with odd habits, or one that crashed, may leave what never
+ * will. Those that users would get errors from are given the time that Linux takes to write all that it has (30 s at
+ * most, looked at every 5 s: dirty_expire_centisecs, dirty_writeback_centisecs).
+ */
+const BLURRED_OVERDUE = 2000;
+const BROKEN_OVERDUE = 36_000;
 /** ms of one look that the first walk through the metadata takes, and between openings afresh meanwhile. */
 const WALK = 50;
 const AFRESH = 1000;
@@ -52,8 +58,10 @@ export class AgreementFollower implements Follower {
   readonly #difference: Difference;
   readonly #scan: Scan;
   readonly #trigger: Trigger;
-  /** Changed blocks that have not been taken, and since when (ms). */
+  /** Inodes of which something is not taken, and since when (ms). */
   #waiting = new Map<number, number>();
+  /** When what waits is to be considered again, whatever happens (ms). */
+  #again = Number.POSITIVE_INFINITY;
   #walk: Generator<void, boolean> | undefined;
   #opened = 0;
   #sequence = 0;
@@ -90,7 +98,7 @@ export class AgreementFollower implements Follower {
   look(): Look {
     const began = performance.now();
     if (this.#walk !== undefined) return this.#goOn(this.#walk, began);
-    if (!this.#trigger.isDue(began) && !this.#isOverdue(began)) return undefined;
+    if (!this.#trigger.isDue(began) && began < this.#again) return undefined;
     const changed = this.#scan.changed(this.#accepted.kept);
     const found = this.#consider(changed, began);
     this.#trigger.done(began, performance.now());
@@ -119,27 +127,36 @@ export class AgreementFollower implements Follower {
 
   #consider(changed: ReadonlyMap<number, Buffer>, now: number): Look {
     if (changed.has(this.#accepted.places.superblock) && !this.#isSame()) return { reopen: "changed" };
-    this.#waiting = new Map(Array.from(changed.keys(), (block) => [block, this.#waiting.get(block) ?? now]));
-    if (changed.size === 0) return undefined;
+    this.#again = Number.POSITIVE_INFINITY;
+    if (changed.size === 0) {
+      this.#waiting.clear();
+      return undefined;
+    }
     const room = MOST_KEPT / this.#geometry.blockSize - this.#accepted.kept.size;
     const candidate = new Candidate(this.#source, this.#accepted, changed, room);
     if (candidate.isTooMuch) {
       giveUp(this.#source, this.#log);
       return { reopen: "changed" };
     }
-    const taken = candidate.take((block) => now - (this.#waiting.get(block) ?? now) >= OVERDUE);
+    const taken = candidate.take((ino, verdict) => {
+      const due =
+        (this.#waiting.get(ino) ?? now) + (verdict === Verdict.BROKEN ? BROKEN_OVERDUE : BLURRED_OVERDUE);
+      if (due > now) this.#again = Math.min(this.#again, due);
+      return due <= now;
+    });
+    this.#waiting = new Map(taken.held.map((ino) => [ino, this.#waiting.get(ino) ?? now]));
     if (taken.forced.length > 0) this.#say(taken.forced, now);
-    return taken.blocks.size === 0 ? undefined : this.#take(taken);
+    return taken.blocks.size === 0 ? { steps: [] } : this.#take(taken);
   }
 
   #take({ blocks, entities }: Taken): Look {
     const { kept, places } = this.#accepted;
+    const freed = this.#accepted.take(entities);
+    for (const block of freed) blocks.delete(block);
     for (const block of blocks.keys()) {
-      this.#waiting.delete(block);
       // There was no inode in use in it: what lies in its place now is not what was there before.
       if (!kept.has(block) && places.tables.firstInode(block) !== 0) this.#view.setCopy(block, UNUSED);
     }
-    const freed = this.#accepted.take(entities);
     const commit = this.#commit(blocks, freed, this.#base);
     const changes = this.#difference.apply(commit);
     this.#later += commit.bytes.length;
@@ -178,11 +195,6 @@ export class AgreementFollower implements Follower {
     };
   }
 
-  #isOverdue(now: number): boolean {
-    for (const since of this.#waiting.values()) if (now - since >= OVERDUE) return true;
-    return false;
-  }
-
   /** Whether it is still the same file system, of the same shape. Throws IoError when it cannot be read. */
   #isSame(): boolean {
     let now: Geometry;
@@ -209,7 +221,7 @@ export class AgreementFollower implements Follower {
     if (now - this.#said < SAY) return;
     this.#said = now;
     const some = forced.slice(0, 3).join(", ");
-    this.#log(`its structures do not agree (inode ${some}): taken as they stand after ${OVERDUE / 1000} s`);
+    this.#log(`its structures do not agree (inode ${some}): some changes are taken as they stand`);
   }
 }
 

@@ -6,9 +6,10 @@ import type { Source } from "../../../images/image.js";
  * two writes may have the same.
  */
 const SETTLES = 100;
-/** ms between the beginnings of comparisons, and how many times as long as one took none follows. */
+/** ms between the beginnings of comparisons; how many times as long as one took none follows, and for how long at most. */
 const EVERY = 20;
 const REST = 9;
+const LONGEST_REST = 300;
 /** ms between comparisons where nothing tells of writes, or not of all. */
 const ROUND = 500;
 
@@ -38,6 +39,6 @@ export class Trigger {
   /** A comparison began and ended. */
   done(began: number, ended: number): void {
     this.#began = began;
-    this.#notBefore = Math.max(began + EVERY, ended + (ended - began) * REST);
+    this.#notBefore = Math.max(began + EVERY, ended + Math.min(LONGEST_REST, (ended - began) * REST));
   }
 }
