@@ -20,6 +20,8 @@ export class Accepted {
   readonly owners = new Map<number, number>();
   /** How many inodes have a block of attributes. */
   readonly sharers = new Map<number, number>();
+  /** Inodes that have changed since they last got a name, or lost one: a name may follow. */
+  readonly ahead = new Set<number>();
   readonly #names = new Map<number, number>();
 
   /** `parts` read the version that has been agreed on. Throws IoError. */
@@ -65,7 +67,9 @@ export class Accepted {
         freed.add(block);
       }
     }
-    for (const { ino, claims, shares, got, lost } of entities) {
+    for (const { ino, claims, shares, got, lost, hasChanged } of entities) {
+      if (got + lost > 0) this.ahead.delete(ino);
+      else if (hasChanged) this.ahead.add(ino);
       for (const block of claims) {
         this.owners.set(block, ino);
         freed.delete(block);

@@ -32,12 +32,14 @@ export function judge(accepted: Accepted, entity: Entity, table: Buffer | undefi
   const now = copyInode(accepted, ino, table, new Inode(geometry));
   const isThere = isLive(now);
   if (entity.nameType !== 0 && (!isThere || entity.nameType !== now.type >> 12)) return Verdict.BROKEN;
-  // A rename changes the inode too (ext2_rename, ext4_rename): an older one is another file's, whose number is used again.
-  if (entity.named !== 0 && !entity.hasChanged && now.fields.i_ctime < entity.named) return Verdict.BROKEN;
-  const isOther = isThere && isLive(old) && now.fields.i_generation !== old.fields.i_generation;
-  if (isOther && entity.lost < accepted.names(ino)) return Verdict.BROKEN;
   const links = linksVerdict(accepted, entity, old, now);
-  return links === Verdict.AGREES && entity.missing > Math.max(0, entity.missed) ? Verdict.BLURRED : links;
+  if (links !== Verdict.AGREES) return links;
+  // A rename changes the inode too (ext2_rename, ext4_rename): one that has not changed since may be another file's, whose
+  // number is used again. And then there should be no name left of those that it had.
+  if (entity.isNamed && !entity.hasChanged && !accepted.ahead.has(ino)) return Verdict.BLURRED;
+  const isOther = isThere && isLive(old) && now.fields.i_generation !== old.fields.i_generation;
+  if (isOther && entity.lost < accepted.names(ino)) return Verdict.BLURRED;
+  return entity.missing > Math.max(0, entity.missed) ? Verdict.BLURRED : Verdict.AGREES;
 }
 
 function linksVerdict(accepted: Accepted, entity: Entity, old: Inode, now: Inode): number {

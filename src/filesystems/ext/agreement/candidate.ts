@@ -75,7 +75,7 @@ export class Candidate {
   }
 
   /**
-   * Takes those groups of which every part agrees; and others if one of its inodes `mustGo`, which is told how far from
+   * Takes those groups of which every part agrees; and others if one of their inodes `mustGo`, which is told how far from
    * agreeing the group is (a Verdict).
    */
   take(mustGo: (ino: number, verdict: number) => boolean): Taken {
@@ -264,7 +264,6 @@ export class Candidate {
     if (isDirectory(old)) this.#collect(old, before, concerns, (block) => kept.get(block));
     if (isDirectory(now) && !this.#collect(now, after, concerns, (block) => this.#bytes(block)))
       entity.isWrong = true;
-    const changed = now.isLive ? now.inode.fields.i_mtime : 0;
     for (const [name, { ino }] of before) {
       if (after.get(name)?.ino === ino) continue;
       const lost = this.#entity(ino);
@@ -280,7 +279,7 @@ export class Candidate {
       const got = this.#entity(ino);
       got.got++;
       if (type !== 0) got.nameType = type;
-      if (name !== "." && name !== "..") got.named = Math.max(got.named, changed);
+      if (name !== "." && name !== "..") got.isNamed = true;
       else if (name === "." && ino !== entity.ino) entity.isWrong = true;
       got.join(entity);
     }

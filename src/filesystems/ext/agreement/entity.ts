@@ -13,8 +13,8 @@ export class Entity {
   lost = 0;
   /** The type that its new names say it has (an EntryType); 0: none says. */
   nameType = 0;
-  /** When a directory with a new name for it was changed (seconds); 0: it has no new name. */
-  named = 0;
+  /** Whether it has got a name other than "." and "..". */
+  isNamed = false;
   /** How many blocks it lacks by its own count (i_blocks), and lacked before. */
   missing = 0;
   missed = 0;

@@ -36,7 +36,8 @@ const MOST_COMMITS = 4096;
 /**
  * ms after which changes are taken that do not agree: a guest with odd habits, or one that crashed, may leave what never
  * will. Those that users would get errors from are given the time that Linux takes to write all that it has (30 s at
- * most, looked at every 5 s: dirty_expire_centisecs, dirty_writeback_centisecs).
+ * most, looked at every 5 s: dirty_expire_centisecs, dirty_writeback_centisecs); then all is walked through again, and
+ * taken as it is found.
  */
 const BLURRED_OVERDUE = 2000;
 const BROKEN_OVERDUE = 36_000;
@@ -138,12 +139,15 @@ export class AgreementFollower implements Follower {
       giveUp(this.#source, this.#log);
       return { reopen: "changed" };
     }
+    let isHopeless = false;
     const taken = candidate.take((ino, verdict) => {
-      const due =
-        (this.#waiting.get(ino) ?? now) + (verdict === Verdict.BROKEN ? BROKEN_OVERDUE : BLURRED_OVERDUE);
+      const isBroken = verdict === Verdict.BROKEN;
+      const due = (this.#waiting.get(ino) ?? now) + (isBroken ? BROKEN_OVERDUE : BLURRED_OVERDUE);
       if (due > now) this.#again = Math.min(this.#again, due);
+      else if (isBroken) isHopeless = true;
       return due <= now;
     });
+    if (isHopeless) return { reopen: "damaged" };
     this.#waiting = new Map(taken.held.map((ino) => [ino, this.#waiting.get(ino) ?? now]));
     if (taken.forced.length > 0) this.#say(taken.forced, now);
     return taken.blocks.size === 0 ? { steps: [] } : this.#take(taken);
