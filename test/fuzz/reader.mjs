@@ -228,7 +228,7 @@ export class Reader {
     source.bytes = bytes;
     for (let n = 0; n < 3; n++) {
       const look = this.#try(() => follower.look());
-      if (look === undefined || look === "reopen" || system === undefined) break;
+      if (look === undefined || "reopen" in look || system === undefined) break;
       for (const { commit } of look.steps) this.#try(() => system.apply(commit));
       if (look.settled !== undefined) this.#try(() => system.settle(look.settled));
     }

@@ -32,6 +32,7 @@ export class Base {
       if (descriptors === undefined) continue;
       for (const bitmap of places.bitmapsOf(block, descriptors)) {
         const bits = this.#read(bitmap);
+        if (this.#isTooMuch) return false;
         if (bits === undefined) continue;
         for (const table of places.tableBlocksOf(bitmap, bits)) {
           this.#takeInodes(table);

@@ -261,9 +261,9 @@ export class Candidate {
     const after: Names = new Map();
     const isBoth = (block: number) => old.contents.has(block) && now.contents.has(block);
     const concerns = (block: number) => this.#blocks.has(block) || !isBoth(block);
-    if (isDirectory(old)) this.#collect(old, before, concerns, (block) => kept.get(block));
-    if (isDirectory(now) && !this.#collect(now, after, concerns, (block) => this.#bytes(block)))
-      entity.isWrong = true;
+    const wasGood = !isDirectory(old) || this.#collect(old, before, concerns, (block) => kept.get(block));
+    const isGood = !isDirectory(now) || this.#collect(now, after, concerns, (block) => this.#bytes(block));
+    if (wasGood && !isGood) entity.isWrong = true;
     for (const [name, { ino }] of before) {
       if (after.get(name)?.ino === ino) continue;
       const lost = this.#entity(ino);

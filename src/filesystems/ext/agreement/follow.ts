@@ -147,7 +147,10 @@ export class AgreementFollower implements Follower {
       else if (isBroken) isHopeless = true;
       return due <= now;
     });
-    if (isHopeless) return { reopen: "damaged" };
+    if (isHopeless) {
+      this.#log("its structures have not agreed for long: they are taken as they are found");
+      return { reopen: "damaged" };
+    }
     this.#waiting = new Map(taken.held.map((ino) => [ino, this.#waiting.get(ino) ?? now]));
     if (taken.forced.length > 0) this.#say(taken.forced, now);
     return taken.blocks.size === 0 ? { steps: [] } : this.#take(taken);
@@ -242,7 +245,7 @@ function readSuperblock(source: Source): Superblock {
 
 function giveUp(source: Source, log: Log): void {
   tooLarge.add(source);
-  log(`has no journal, and more metadata than ${MOST_KEPT >> 20} MiB: what changes is seen within a second`);
+  log(`no journal, and more than ${MOST_KEPT >> 20} MiB of metadata: looked at twice a second, not followed`);
 }
 
 /** A block of an inode table in which no inode is in use. */

@@ -10,8 +10,9 @@ const SETTLES = 100;
 const EVERY = 20;
 const REST = 9;
 const LONGEST_REST = 300;
-/** ms between comparisons where nothing tells of writes, or not of all. */
+/** The same where nothing tells of writes: ms after a comparison at least, and how many times as long as that took. */
 const ROUND = 500;
+const ROUND_REST = 20;
 
 export class Trigger {
   readonly #source: Source;
@@ -19,6 +20,7 @@ export class Trigger {
   #written = 0;
   #began = Number.NEGATIVE_INFINITY;
   #notBefore = 0;
+  #nextRound = 0;
 
   constructor(source: Source) {
     this.#source = source;
@@ -28,7 +30,7 @@ export class Trigger {
   isDue(now: number): boolean {
     if (now < this.#notBefore) return false;
     const { revision } = this.#source;
-    if (revision === undefined) return now - this.#began >= ROUND;
+    if (revision === undefined) return now >= this.#nextRound;
     if (revision !== this.#revision) {
       this.#revision = revision;
       this.#written = now;
@@ -39,6 +41,7 @@ export class Trigger {
   /** A comparison began and ended. */
   done(began: number, ended: number): void {
     this.#began = began;
+    this.#nextRound = ended + Math.max(ROUND, (ended - began) * ROUND_REST);
     this.#notBefore = Math.max(began + EVERY, ended + Math.min(LONGEST_REST, (ended - began) * REST));
   }
 }
