@@ -6,10 +6,20 @@ import { Inode, InodeFlags } from "../inode.js";
 import { type Accepted, copyInode, isLive } from "./accepted.js";
 import { type NameVisitor, visitInlineNames, visitNames } from "./names.js";
 
+/** Bytes of a piece of what is taken. */
+const PIECE = 4 << 20;
 /** Names' inodes that are counted at most. */
 const MOST_NAMED = 2_000_000;
 
+/** Blocks, and their bytes one after the other (in shared memory). */
+export interface Piece {
+  readonly blocks: number[];
+  readonly bytes: Buffer;
+}
+
 export class Base {
+  /** What has been taken. */
+  readonly pieces: Piece[] = [];
   readonly #source: Source;
   readonly #accepted: Accepted;
   readonly #most: number;
@@ -88,8 +98,15 @@ export class Base {
   /** Takes a block; undefined if it lies past the end of the volume. */
   #read(block: number): Buffer | undefined {
     const { blockSize } = this.#accepted.parts.geometry;
-    const bytes = Buffer.allocUnsafeSlow(blockSize);
+    let piece = this.pieces.at(-1);
+    if (piece === undefined || piece.blocks.length * blockSize === piece.bytes.length) {
+      piece = { blocks: [], bytes: Buffer.from(new SharedArrayBuffer(PIECE)) };
+      this.pieces.push(piece);
+    }
+    const at = piece.blocks.length * blockSize;
+    const bytes = piece.bytes.subarray(at, at + blockSize);
     if (readFully(this.#source, bytes, blockSize, block * blockSize) < blockSize) return undefined;
+    piece.blocks.push(block);
     this.#accepted.kept.set(block, bytes);
     return bytes;
   }

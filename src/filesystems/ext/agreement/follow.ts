@@ -17,13 +17,13 @@ import { type BlockCache, readFully } from "../../../versions/block-cache.js";
 import type { Commit } from "../../../versions/commit.js";
 import { View } from "../../../versions/view.js";
 import { NO_CHANGES } from "../../changes.js";
-import type { Follower, Look } from "../../follower.js";
+import type { Follower, Look, Step } from "../../follower.js";
 import { Difference } from "../difference.js";
 import { Parts } from "../parts.js";
 import { Geometry, SUPERBLOCK_OFFSET, Superblock } from "../superblock.js";
 import { Accepted } from "./accepted.js";
 import { Verdict } from "./agree.js";
-import { Base } from "./base.js";
+import { Base, type Piece } from "./base.js";
 import { Candidate, type Taken } from "./candidate.js";
 import { Scan } from "./scan.js";
 import { Trigger } from "./trigger.js";
@@ -33,6 +33,8 @@ const MOST_KEPT = 64 << 20;
 /** Bytes and number of later commits after which all copies are handed over anew, so that the older ones can go. */
 const MOST_LATER = 32 << 20;
 const MOST_COMMITS = 4096;
+/** Bytes of each of the commits by which that is done. */
+const HANDED_OVER = 4 << 20;
 /**
  * ms after which changes are taken that do not agree: a guest with odd habits, or one that crashed, may leave what never
  * will. Those that users would get errors from are given the time that Linux takes to write all that it has (30 s at
@@ -63,7 +65,9 @@ export class AgreementFollower implements Follower {
   #waiting = new Map<number, number>();
   /** When what waits is to be considered again, whatever happens (ms). */
   #again = Number.POSITIVE_INFINITY;
-  #walk: Generator<void, boolean> | undefined;
+  /** The first walk through the metadata, while it goes on. */
+  #taking: Base | undefined;
+  readonly #walk: Generator<void, boolean>;
   #opened = 0;
   #sequence = 0;
   #base = 0;
@@ -81,7 +85,8 @@ export class AgreementFollower implements Follower {
     this.#difference = new Difference(parts);
     this.#scan = new Scan(source, geometry.blockSize);
     this.#trigger = new Trigger(source);
-    this.#walk = new Base(source, this.#accepted, MOST_KEPT).take();
+    this.#taking = new Base(source, this.#accepted, MOST_KEPT);
+    this.#walk = this.#taking.take();
   }
 
   /** Undefined (and a line in the log) if there is more metadata than can be kept. Throws IoError. */
@@ -98,7 +103,7 @@ export class AgreementFollower implements Follower {
 
   look(): Look {
     const began = performance.now();
-    if (this.#walk !== undefined) return this.#goOn(this.#walk, began);
+    if (this.#taking !== undefined) return this.#goOn(this.#taking, began);
     if (!this.#trigger.isDue(began) && began < this.#again) return undefined;
     const changed = this.#scan.changed(this.#accepted.kept);
     const found = this.#consider(changed, began);
@@ -107,16 +112,14 @@ export class AgreementFollower implements Follower {
   }
 
   /** The walk goes on for a while. Until it has ended, users are shown what is in place, opened afresh now and then. */
-  #goOn(walk: Generator<void, boolean>, began: number): Look {
+  #goOn(taking: Base, began: number): Look {
     for (;;) {
-      const { done, value } = walk.next();
+      const { done, value } = this.#walk.next();
       if (done === true) {
-        this.#walk = undefined;
-        if (value !== true) {
-          giveUp(this.#source, this.#log);
-          return { reopen: "changed" };
-        }
-        return { steps: [step(this.#handOver())], afresh: true };
+        this.#taking = undefined;
+        if (value === true) return { steps: this.#begin(taking.pieces), afresh: true };
+        giveUp(this.#source, this.#log);
+        return { reopen: "changed" };
       }
       const now = performance.now();
       if (now - began < WALK) continue;
@@ -124,6 +127,18 @@ export class AgreementFollower implements Follower {
       this.#opened = now;
       return { steps: [], afresh: true };
     }
+  }
+
+  #begin(pieces: readonly Piece[]): Step[] {
+    this.#base = 1;
+    const steps = pieces.map(({ blocks, bytes }) => {
+      const used = bytes.subarray(0, blocks.length * this.#geometry.blockSize);
+      const commit = this.#commit(blocks, used, [], this.#base);
+      this.#view.apply(commit);
+      return step(commit);
+    });
+    this.#accepted.parts.forget();
+    return steps;
   }
 
   #consider(changed: ReadonlyMap<number, Buffer>, now: number): Look {
@@ -164,40 +179,57 @@ export class AgreementFollower implements Follower {
       // There was no inode in use in it: what lies in its place now is not what was there before.
       if (!kept.has(block) && places.tables.firstInode(block) !== 0) this.#view.setCopy(block, UNUSED);
     }
-    const commit = this.#commit(blocks, freed, this.#base);
+    const commit = this.#commitOf([...blocks], freed, this.#base);
     const changes = this.#difference.apply(commit);
     this.#later += commit.bytes.length;
     const steps = [step(commit, changes)];
     if (this.#later > MOST_LATER || this.#sequence - this.#base > MOST_COMMITS)
-      steps.push(step(this.#handOver()));
+      steps.push(...this.#handOver());
     return { steps };
   }
 
-  /** A commit of all copies, in which those of all commits before it are let go. */
-  #handOver(): Commit {
-    this.#base = this.#sequence + 1;
+  /** Commits of all copies; with the last of them, those of all commits before them are let go. */
+  #handOver(): Step[] {
+    const { kept, parts } = this.#accepted;
+    const first = this.#sequence + 1;
+    const all = [...kept.entries()];
+    const each = HANDED_OVER / this.#geometry.blockSize;
+    const steps: Step[] = [];
+    for (let at = 0; at < all.length; at += each) {
+      const isLast = at + each >= all.length;
+      const commit = this.#commitOf(all.slice(at, at + each), [], isLast ? first : this.#base);
+      this.#view.apply(commit);
+      steps.push(step(commit));
+    }
+    parts.forget();
+    this.#base = first;
     this.#later = 0;
-    const commit = this.#commit(new Map(this.#accepted.kept.entries()), [], this.#base);
-    this.#view.apply(commit);
-    this.#accepted.parts.forget();
-    return commit;
+    return steps;
   }
 
-  #commit(blocks: ReadonlyMap<number, Buffer>, revoked: readonly number[], settled: number): Commit {
+  /** A commit of blocks, which are kept as it has them. */
+  #commitOf(
+    copies: ReadonlyArray<readonly [number, Buffer]>,
+    freed: readonly number[],
+    settled: number,
+  ): Commit {
     const { blockSize } = this.#geometry;
-    const bytes = Buffer.from(new SharedArrayBuffer(blocks.size * blockSize));
-    let at = 0;
-    for (const [block, copy] of blocks) {
-      copy.copy(bytes, at);
-      this.#accepted.kept.set(block, bytes.subarray(at, at + blockSize));
-      at += blockSize;
+    const bytes = Buffer.from(new SharedArrayBuffer(copies.length * blockSize));
+    for (const [index, [block, copy]] of copies.entries()) {
+      copy.copy(bytes, index * blockSize);
+      this.#accepted.kept.set(block, bytes.subarray(index * blockSize, (index + 1) * blockSize));
     }
+    const blocks = copies.map(([block]) => block);
+    return this.#commit(blocks, bytes, freed, settled);
+  }
+
+  #commit(blocks: readonly number[], bytes: Buffer, freed: readonly number[], settled: number): Commit {
     return {
       sequence: ++this.#sequence,
-      blocks: Float64Array.from(blocks.keys()),
+      blocks: Float64Array.from(blocks),
       bytes,
-      places: new Float64Array(blocks.size),
-      revoked: Float64Array.from(revoked),
+      places: new Float64Array(blocks.length),
+      revoked: Float64Array.from(freed),
       settled,
     };
   }
@@ -232,7 +264,7 @@ export class AgreementFollower implements Follower {
   }
 }
 
-function step(commit: Commit, changes = NO_CHANGES) {
+function step(commit: Commit, changes = NO_CHANGES): Step {
   const now = Date.now();
   return { commit, changes, seconds: Math.floor(now / 1000), nanoseconds: (now % 1000) * 1_000_000 };
 }
