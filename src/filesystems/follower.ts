@@ -18,16 +18,26 @@ export interface Step {
 export type ReopenReason = "overrun" | "changed" | "damaged";
 
 /**
- * What a look found: nothing; commits, oldest first, or copies that have been written to their places (`afresh`: which go
- * on from the file system as it is when it is opened now, as nobody knows what has changed so far); or that the file
+ * What a look found: nothing; commits, oldest first, or copies that have been written to their places; or that the file
  * system must be opened afresh, since it cannot be told step by step what happened to it.
  */
 export type Look =
   | undefined
-  | { readonly steps: readonly Step[]; readonly settled?: number; readonly afresh?: true }
+  | {
+      readonly steps: readonly Step[];
+      readonly settled?: number;
+      /** Generations and inodes, in pairs, of files of which more is shown, as their bytes have come. */
+      readonly revealed: readonly number[];
+      /** The steps go on from the file system as it is when it is opened now: nobody knows what has changed so far. */
+      readonly afresh?: true;
+      /** More has been written, which is not taken yet. */
+      readonly isWaiting?: true;
+    }
   | { readonly reopen: ReopenReason };
 
 export interface Follower {
+  /** Whether it goes on from the transaction that it was asked to go on from, so that it misses none. */
+  readonly isResumed: boolean;
   /** Looks for what has been written since. Throws IoError when the image cannot be read. */
   look(): Look;
 }

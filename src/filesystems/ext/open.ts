@@ -41,11 +41,11 @@ export function openExt(source: Source, cache: BlockCache, log: Log): ExtFileSys
  * Follows an ext file system by its journal, or, where it has none, by what its structures agree on; undefined if its
  * journal is on another device, or there is too much to keep. Throws IoError.
  */
-export function followExt(source: Source, cache: BlockCache, log: Log): Follower | undefined {
+export function followExt(source: Source, cache: BlockCache, log: Log, after?: number): Follower | undefined {
   const buffer = Buffer.alloc(Superblock.size);
   readFully(source, buffer, buffer.length, SUPERBLOCK_OFFSET);
   const { s_feature_compat, s_journal_inum } = Superblock.at(buffer);
-  if ((s_feature_compat & Compat.HAS_JOURNAL) === 0) return AgreementFollower.open(source, cache, log);
+  if ((s_feature_compat & Compat.HAS_JOURNAL) === 0) return AgreementFollower.open(source, cache, log, after);
   // What it has to say of the journal has been said when the file system was opened.
-  return s_journal_inum === 0 ? undefined : new ExtFollower(source, cache, () => {});
+  return s_journal_inum === 0 ? undefined : new ExtFollower(source, cache, () => {}, after);
 }

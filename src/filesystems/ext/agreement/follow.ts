@@ -49,10 +49,14 @@ const AFRESH = 1000;
 /** ms between lines in the log. */
 const SAY = 60_000;
 
+/** The last commit of a volume: numbers go on when it is opened afresh. */
+const lastSequence = new WeakMap<Source, number>();
 /** Volumes that have turned out to have too much metadata. */
 const tooLarge = new WeakSet<Source>();
 
 export class AgreementFollower implements Follower {
+  /** What happened while nobody looked is not known. */
+  readonly isResumed = false;
   readonly #source: Source;
   readonly #log: Log;
   readonly #geometry: Geometry;
@@ -69,16 +73,17 @@ export class AgreementFollower implements Follower {
   #taking: Base | undefined;
   readonly #walk: Generator<void, boolean>;
   #opened = 0;
-  #sequence = 0;
+  #sequence: number;
   #base = 0;
   #later = 0;
   #said = Number.NEGATIVE_INFINITY;
 
-  /** Throws IoError. */
-  private constructor(source: Source, geometry: Geometry, cache: BlockCache, log: Log) {
+  /** `after`: the last commit that somebody knows of. Throws IoError. */
+  private constructor(source: Source, geometry: Geometry, cache: BlockCache, log: Log, after: number) {
     this.#source = source;
     this.#log = log;
     this.#geometry = geometry;
+    this.#sequence = Math.max(after, lastSequence.get(source) ?? 0);
     this.#view = new View(source, geometry.blockSize, cache);
     const parts = new Parts(geometry, this.#view, () => {});
     this.#accepted = new Accepted(parts);
@@ -90,13 +95,13 @@ export class AgreementFollower implements Follower {
   }
 
   /** Undefined (and a line in the log) if there is more metadata than can be kept. Throws IoError. */
-  static open(source: Source, cache: BlockCache, log: Log): AgreementFollower | undefined {
+  static open(source: Source, cache: BlockCache, log: Log, after = 0): AgreementFollower | undefined {
     if (tooLarge.has(source)) return undefined;
     const superblock = readSuperblock(source);
     const geometry = new Geometry(superblock);
     const inUse = geometry.inodesCount - superblock.s_free_inodes_count;
     if (inUse * geometry.inodeSize + geometry.groups * geometry.blockSize <= MOST_KEPT)
-      return new AgreementFollower(source, geometry, cache, log);
+      return new AgreementFollower(source, geometry, cache, log, after);
     giveUp(source, log);
     return undefined;
   }
@@ -117,7 +122,7 @@ export class AgreementFollower implements Follower {
       const { done, value } = this.#walk.next();
       if (done === true) {
         this.#taking = undefined;
-        if (value === true) return { steps: this.#begin(taking.pieces), afresh: true };
+        if (value === true) return { steps: this.#begin(taking.pieces), revealed: [], afresh: true };
         giveUp(this.#source, this.#log);
         return { reopen: "changed" };
       }
@@ -125,12 +130,12 @@ export class AgreementFollower implements Follower {
       if (now - began < WALK) continue;
       if (now - this.#opened < AFRESH) return undefined;
       this.#opened = now;
-      return { steps: [], afresh: true };
+      return { steps: [], revealed: [], afresh: true };
     }
   }
 
   #begin(pieces: readonly Piece[]): Step[] {
-    this.#base = 1;
+    this.#base = this.#sequence + 1;
     const steps = pieces.map(({ blocks, bytes }) => {
       const used = bytes.subarray(0, blocks.length * this.#geometry.blockSize);
       const commit = this.#commit(blocks, used, [], this.#base);
@@ -168,7 +173,7 @@ export class AgreementFollower implements Follower {
     }
     this.#waiting = new Map(taken.held.map((ino) => [ino, this.#waiting.get(ino) ?? now]));
     if (taken.forced.length > 0) this.#say(taken.forced, now);
-    return taken.blocks.size === 0 ? { steps: [] } : this.#take(taken);
+    return taken.blocks.size === 0 ? { steps: [], revealed: [], isWaiting: true } : this.#take(taken);
   }
 
   #take({ blocks, entities }: Taken): Look {
@@ -180,12 +185,12 @@ export class AgreementFollower implements Follower {
       if (!kept.has(block) && places.tables.firstInode(block) !== 0) this.#view.setCopy(block, UNUSED);
     }
     const commit = this.#commitOf([...blocks], freed, this.#base);
-    const changes = this.#difference.apply(commit);
+    const changes = this.#difference.apply(commit, () => false);
     this.#later += commit.bytes.length;
     const steps = [step(commit, changes)];
     if (this.#later > MOST_LATER || this.#sequence - this.#base > MOST_COMMITS)
       steps.push(...this.#handOver());
-    return { steps };
+    return { steps, revealed: [] };
   }
 
   /** Commits of all copies; with the last of them, those of all commits before them are let go. */
@@ -224,8 +229,9 @@ export class AgreementFollower implements Follower {
   }
 
   #commit(blocks: readonly number[], bytes: Buffer, freed: readonly number[], settled: number): Commit {
+    lastSequence.set(this.#source, ++this.#sequence);
     return {
-      sequence: ++this.#sequence,
+      sequence: this.#sequence,
       blocks: Float64Array.from(blocks),
       bytes,
       places: new Float64Array(blocks.length),
