@@ -1,8 +1,9 @@
 /** The version that has been agreed on: its metadata blocks, whose they are, and how many names each inode has. */
 
+import { IoError } from "../../../images/io-error.js";
 import { DirectoryBlock } from "../dirblock.js";
 import { Incompat } from "../features.js";
-import type { Inode } from "../inode.js";
+import { Inode, Inodes } from "../inode.js";
 import type { Parts } from "../parts.js";
 import type { Entity } from "./entity.js";
 import { FileBlocks } from "./file-blocks.js";
@@ -23,6 +24,10 @@ export class Accepted {
   /** Inodes that have changed since they last got a name, or lost one: a name may follow. */
   readonly ahead = new Set<number>();
   readonly #names = new Map<number, number>();
+  /** Reads the inode that is to be checked, wherever it comes from. */
+  readonly #checker: Inodes;
+  readonly #scratch: Inode;
+  #checked: Inode;
 
   /** `parts` read the version that has been agreed on. Throws IoError. */
   constructor(parts: Parts) {
@@ -30,7 +35,23 @@ export class Accepted {
     this.places = new Places(parts);
     this.fileBlocks = new FileBlocks(parts.geometry, parts.inodes);
     const { geometry } = parts;
+    this.#scratch = new Inode(geometry);
+    this.#checked = this.#scratch;
+    this.#checker = new Inodes(geometry, parts.view, parts.groups);
+    this.#checker.overlay = { inode: () => this.#checked.raw };
     this.directoryBlock = new DirectoryBlock(geometry.blockSize, geometry.hasIncompat(Incompat.FILETYPE));
+  }
+
+  /** Whether an inode, of whatever version, has the right checksum. */
+  hasRightChecksum(inode: Inode): boolean {
+    this.#checked = inode;
+    try {
+      this.#checker.readNamed(inode.ino, this.#scratch);
+      return true;
+    } catch (error) {
+      if (error instanceof IoError) return false;
+      throw error;
+    }
   }
 
   /** How many names stand for an inode, "." and ".." among them. */

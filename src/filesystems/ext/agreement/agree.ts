@@ -31,6 +31,8 @@ export function judge(accepted: Accepted, entity: Entity, table: Buffer | undefi
   const old = accepted.inode(ino, new Inode(geometry));
   const now = copyInode(accepted, ino, table, new Inode(geometry));
   const isThere = isLive(now);
+  if (isThere && entity.hasChanged && !accepted.hasRightChecksum(now) && accepted.hasRightChecksum(old))
+    return Verdict.BROKEN;
   if (entity.nameType !== 0 && (!isThere || entity.nameType !== now.type >> 12)) return Verdict.BROKEN;
   const links = linksVerdict(accepted, entity, old, now);
   if (links !== Verdict.AGREES) return links;
@@ -38,8 +40,13 @@ export function judge(accepted: Accepted, entity: Entity, table: Buffer | undefi
   // number is used again. And then there should be no name left of those that it had.
   if (entity.isNamed && !entity.hasChanged && !accepted.ahead.has(ino)) return Verdict.BLURRED;
   const isOther = isThere && isLive(old) && now.fields.i_generation !== old.fields.i_generation;
-  if (isOther && entity.lost < accepted.names(ino)) return Verdict.BLURRED;
+  if (isOther && entity.lost < accepted.names(ino) - dots(old, now)) return Verdict.BLURRED;
   return entity.missing > Math.max(0, entity.missed) ? Verdict.BLURRED : Verdict.AGREES;
+}
+
+/** A directory that is followed by another one under its number goes on to have a "." that leads there. */
+function dots(old: Inode, now: Inode): number {
+  return old.type === FileType.DIRECTORY && now.type === FileType.DIRECTORY ? 1 : 0;
 }
 
 function linksVerdict(accepted: Accepted, entity: Entity, old: Inode, now: Inode): number {

@@ -6,6 +6,7 @@ import type { Source } from "../../../images/image.js";
 import { IoError } from "../../../images/io-error.js";
 import { readFully } from "../../../versions/block-cache.js";
 import { Attributes, FileType } from "../../filesystem.js";
+import { directoryChecksumIsRight } from "../dirblock.js";
 import { Inode, InodeFlags } from "../inode.js";
 import { type Accepted, copyInode, isLive } from "./accepted.js";
 import { judge, Verdict } from "./agree.js";
@@ -300,9 +301,19 @@ export class Candidate {
     let isGood = true;
     for (const block of side.contents) {
       const bytes = concerns(block) ? bytesOf(block) : undefined;
-      if (bytes !== undefined) isGood = visitNames(directoryBlock, bytes, visitor) && isGood;
+      if (bytes === undefined) continue;
+      const isRight = this.#hasRightChecksum(side.inode, bytes);
+      isGood = visitNames(directoryBlock, bytes, visitor) && isRight && isGood;
     }
     return isGood;
+  }
+
+  #hasRightChecksum(directory: Inode, bytes: Buffer): boolean {
+    const { geometry, inodes } = this.#accepted.parts;
+    if (!geometry.checksums) return true;
+    inodes.setSeed(directory);
+    const isIndexed = directory.hasFlag(InodeFlags.INDEX);
+    return directoryChecksumIsRight(bytes, 0, bytes.length, directory.checksumSeed, isIndexed);
   }
 
   /** Whether there is an inode of that number; then the block that holds it is at hand. */
