@@ -20,7 +20,7 @@ export class Accepted {
   /** The inode that a block of a map, of a directory or of a link belongs to. */
   readonly owners = new Map<number, number>();
   /** How many inodes have a block of attributes. */
-  readonly sharers = new Map<number, number>();
+  readonly #sharers = new Map<number, number>();
   /** Inodes that have changed since they last got a name, or lost one: a name may follow. */
   readonly ahead = new Set<number>();
   readonly #names = new Map<number, number>();
@@ -72,9 +72,9 @@ export class Accepted {
 
   /** Adds a sharer to a block of attributes, or takes one away; returns how many there are then. */
   share(block: number, count: number): number {
-    const sharers = (this.sharers.get(block) ?? 0) + count;
-    if (sharers <= 0) this.sharers.delete(block);
-    else this.sharers.set(block, sharers);
+    const sharers = (this.#sharers.get(block) ?? 0) + count;
+    if (sharers <= 0) this.#sharers.delete(block);
+    else this.#sharers.set(block, sharers);
     return sharers;
   }
 
