@@ -20,6 +20,7 @@ import {
   truncateSync,
   writeFileSync,
 } from "node:fs";
+import { constants } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, describe, expect, test } from "vitest";
@@ -315,9 +316,10 @@ describe.each(KINDS)("a guest without a journal (%s)", (name, make) => {
           else readlinkSync(at);
         } catch (error) {
           // Gone between the listing and now: that is an answer.
-          const { code } = error as NodeJS.ErrnoException;
-          if (code !== "ENOENT" && code !== "ESTALE") faults.push(String(error));
-          else if (existsInListing(path, name)) faults.push(`${at} is listed: ${code}`);
+          const { errno } = error as NodeJS.ErrnoException;
+          if (errno !== -constants.errno.ENOENT && errno !== -constants.errno.ESTALE)
+            faults.push(String(error));
+          else if (existsInListing(path, name)) faults.push(`${at} is listed: ${error}`);
         }
       }
     };
