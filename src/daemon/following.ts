@@ -63,7 +63,7 @@ class FollowedVolume {
     this.path = path;
     this.#source = source;
     this.#log = log;
-    this.#follower = followFileSystem(source, this.#cache, () => {});
+    this.#follower = followFileSystem(source, this.#cache, (line) => log(`${this.key}: ${line}`));
   }
 
   /** Whether it goes on from the transaction that it was to go on from. */
@@ -78,7 +78,8 @@ class FollowedVolume {
   /** Opens the volume afresh, if possible as transaction `after` left it. */
   reopen(after?: number): void {
     try {
-      this.#follower = followFileSystem(this.#source, this.#cache, () => {}, after);
+      const log = (line: string) => this.#log(`${this.key}: ${line}`);
+      this.#follower = followFileSystem(this.#source, this.#cache, log, after);
     } catch (error) {
       this.#log(`${this.key}: cannot be followed: ${(error as Error).message}`);
       this.#follower = undefined;
@@ -186,6 +187,11 @@ export class Following {
       this.#poke();
       return true;
     }
+    if (found.afresh === true) {
+      if (found.steps.length > 0) this.#events?.reopened(volume.guest, volume.volume, "changed");
+      this.#send({ kind: "reopen", volume: volume.key });
+      this.#poke();
+    }
     for (const step of found.steps) {
       const { commit, changes } = step;
       this.#send({ kind: "commit", volume: volume.key, commit });
@@ -200,7 +206,7 @@ export class Following {
     for (const step of found.steps) this.#events?.take(volume.guest, volume.volume, step);
     if (found.settled !== undefined)
       this.#send({ kind: "settled", volume: volume.key, sequence: found.settled });
-    return found.steps.length + found.revealed.length > 0;
+    return found.steps.length + found.revealed.length > 0 || found.isWaiting === true;
   }
 
   #reveal(key: string, files: readonly number[]): void {
