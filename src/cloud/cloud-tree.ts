@@ -26,10 +26,17 @@ const EVENTS_LISTED = [EVENTS, EVENTS_BEFORE].map((name) => Buffer.from(name));
 /** Directories of the tree's own change when guests come and go. */
 const DIRECTORY_TIMEOUT = 1000;
 
+/** How a tree is kept at what its guests are: see Tree. */
+export interface Upkeep {
+  /** Takes in what has changed in the guests. */
+  refresh(): void;
+  holds(): boolean;
+}
+
 export class CloudTree implements Tree {
   readonly #places: ReadonlyMap<number, Place>;
   readonly #directories: ReadonlyMap<number, CloudDirectory>;
-  readonly #refresh: () => void;
+  readonly #upkeep: Upkeep;
   readonly #started = Date.now() / 1000;
   readonly #attributes = new Attributes();
   readonly #entries = new PlaceEntries();
@@ -37,11 +44,11 @@ export class CloudTree implements Tree {
   readonly #eventsAreListed: boolean;
   readonly #eventsEntry: Entry = emptyEntry();
 
-  /** `refresh` takes in what has changed in the guests. `events` are listed only if that is asked for. */
+  /** `events` are listed only if that is asked for. */
   constructor(
     places: ReadonlyMap<number, Place>,
     directories: ReadonlyMap<number, CloudDirectory>,
-    refresh: () => void,
+    upkeep: Upkeep,
     events: EventFiles | undefined,
     eventsAreListed: boolean,
   ) {
@@ -49,11 +56,15 @@ export class CloudTree implements Tree {
     this.#eventsAreListed = eventsAreListed;
     this.#places = places;
     this.#directories = directories;
-    this.#refresh = refresh;
+    this.#upkeep = upkeep;
   }
 
   refresh(): void {
-    this.#refresh();
+    this.#upkeep.refresh();
+  }
+
+  holds(): boolean {
+    return this.#upkeep.holds();
   }
 
   lookup(high: number, low: number, name: Buffer, out: Entry): boolean {

@@ -105,6 +105,7 @@ async function serveByLibfuse({ directory, host, guests, log }: ServeOptions): P
   // libfuse holds what it was told for a second, whatever it is told: so no place counts as followed.
   const opened = openTree(host, guests, log, {
     refresh: () => updating?.forgetUnfollowed(),
+    holds: () => updating?.holds(() => {}) ?? true,
     isFollowed: () => false,
   });
   updating = new Updating(opened, following.followed, log);

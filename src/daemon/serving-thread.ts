@@ -59,6 +59,7 @@ class Serving {
     this.#data = data;
     this.#opened = openTree(data.host, data.guests, log, {
       refresh: () => this.#refresh(),
+      holds: () => this.#updating.holds(this.#tell),
       isFollowed: (guest, { volume }) => data.followed.has(volumeKey(guest.name, volume.name)),
     });
     this.#updating = new Updating(this.#opened, data.followed, log);
@@ -67,6 +68,10 @@ class Serving {
   get hostDirectory(): number {
     return this.#opened.host.id;
   }
+
+  readonly #tell = (told: Told): void => {
+    this.#port.postMessage(told satisfies ServingMessage);
+  };
 
   shown(): ShownVolume[] {
     return [...this.#opened.places].flatMap(([guest, volumes]) =>
@@ -87,7 +92,7 @@ class Serving {
       if (received === undefined) break;
       this.#taken = (this.#taken + 1) | 0;
       const told = this.#updating.take(received.message);
-      if (told !== undefined) this.#port.postMessage(told satisfies ServingMessage);
+      if (told !== undefined) this.#tell(told);
     }
     this.#updating.forgetUnfollowed();
   }

@@ -1,7 +1,7 @@
 /** Taking in what became of the guests' volumes, in the thread that owns the views which users read. */
 import { nodeHigh } from "../cloud/ids.js";
 import type { Place } from "../cloud/place.js";
-import { Attributes } from "../filesystems/filesystem.js";
+import { Attributes, type Standing } from "../filesystems/filesystem.js";
 import { openFileSystem } from "../filesystems/formats.js";
 import type { Log } from "../images/image.js";
 import type { OpenTree } from "./open-tree.js";
@@ -16,6 +16,8 @@ export class Updating {
   readonly #places = new Map<string, readonly Place[]>();
   readonly #unfollowed: readonly Place[];
   #forgotten = performance.now();
+  /** Reads of images that have been looked after. */
+  #reads = -1;
 
   /** `followed`: keys of the volumes that updates come for. */
   constructor(opened: OpenTree, followed: ReadonlySet<string>, log: Log) {
@@ -52,6 +54,36 @@ export class Updating {
       this.#log(`${update.volume}: an update could not be taken in: ${(error as Error).message}`);
     }
     return undefined;
+  }
+
+  /**
+   * Whether what was answered since the last call stands. What the guests have written since is taken in; `tell` is
+   * given what the kernel was told of a volume that had to be opened afresh.
+   */
+  holds(tell: (told: Told) => void): boolean {
+    const { cache } = this.#opened;
+    if (cache.reads === this.#reads) return true;
+    let holds = true;
+    for (const [key, places] of this.#places) {
+      const standing = this.#standing(key, places);
+      if (standing === "current") continue;
+      holds = false;
+      if (standing === "moved") continue;
+      const told = this.take({ kind: "reopen", volume: key });
+      if (told !== undefined) tell(told);
+    }
+    // Opening a volume afresh reads, too, and is to be looked after.
+    if (holds) this.#reads = cache.reads;
+    return holds;
+  }
+
+  #standing(key: string, [first]: readonly Place[]): Standing {
+    try {
+      return first?.fileSystem.standing() ?? "current";
+    } catch (error) {
+      this.#log(`${key}: ${(error as Error).message}`);
+      return "current";
+    }
   }
 
   /** Forgets, now and then, what was read of volumes that nobody follows. */

@@ -30,6 +30,8 @@ export class View {
   at = 0;
   /** Whether the block that was located last has been found good before (see `markChecked`). */
   checked = false;
+  /** How often a logged copy has been read. */
+  copyReads = 0;
   readonly #cached: CachedSource;
   readonly #blocksPerChunk: number;
   readonly #copies = new Map<number, LoggedCopy>();
@@ -168,6 +170,7 @@ export class View {
         this.#atHand.delete(oldest);
       }
       held = { bytes: Buffer.allocUnsafeSlow(this.blockSize), checked: false };
+      this.copyReads++;
       copy.read(held.bytes, 0);
       this.#atHand.set(block, held);
     }

@@ -8,9 +8,10 @@ import type { Commit } from "../../versions/commit.js";
 import type { Follower, Look } from "../follower.js";
 import { Difference } from "./difference.js";
 import { Compat } from "./features.js";
-import type { Journal, LoggedBlock, Transaction } from "./journal/journal.js";
+import type { Journal } from "./journal/journal.js";
 import { Parts } from "./parts.js";
 import { SUPERBLOCK_OFFSET, Superblock } from "./superblock.js";
+import { readCommit } from "./taking.js";
 import { committedGeometry, openVersion, superblockBlock, type Version } from "./version.js";
 
 /** Transactions that one look takes at most, so that others have their turn. */
@@ -40,15 +41,16 @@ export class ExtFollower implements Follower {
   }
 
   look(): Look {
-    const journal = this.#version.journal?.journal;
-    if (journal === undefined) return this.#superblockChanged() ? CHANGED : undefined;
+    const open = this.#version.journal;
+    if (open === undefined) return this.#superblockChanged() ? CHANGED : undefined;
+    const { journal } = open;
     const steps = [];
     while (steps.length < MOST_TRANSACTIONS) {
       const transaction = journal.next();
       if (transaction === undefined) break;
       // What fast commits have shown is not in this follower's own version.
       if (this.#version.fastCommits.length > 0) return CHANGED;
-      const commit = this.#commit(journal, transaction);
+      const commit = readCommit(open, transaction, this.#log);
       // The log was used again before it was read.
       if (commit === undefined) return OVERRUN;
       const { commitSeconds: seconds, commitNanoseconds: nanoseconds } = transaction;
@@ -57,9 +59,8 @@ export class ExtFollower implements Follower {
     if (steps.length > 0) return { steps };
     if (journal.status === "overrun") return OVERRUN;
     if (this.#hasNewFastCommits(journal)) return CHANGED;
-    if (journal.status === "empty")
-      return this.#superblockChanged() ? CHANGED : this.#settle(journal.sequence);
-    return this.#settle(journal.superblock.sequence);
+    if (journal.status === "empty" && this.#superblockChanged()) return CHANGED;
+    return this.#settle(journal.settled);
   }
 
   #hasNewFastCommits(journal: Journal): boolean {
@@ -88,35 +89,6 @@ export class ExtFollower implements Follower {
       }
     }
     return changes;
-  }
-
-  /** Reads a transaction's copies; undefined if they are no longer what was logged. */
-  #commit(journal: Journal, transaction: Transaction): Commit | undefined {
-    const { blockSize } = this.#version.view;
-    const { device } = this.#version.journal as NonNullable<Version["journal"]>;
-    try {
-      const revoked = Float64Array.from(new Set(transaction.revoked));
-      const newest = new Map<number, LoggedBlock>();
-      for (const logged of transaction.blocks) newest.set(logged.block, logged);
-      for (const block of revoked) newest.delete(block);
-      const copies = [...newest.values()];
-      const bytes = Buffer.from(new SharedArrayBuffer(copies.length * blockSize));
-      copies.forEach((logged, index) => {
-        journal.readCopy(logged, bytes, index * blockSize);
-      });
-      if (!journal.holds(transaction.sequence)) return undefined;
-      return {
-        sequence: transaction.sequence,
-        blocks: Float64Array.from(copies, ({ block }) => block),
-        bytes,
-        places: Float64Array.from(copies, ({ index, escaped }) => (escaped ? 0 : device.physical(index))),
-        revoked,
-        settled: journal.superblock.sequence,
-      };
-    } catch (error) {
-      this.#log(`transaction ${transaction.sequence} could not be taken: ${(error as Error).message}`);
-      return undefined;
-    }
   }
 
   #superblockChanged(): boolean {

@@ -68,6 +68,7 @@ export class Journal {
   /** Blocks from the log's start, as the superblock last told it, to #position. */
   #span = 0;
   #lastCommitSeconds = 0;
+  #awaited = 0;
 
   /**
    * Reads the superblock. Throws FileSystemError (EIO) when it makes no sense or needs a feature that is not known
@@ -102,6 +103,29 @@ export class Journal {
     return this.#sequence;
   }
 
+  /** Transactions before this one are in their places. */
+  get settled(): number {
+    return this.#status === "empty" ? this.#sequence : this.#superblock.sequence;
+  }
+
+  /**
+   * The block that is still missing of the next transaction: there is none to be had before that is one of its own.
+   * 0: the log is empty.
+   */
+  get awaited(): number {
+    return this.#status === "empty" ? 0 : this.#awaited;
+  }
+
+  /** Passes over transactions up to `sequence`, which were taken elsewhere: the next one begins at block `next`. */
+  pass(sequence: number, next: number): void {
+    if (!isLater(sequence, this.#sequence) && sequence !== this.#sequence) return;
+    this.#position = next;
+    this.#awaited = next;
+    this.#sequence = followingSequence(sequence);
+    this.#status = "waiting";
+    this.#measure(this.#superblock);
+  }
+
   /** Reads the superblock again and starts from where it says that the log does. Throws as the constructor. */
   reload(): void {
     this.#begin(this.#readSuperblock());
@@ -125,6 +149,7 @@ export class Journal {
       }
     }
     this.#position = transaction.next;
+    this.#awaited = transaction.next;
     this.#sequence = followingSequence(transaction.sequence);
     this.#lastCommitSeconds = transaction.commitSeconds;
     return transaction;
@@ -168,6 +193,7 @@ export class Journal {
   #begin(superblock: JournalSuperblock): void {
     this.#superblock = superblock;
     this.#position = superblock.start;
+    this.#awaited = superblock.start;
     this.#sequence = superblock.sequence;
     this.#status = superblock.start === 0 ? "empty" : "waiting";
     this.#reason = "";
@@ -260,6 +286,7 @@ export class Journal {
     const superblock = this.#superblock;
     const sequence = this.#sequence;
     const start = this.#position;
+    this.#awaited = start;
     const length = superblock.end - superblock.first;
     const block = this.#block;
     const blocks: LoggedBlock[] = [];
@@ -307,6 +334,7 @@ export class Journal {
         return undefined;
       }
     }
+    this.#awaited = position;
     return undefined;
   }
 
