@@ -8,6 +8,7 @@ import { Compat, Incompat } from "./features.js";
 import { Inode } from "./inode.js";
 import type { FastCommit } from "./journal/fast-commit.js";
 import { fold } from "./journal/fold.js";
+import { followingSequence, isLater } from "./journal/format.js";
 import { Journal } from "./journal/journal.js";
 import { JournalInode } from "./journal-inode.js";
 import { Parts } from "./parts.js";
@@ -29,6 +30,8 @@ export interface Version {
   readonly journal: OpenJournal | undefined;
   /** The last transaction that was taken from the journal. */
   readonly sequence: number | undefined;
+  /** Whether it is as of the transaction that was asked for, with all later ones still in the journal. */
+  readonly isAsAsked: boolean;
   /** The fast commits after that. */
   readonly fastCommits: readonly FastCommit[];
 }
@@ -36,18 +39,21 @@ export interface Version {
 /** How often a version is opened where the guest has written its journal round meanwhile. */
 const ATTEMPTS = 5;
 
-/** Opens the committed version. Throws IoError when it cannot be read or needs what is not known here. */
-export function openVersion(source: Source, cache: BlockCache, log: Log): Version {
+/**
+ * Opens the committed version; with `until`, the one that this transaction made, if all that came later is still in the
+ * journal. Throws IoError when it cannot be read or needs what is not known here.
+ */
+export function openVersion(source: Source, cache: BlockCache, log: Log, until?: number): Version {
   const counted = cache.counted(source);
   for (let attempt = 1; ; attempt++) {
-    const version = openOnce(counted, cache, log);
+    const version = openOnce(counted, cache, log, until);
     const isWhole = version.journal?.journal.status !== "overrun";
     if (isWhole || attempt === ATTEMPTS) return version;
     version.view.forgetAll();
   }
 }
 
-function openOnce(source: CountedSource, cache: BlockCache, log: Log): Version {
+function openOnce(source: CountedSource, cache: BlockCache, log: Log, until: number | undefined): Version {
   const buffer = Buffer.alloc(Superblock.size);
   readFully(source, buffer, buffer.length, SUPERBLOCK_OFFSET);
   const inPlace = new Geometry(Superblock.at(buffer));
@@ -60,16 +66,22 @@ function openOnce(source: CountedSource, cache: BlockCache, log: Log): Version {
   // The kernel replays a journal only if this says so; else what the journal holds is of no account.
   if (!inPlace.hasIncompat(Incompat.RECOVER)) {
     const journal = emptyJournal(source, inPlace, view);
-    return { geometry: inPlace, view, journal, sequence: undefined, fastCommits: [] };
+    return { geometry: inPlace, view, journal, sequence: undefined, isAsAsked: false, fastCommits: [] };
   }
   let journal: OpenJournal | undefined;
   let sequence: number | undefined;
+  let isAsAsked = false;
   let fastCommits: readonly FastCommit[] = [];
   try {
     journal = openJournal(source, inPlace, view, log);
     if (journal !== undefined) {
-      sequence = applyJournal(journal.journal, view, log);
-      fastCommits = journal.journal.fastCommits(inPlace.inodeSize);
+      const first = journal.journal.sequence;
+      const isNext = until !== undefined && first === followingSequence(until);
+      // What was finished before the log begins cannot be told from what is in place.
+      const isThere = until !== undefined && !isLater(first, until);
+      if (!isNext) sequence = applyJournal(journal.journal, view, log, isThere ? until : undefined);
+      isAsAsked = isNext || (isThere && sequence === until);
+      if (!isAsAsked) fastCommits = journal.journal.fastCommits(inPlace.inodeSize);
     }
   } catch (error) {
     if (!(error instanceof IoError)) throw error;
@@ -77,7 +89,7 @@ function openOnce(source: CountedSource, cache: BlockCache, log: Log): Version {
     journal = undefined;
   }
   const geometry = committedGeometry(view, inPlace, log);
-  return { geometry, view, journal, sequence, fastCommits };
+  return { geometry, view, journal, sequence, isAsAsked, fastCommits };
 }
 
 /** The block that holds the superblock. */
@@ -135,8 +147,8 @@ function emptyJournal(source: CountedSource, geometry: Geometry, view: View): Op
 }
 
 /** Lays the journal's copies over the view; returns the last transaction's number. */
-function applyJournal(journal: Journal, view: View, log: Log): number | undefined {
-  const { copies, badCopies, lastSequence } = fold(journal);
+function applyJournal(journal: Journal, view: View, log: Log, until: number | undefined): number | undefined {
+  const { copies, badCopies, lastSequence } = fold(journal, until);
   for (const [block, logged] of copies) {
     view.setCopy(block, {
       sequence: logged.sequence,
