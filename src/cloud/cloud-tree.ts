@@ -119,8 +119,9 @@ export class CloudTree implements Tree {
       this.#fillDirectory(this.#directory(low), out);
       return;
     }
-    this.#fillInode(place, low, out);
-    if (!isGeneration(high, out.attributes.generation)) throw stale(low);
+    place.fileSystem.stat(low, out.attributes);
+    requireGeneration(place, high, low, out.attributes.generation);
+    this.#fillNode(place, low, out);
   }
 
   entry(inoHigh: number, ino: number, out: Entry): void {
@@ -239,10 +240,9 @@ export class CloudTree implements Tree {
     return place;
   }
 
-  /** Throws ESTALE unless the inode is still the one that the node was made for. */
   #require(place: Place, high: number, low: number): void {
     place.fileSystem.stat(low, this.#attributes);
-    if (!isGeneration(high, this.#attributes.generation)) throw stale(low);
+    requireGeneration(place, high, low, this.#attributes.generation);
   }
 
   #directory(id: number): CloudDirectory {
@@ -257,9 +257,14 @@ export class CloudTree implements Tree {
   }
 
   #fillInode(place: Place, ino: number, out: Entry): void {
+    place.fileSystem.stat(ino, out.attributes);
+    this.#fillNode(place, ino, out);
+  }
+
+  /** Fills in what is about an inode but its attributes, which are there. */
+  #fillNode(place: Place, ino: number, out: Entry): void {
     const { attributes } = out;
-    place.fileSystem.stat(ino, attributes);
-    place.told.add(ino);
+    place.told.add(ino, attributes.generation);
     out.high = nodeHigh(place.id, attributes.generation);
     out.low = ino;
     out.generation = attributes.generation;
@@ -422,6 +427,14 @@ class PlaceEntries implements EntryVisitor {
     }
     return visitor.entry(name, nameOffset, nameLength, place.id, ino, type, next);
   }
+}
+
+/**
+ * Throws ESTALE unless the inode is still the one that the node was made for. A node's digest of the generation is
+ * short: of generations that have the same one, it was the one last told of that the kernel has the node for.
+ */
+function requireGeneration(place: Place, high: number, ino: number, generation: number): void {
+  if (!isGeneration(high, generation) || !place.told.agree(ino, generation)) throw stale(ino);
 }
 
 function stale(ino: number): FileSystemError {

@@ -69,6 +69,8 @@ export class Journal {
   #span = 0;
   #lastCommitSeconds = 0;
   #awaited = 0;
+  /** What the superblock last said that the next transaction would be, while all was known to be in its place. */
+  #emptied: number | undefined;
 
   /**
    * Reads the superblock. Throws FileSystemError (EIO) when it makes no sense or needs a feature that is not known
@@ -123,7 +125,28 @@ export class Journal {
     this.#awaited = next;
     this.#sequence = followingSequence(sequence);
     this.#status = "waiting";
+    this.#emptied = undefined;
     this.#measure(this.#superblock);
+  }
+
+  /**
+   * Goes on where a mount has begun the log anew. For who knows, when the status is `overrun`, that there was just one
+   * mount since the last call of `next`; `isClean` says that the file system cannot have been in use till it was cut
+   * off. Returns false, and changes nothing, unless the number with which the log begins tells that no transaction was
+   * finished before the mount that has not been taken.
+   */
+  beginAfterMount(isClean: boolean): boolean {
+    const now = this.#readSuperblock();
+    if (now.start === 0) return false;
+    // An unmount counts two on from the last transaction (jbd2_journal_destroy), a mount one more; after a crash the
+    // mount alone counts two on (jbd2_journal_recover).
+    const isNext =
+      this.#emptied === undefined
+        ? now.sequence === followingSequence(this.#sequence) ||
+          (isClean && now.sequence === followingSequence(followingSequence(this.#sequence)))
+        : now.sequence === followingSequence(this.#emptied);
+    if (isNext) this.#begin(now);
+    return isNext;
   }
 
   /** Reads the superblock again and starts from where it says that the log does. Throws as the constructor. */
@@ -152,6 +175,7 @@ export class Journal {
     this.#awaited = transaction.next;
     this.#sequence = followingSequence(transaction.sequence);
     this.#lastCommitSeconds = transaction.commitSeconds;
+    this.#emptied = undefined;
     return transaction;
   }
 
@@ -196,6 +220,7 @@ export class Journal {
     this.#awaited = superblock.start;
     this.#sequence = superblock.sequence;
     this.#status = superblock.start === 0 ? "empty" : "waiting";
+    this.#emptied = superblock.start === 0 ? superblock.sequence : undefined;
     this.#reason = "";
     this.#span = 0;
     this.#lastCommitSeconds = 0;
@@ -224,6 +249,7 @@ export class Journal {
       const isAllTaken =
         now.sequence === this.#sequence || now.sequence === followingSequence(this.#sequence);
       this.#status = isAllTaken ? "empty" : "overrun";
+      this.#emptied = isAllTaken ? now.sequence : undefined;
       return false;
     }
     const before = this.#superblock;
