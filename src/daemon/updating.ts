@@ -31,7 +31,7 @@ export class Updating {
     );
   }
 
-  /** Takes an update in. Returns what the kernel was told of a volume that it had opened afresh. */
+  /** Takes an update in. Returns what the kernel was told of a volume that is read afresh. */
   take(update: Update): Told | undefined {
     const places = this.#places.get(update.volume) ?? [];
     const fileSystem = places[0]?.fileSystem;
@@ -47,6 +47,9 @@ export class Updating {
         case "unnamed":
           for (const place of places) for (const ino of update.inodes) place.forgetParent(ino);
           break;
+        case "reread":
+          fileSystem.reread();
+          return told(update.volume, places);
         case "reopen":
           return this.#reopen(update.volume, places);
       }
@@ -105,19 +108,24 @@ export class Updating {
     const log: Log = (line) => this.#log(`${key}: ${line}`);
     const fileSystem = openFileSystem(found.volume.source, this.#opened.cache, log);
     if (fileSystem === undefined) throw new Error("there is no file system any more");
-    const nodes: number[] = [];
-    const attributes = new Attributes();
-    for (const place of places) {
-      place.fileSystem = fileSystem;
-      for (const ino of place.told) {
-        try {
-          fileSystem.stat(ino, attributes);
-          nodes.push(nodeHigh(place.id, attributes.generation), ino);
-        } catch {
-          // It is no more: asked for again, it is answered so.
-        }
+    for (const place of places) place.fileSystem = fileSystem;
+    return told(key, places);
+  }
+}
+
+/** What the kernel was told of a volume. */
+function told(volume: string, places: readonly Place[]): Told {
+  const nodes: number[] = [];
+  const attributes = new Attributes();
+  for (const place of places) {
+    for (const ino of place.told) {
+      try {
+        place.fileSystem.stat(ino, attributes);
+        nodes.push(nodeHigh(place.id, attributes.generation), ino);
+      } catch {
+        // It is no more: asked for again, it is answered so.
       }
     }
-    return { kind: "told", volume: key, nodes: Float64Array.from(nodes) };
   }
+  return { kind: "told", volume, nodes: Float64Array.from(nodes) };
 }

@@ -160,6 +160,8 @@ export interface FileSystem {
    * costs next to nothing where nothing was read of the image for it. Throws IoError when the image cannot be read.
    */
   standing(): Standing;
+  /** Forgets what was read of structures in their places: somebody may have written over them at rest. */
+  reread(): void;
   /** Forgets all that was read: where nobody tells of changes, or the volume is to be opened afresh. */
   forget(): void;
 }

@@ -18,12 +18,13 @@ export interface Step {
 export type ReopenReason = "overrun" | "changed" | "damaged";
 
 /**
- * What a look found: nothing; commits, oldest first, or copies that have been written to their places; or that the file
+ * What a look found: nothing; commits, oldest first, or copies that have been written to their places, and
+ * with `reread` that the file system was at rest meanwhile, so that what was read of it may have been written over; or that the file
  * system must be opened afresh, since it cannot be told step by step what happened to it.
  */
 export type Look =
   | undefined
-  | { readonly steps: readonly Step[]; readonly settled?: number }
+  | { readonly steps: readonly Step[]; readonly settled?: number; readonly reread?: true }
   | { readonly reopen: ReopenReason };
 
 export interface Follower {

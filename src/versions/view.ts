@@ -149,6 +149,11 @@ export class View {
     this.#cached.chunks.drop(this.#cached.id, Math.floor(block / this.#blocksPerChunk));
   }
 
+  /** Forgets what was read of all places. */
+  forgetPlaces(): void {
+    this.#cached.chunks.dropAll(this.#cached.id);
+  }
+
   /** Forgets all that was read, and all copies. */
   forgetAll(): void {
     this.#cached.chunks.dropAll(this.#cached.id);

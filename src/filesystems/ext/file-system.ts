@@ -94,6 +94,13 @@ export class ExtFileSystem implements FileSystem {
     return standing;
   }
 
+  /** Forgets what was read of blocks in their places. */
+  reread(): void {
+    this.#parts.view.forgetPlaces();
+    this.#parts.forget();
+    this.#overhead = -1;
+  }
+
   /** Forgets all that was read: for a file system whose changes nobody tells of. */
   forget(): void {
     this.#parts.view.forgetAll();

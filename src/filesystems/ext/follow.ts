@@ -3,7 +3,7 @@
  * and tells what they change. It has a version of its own to compare with; those who serve users have theirs.
  */
 import type { Log, Source } from "../../images/image.js";
-import { type BlockCache, readFully } from "../../versions/block-cache.js";
+import type { BlockCache } from "../../versions/block-cache.js";
 import type { Commit } from "../../versions/commit.js";
 import type { Changes } from "../changes.js";
 import type { Follower, Look, Step } from "../follower.js";
@@ -11,7 +11,8 @@ import { Difference } from "./difference.js";
 import { Compat } from "./features.js";
 import type { Journal } from "./journal/journal.js";
 import { Parts } from "./parts.js";
-import { SUPERBLOCK_OFFSET, Superblock } from "./superblock.js";
+import { SUPERBLOCK_OFFSET } from "./superblock.js";
+import { SuperblockInPlace } from "./superblock-in-place.js";
 import { readCommit } from "./taking.js";
 import {
   committedGeometry,
@@ -26,11 +27,13 @@ const MOST_TRANSACTIONS = 16;
 /** Transactions that are held at most before they are applied. */
 const MOST_GATHERED = 64;
 
+/** ms in which no machine is cut off and starts again. */
+const RESTART = 1000;
+
 const OVERRUN: Look = { reopen: "overrun" };
 const CHANGED: Look = { reopen: "changed" };
 
 export class ExtFollower implements Follower {
-  readonly #source: Source;
   readonly #log: Log;
   readonly #version: Version;
   #parts: Parts;
@@ -40,20 +43,31 @@ export class ExtFollower implements Follower {
   readonly #upcoming: Omit<Step, "changes">[] = [];
   /** Whether the log was used again before it was read. */
   #isLost = false;
-  /** The superblock in its place, as last seen: while nothing is in the journal, it tells of a mount, a fsck, a mkfs. */
-  readonly #superblock = Buffer.alloc(Superblock.size);
-  readonly #now = Buffer.alloc(Superblock.size);
+  /** While nothing is in the journal, it tells of a mount, a fsck, a mkfs. */
+  readonly #superblock: SuperblockInPlace;
+  /** Whether there has been a mount since the last transaction. */
+  #isMounted = false;
+  #lookedAt = performance.now();
 
   /**
    * Opens the committed version; if possible the one that transaction `after` made. Throws IoError when it cannot be
    * read.
    */
   constructor(source: Source, cache: BlockCache, log: Log, after?: number) {
-    this.#source = source;
     this.#log = log;
-    this.#readSuperblock(this.#superblock);
+    this.#superblock = new SuperblockInPlace(source);
     this.#version = openVersion(source, cache, log, after);
-    this.#parts = new Parts(this.#version.geometry, this.#version.view, log);
+    const { view, journal, geometry } = this.#version;
+    this.#parts = new Parts(geometry, view, log);
+    if (journal !== undefined && journal.journal.status !== "empty") {
+      const bytes = view.locate(superblockBlock(view));
+      this.#superblock.noteLogged(bytes, view.at + this.#superblockAt);
+    }
+  }
+
+  /** Where the superblock lies in its block. */
+  get #superblockAt(): number {
+    return SUPERBLOCK_OFFSET % this.#version.view.blockSize;
   }
 
   get isResumed(): boolean {
@@ -62,8 +76,10 @@ export class ExtFollower implements Follower {
 
   look(): Look {
     const open = this.#version.journal;
-    if (open === undefined) return this.#superblockChanged() ? CHANGED : undefined;
+    if (open === undefined) return this.#superblock.look() === "same" ? undefined : CHANGED;
     const { journal } = open;
+    const lookedAt = this.#lookedAt;
+    this.#lookedAt = performance.now();
     this.#gather(open);
     const steps: Step[] = [];
     while (steps.length < MOST_TRANSACTIONS) {
@@ -77,10 +93,48 @@ export class ExtFollower implements Follower {
     }
     if (steps.length > 0) return { steps };
     // The log was used again before it was read.
-    if (this.#isLost || journal.status === "overrun") return OVERRUN;
+    if (this.#isLost) return OVERRUN;
     if (this.#hasNewFastCommits(journal)) return CHANGED;
-    if (journal.status === "empty" && this.#superblockChanged()) return CHANGED;
-    return this.#settle(journal.settled);
+    if (journal.status === "overrun") return this.#afterMount(open, lookedAt);
+    if (journal.status !== "empty") return this.#settle(journal.settled);
+    const rest = this.#superblock.look();
+    if (rest === "changed") return CHANGED;
+    if (rest === "mounted") this.#isMounted = true;
+    return rest === "same" ? this.#settle(journal.settled) : this.#reread(journal.settled);
+  }
+
+  /** Goes on with a log that a mount has begun anew, if it was that and nothing was missed. */
+  #afterMount(open: OpenJournal, lookedAt: number): Look {
+    const { journal } = open;
+    const rest = this.#superblock.look();
+    const lost = rest === "changed" ? CHANGED : OVERRUN;
+    // The mount may have put in place what fast commits say, with no transaction that tells of it.
+    if (this.#parts.geometry.hasCompat(Compat.FAST_COMMIT)) return lost;
+    const isMounted = this.#isMounted || (rest !== "same" && this.#superblock.mounts === 1);
+    this.#isMounted = false;
+    if (!isMounted || !journal.beginAfterMount(this.#lookedAt - lookedAt < RESTART)) return lost;
+    if (rest === "changed") {
+      // What was logged since can be in its place by now.
+      this.#gather(open);
+      if (!this.#upcoming.some(({ commit }) => this.#logsSuperblock(commit))) return lost;
+    }
+    return this.#reread(journal.settled);
+  }
+
+  /** Whether a commit logs the superblock that was last seen in its place. */
+  #logsSuperblock({ blocks, bytes }: Commit): boolean {
+    const { view } = this.#version;
+    const logged = blocks.indexOf(superblockBlock(view));
+    return logged >= 0 && this.#superblock.isLike(bytes, logged * view.blockSize + this.#superblockAt);
+  }
+
+  #reread(settled: number): Look {
+    const { view } = this.#version;
+    this.#settled = settled;
+    view.settle(settled);
+    view.forgetPlaces();
+    this.#parts.forget();
+    return { steps: [], settled, reread: true };
   }
 
   /** Takes the transactions that are finished from the journal. */
@@ -128,13 +182,16 @@ export class ExtFollower implements Follower {
   #apply(commit: Commit, open: OpenJournal): Changes {
     this.#difference ??= new Difference(this.#parts);
     let hasGathered = false;
+    this.#isMounted = false;
     const changes = this.#difference.apply(commit, (block, bytes, at) => {
       if (!hasGathered) this.#gather(open);
       hasGathered = true;
       return this.#isLost || this.#upcoming.length >= MOST_GATHERED || this.#isUpcoming(block, bytes, at);
     });
     const { view } = this.#version;
-    if (commit.blocks.includes(superblockBlock(view))) {
+    const logged = commit.blocks.indexOf(superblockBlock(view));
+    if (logged >= 0) {
+      this.#superblock.noteLogged(commit.bytes, logged * view.blockSize + this.#superblockAt);
       const geometry = committedGeometry(view, this.#parts.geometry, this.#log);
       // Grown: there are more groups, and so more inode tables.
       if (geometry.blocksCount !== this.#parts.geometry.blocksCount) {
@@ -143,14 +200,5 @@ export class ExtFollower implements Follower {
       }
     }
     return changes;
-  }
-
-  #superblockChanged(): boolean {
-    this.#readSuperblock(this.#now);
-    return !this.#now.equals(this.#superblock);
-  }
-
-  #readSuperblock(into: Buffer): void {
-    readFully(this.#source, into, into.length, SUPERBLOCK_OFFSET);
   }
 }

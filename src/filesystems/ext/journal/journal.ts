@@ -118,9 +118,14 @@ export class Journal {
     return this.#status === "empty" ? 0 : this.#awaited;
   }
 
-  /** Passes over transactions up to `sequence`, which were taken elsewhere: the next one begins at block `next`. */
+  /**
+   * Passes over transactions up to `sequence`, which were taken elsewhere: the next one begins at block `next`. Throws
+   * as the constructor.
+   */
   pass(sequence: number, next: number): void {
     if (!isLater(sequence, this.#sequence) && sequence !== this.#sequence) return;
+    // A mount that begins the log anew may have given the journal other features.
+    if (this.#status === "empty") this.#superblock = this.#readSuperblock();
     this.#position = next;
     this.#awaited = next;
     this.#sequence = followingSequence(sequence);
@@ -131,20 +136,18 @@ export class Journal {
 
   /**
    * Goes on where a mount has begun the log anew. For who knows, when the status is `overrun`, that there was just one
-   * mount since the last call of `next`; `isClean` says that the file system cannot have been in use till it was cut
-   * off. Returns false, and changes nothing, unless the number with which the log begins tells that no transaction was
-   * finished before the mount that has not been taken.
+   * mount since the last call of `next`; `isClean` says that the file system
+   * cannot have been in use till it was cut off. Returns false, and changes nothing, unless the number with which the
+   * log begins tells that no transaction has been finished before the mount that was not taken. Throws as the
+   * constructor.
    */
   beginAfterMount(isClean: boolean): boolean {
     const now = this.#readSuperblock();
     if (now.start === 0) return false;
+    const ahead = (now.sequence - (this.#emptied ?? this.#sequence)) >>> 0;
     // An unmount counts two on from the last transaction (jbd2_journal_destroy), a mount one more; after a crash the
     // mount alone counts two on (jbd2_journal_recover).
-    const isNext =
-      this.#emptied === undefined
-        ? now.sequence === followingSequence(this.#sequence) ||
-          (isClean && now.sequence === followingSequence(followingSequence(this.#sequence)))
-        : now.sequence === followingSequence(this.#emptied);
+    const isNext = ahead === 1 || (ahead === 2 && this.#emptied === undefined && isClean);
     if (isNext) this.#begin(now);
     return isNext;
   }
@@ -160,9 +163,17 @@ export class Journal {
    */
   next(): Transaction | undefined {
     if (this.#status === "overrun") return undefined;
-    if (this.#status === "empty" && !this.#lookAtSuperblock()) return undefined;
+    const wasEmpty = this.#status === "empty";
+    if (wasEmpty && !this.#lookAtSuperblock() && (this.#status === "empty" || this.#position === 0))
+      return undefined;
+    const { status } = this;
     let transaction = this.#readNext();
     if (transaction === undefined) {
+      // Not one that was finished, and put in its place with all else, between two looks.
+      if (status === "overrun") {
+        this.#status = status;
+        return undefined;
+      }
       if (this.#lookAtSuperblock() || this.#status !== "empty") return undefined;
       // It may have been finished, and put in its place, between the two looks.
       transaction = this.#position === 0 ? undefined : this.#readNext();
@@ -245,9 +256,11 @@ export class Journal {
   #lookAtSuperblock(): boolean {
     const now = this.#readSuperblock();
     if (now.start === 0) {
-      // A guest that shuts down counts one on (jbd2_journal_destroy).
+      // A guest that shuts down counts one on (jbd2_journal_destroy), unless the log is empty already.
       const isAllTaken =
-        now.sequence === this.#sequence || now.sequence === followingSequence(this.#sequence);
+        this.#emptied === undefined
+          ? now.sequence === this.#sequence || now.sequence === followingSequence(this.#sequence)
+          : now.sequence === this.#emptied;
       this.#status = isAllTaken ? "empty" : "overrun";
       this.#emptied = isAllTaken ? now.sequence : undefined;
       return false;
