@@ -1,8 +1,18 @@
 /**
  * The inodes that somebody was told of, each with the generation it was told with last: a bit and a word for each, in
- * pages that are made when they are needed.
+ * pages that are made when they are needed. A node id has a short digest of the generation only; this tells apart the
+ * few files, one after the other in an inode, that have the same one.
  */
+import { haveSameNode } from "./ids.js";
+
 const PAGE = 1024;
+/**
+ * ms for which a node that has just been told for another file than before is not answered: until the kernel has been
+ * told, its requests can be about the file that was.
+ */
+const CHANGEOVER = 20;
+/** Such nodes that are remembered. */
+const MOST_CHANGING = 1000;
 
 interface Page {
   readonly bits: Uint8Array;
@@ -13,21 +23,25 @@ export class ToldInodes {
   readonly #pages = new Map<number, Page>();
   #lastPage = -1;
   #last: Page | undefined;
+  /** When nodes were told for another file, ms. */
+  readonly #changed = new Map<number, number>();
 
   add(ino: number, generation: number): void {
     const page = this.#page(ino) ?? this.#newPage(ino);
     const at = ino % PAGE;
+    const before = page.generations[at] as number;
+    if (isSet(page, at) && before !== generation && haveSameNode(before, generation)) this.#change(ino);
     page.bits[at >> 3] = (page.bits[at >> 3] as number) | (1 << (at & 7));
     page.generations[at] = generation;
   }
 
-  /** Whether an inode was told with that generation, or not at all. */
+  /** Whether an inode was told with that generation, or not at all; not just after it was told with another one. */
   agree(ino: number, generation: number): boolean {
     const page = this.#page(ino);
     if (page === undefined) return true;
     const at = ino % PAGE;
-    const isTold = (((page.bits[at >> 3] as number) >> (at & 7)) & 1) !== 0;
-    return !isTold || page.generations[at] === generation;
+    if (!isSet(page, at)) return true;
+    return page.generations[at] === generation && (this.#changed.size === 0 || !this.#isChanging(ino));
   }
 
   *[Symbol.iterator](): Generator<number> {
@@ -38,6 +52,21 @@ export class ToldInodes {
         }
       }
     }
+  }
+
+  #change(ino: number): void {
+    this.#changed.delete(ino);
+    const [oldest] = this.#changed.keys();
+    if (oldest !== undefined && this.#changed.size >= MOST_CHANGING) this.#changed.delete(oldest);
+    this.#changed.set(ino, performance.now());
+  }
+
+  #isChanging(ino: number): boolean {
+    const since = this.#changed.get(ino);
+    if (since === undefined) return false;
+    if (performance.now() - since < CHANGEOVER) return true;
+    this.#changed.delete(ino);
+    return false;
   }
 
   #page(ino: number): Page | undefined {
@@ -55,4 +84,8 @@ export class ToldInodes {
     this.#last = page;
     return page;
   }
+}
+
+function isSet({ bits }: Page, at: number): boolean {
+  return (((bits[at >> 3] as number) >> (at & 7)) & 1) !== 0;
 }

@@ -59,7 +59,8 @@ export class ExtFollower implements Follower {
     this.#version = openVersion(source, cache, log, after);
     const { view, journal, geometry } = this.#version;
     this.#parts = new Parts(geometry, view, log);
-    if (journal !== undefined && journal.journal.status !== "empty") {
+    if (journal?.journal.status === "empty") this.#isMounted = this.#superblock.isInUse;
+    else if (journal !== undefined) {
       const bytes = view.locate(superblockBlock(view));
       this.#superblock.noteLogged(bytes, view.at + this.#superblockAt);
     }
@@ -112,7 +113,7 @@ export class ExtFollower implements Follower {
     if (this.#parts.geometry.hasCompat(Compat.FAST_COMMIT)) return lost;
     const isMounted = this.#isMounted || (rest !== "same" && this.#superblock.mounts === 1);
     this.#isMounted = false;
-    if (!isMounted || !journal.beginAfterMount(this.#lookedAt - lookedAt < RESTART)) return lost;
+    if (!journal.beginAnew(isMounted, this.#lookedAt - lookedAt < RESTART)) return lost;
     if (rest === "changed") {
       // What was logged since can be in its place by now.
       this.#gather(open);

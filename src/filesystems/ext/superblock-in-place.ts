@@ -51,6 +51,11 @@ export class SuperblockInPlace {
     this.#read(this.#known);
   }
 
+  /** Whether it says that the file system is mounted, and not frozen. */
+  get isInUse(): boolean {
+    return isInUse(this.#known);
+  }
+
   /** Takes over what a commit has logged, at `at` of `bytes`. */
   noteLogged(bytes: Uint8Array, at: number): void {
     this.#known.set(bytes.subarray(at, at + Superblock.size));

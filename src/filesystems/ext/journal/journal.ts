@@ -135,19 +135,20 @@ export class Journal {
   }
 
   /**
-   * Goes on where a mount has begun the log anew. For who knows, when the status is `overrun`, that there was just one
-   * mount since the last call of `next`; `isClean` says that the file system
-   * cannot have been in use till it was cut off. Returns false, and changes nothing, unless the number with which the
-   * log begins tells that no transaction has been finished before the mount that was not taken. Throws as the
-   * constructor.
+   * Goes on where the log was begun anew, when the status is `overrun`. `isMounted`: there was a mount since the last
+   * call of `next`, and just one. `isClean`: the file system cannot have been in use till it was cut off. Returns false,
+   * and changes nothing, unless the number with which the log begins tells that no transaction has been finished before
+   * that was not taken. Throws as the constructor.
    */
-  beginAfterMount(isClean: boolean): boolean {
+  beginAnew(isMounted: boolean, isClean: boolean): boolean {
     const now = this.#readSuperblock();
     if (now.start === 0) return false;
     const ahead = (now.sequence - (this.#emptied ?? this.#sequence)) >>> 0;
     // An unmount counts two on from the last transaction (jbd2_journal_destroy), a mount one more; after a crash the
     // mount alone counts two on (jbd2_journal_recover).
-    const isNext = ahead === 1 || (ahead === 2 && this.#emptied === undefined && isClean);
+    const isNext =
+      (ahead === 0 && this.#emptied !== undefined) ||
+      (isMounted && (ahead === 1 || (ahead === 2 && this.#emptied === undefined && isClean)));
     if (isNext) this.#begin(now);
     return isNext;
   }
