@@ -1,6 +1,5 @@
 /** The look after the read: nothing that is answered is of a file that it was not asked of, or of two versions. */
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
-import { once } from "node:events";
 import {
   closeSync,
   constants,
@@ -172,24 +171,27 @@ test.each([
     const library = new Library(image);
     const expected = library.ask((fileSystem) => census(fileSystem, "d"));
     expect(expected.length).toBe(60);
-    const frozen = library.open();
+    // One that is not asked how its answers stand.
+    const heedless = library.open();
     const child = writer("rename", top, 1500);
-    const ended = once(child, "exit");
-    let wrong = 0;
-    let asked = 0;
+    const found = { asked: 0, wrong: 0, wrongUnasked: 0 };
     while (child.exitCode === null) {
       library.fileSystem.reread();
       const seen = library.ask((fileSystem) => census(fileSystem, "d"));
-      if (seen.join() !== expected.join()) wrong++;
-      asked++;
+      if (seen.join() !== expected.join()) found.wrong++;
+      found.asked++;
+      heedless.reread();
+      try {
+        if (census(heedless, "d").join() !== expected.join()) found.wrongUnasked++;
+      } catch {
+        found.wrongUnasked++;
+      }
       await turn();
     }
-    await ended;
-    expect({ wrong }).toEqual({ wrong: 0 });
-    expect(asked).toBeGreaterThan(20);
+    expect(found.wrong).toBe(0);
+    expect(found.asked).toBeGreaterThan(20);
     expect(library.repeated).toBeGreaterThan(10);
-    // Without its looks it is another story.
-    expect(() => expect(census(frozen, "d")).toEqual(expected)).toThrow();
+    expect(found.wrongUnasked).toBeGreaterThan(0);
     unmount();
     library.raw.close();
   },
@@ -333,11 +335,9 @@ describe("a guest's restart", () => {
     const { ino } = statSync(join(tree, "d/there"));
     unmount();
     await run("debugfs", ["-w", "-R", "mkdir d/made", image]);
-    await run("debugfs", ["-w", "-R", "sif d/there mode 0100600", image]);
     await expect
       .poll(() => readdirSync(join(tree, "d")).sort(), { timeout: 3000 })
       .toEqual(["made", "there"]);
-    await expect.poll(() => statSync(join(tree, "d/there")).mode, { timeout: 3000 }).toBe(0o100600);
     expect(statSync(join(tree, "d/there")).ino).toBe(ino);
     expect(await served.stop()).toBe(0);
   }, 20_000);

@@ -184,6 +184,7 @@ export class ExtFollower implements Follower {
     this.#difference ??= new Difference(this.#parts);
     let hasGathered = false;
     this.#isMounted = false;
+    this.#superblock.noteUse();
     const changes = this.#difference.apply(commit, (block, bytes, at) => {
       if (!hasGathered) this.#gather(open);
       hasGathered = true;

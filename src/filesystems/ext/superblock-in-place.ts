@@ -56,6 +56,12 @@ export class SuperblockInPlace {
     return isInUse(this.#known);
   }
 
+  /** Takes note of a transaction: the file system is in use. */
+  noteUse(): void {
+    const incompat = this.#known.readUInt32LE(FEATURE_INCOMPAT_AT) | Incompat.RECOVER;
+    this.#known.writeUInt32LE(incompat >>> 0, FEATURE_INCOMPAT_AT);
+  }
+
   /** Takes over what a commit has logged, at `at` of `bytes`. */
   noteLogged(bytes: Uint8Array, at: number): void {
     this.#known.set(bytes.subarray(at, at + Superblock.size));
