@@ -352,5 +352,7 @@ test("a node is not the file that its inode was used for next, whatever their ge
   expect(told.agree(12, 0x0001)).toBe(false);
   told.add(12, 0x0001);
   expect(told.agree(12, 0x1000)).toBe(false);
-  expect([...told]).toEqual([12]);
+  told.inherit(5000);
+  expect(told.agree(5000, 7)).toBe(true);
+  expect([...told]).toEqual([12, 5000]);
 });

@@ -15,7 +15,9 @@ const CHANGEOVER = 20;
 const MOST_CHANGING = 1000;
 
 interface Page {
-  readonly bits: Uint8Array;
+  readonly told: Uint8Array;
+  /** Whether the generation is known. */
+  readonly known: Uint8Array;
   readonly generations: Uint32Array;
 }
 
@@ -30,23 +32,33 @@ export class ToldInodes {
     const page = this.#page(ino) ?? this.#newPage(ino);
     const at = ino % PAGE;
     const before = page.generations[at] as number;
-    if (isSet(page, at) && before !== generation && haveSameNode(before, generation)) this.#change(ino);
-    page.bits[at >> 3] = (page.bits[at >> 3] as number) | (1 << (at & 7));
+    const isOther = isSet(page.known, at) && before !== generation;
+    if (isOther && haveSameNode(before, generation)) this.#change(ino);
+    set(page.told, at);
+    set(page.known, at);
     page.generations[at] = generation;
   }
 
-  /** Whether an inode was told with that generation, or not at all; not just after it was told with another one. */
+  /** Adds an inode that was told by somebody else, nobody knows with which generation. */
+  inherit(ino: number): void {
+    set((this.#page(ino) ?? this.#newPage(ino)).told, ino % PAGE);
+  }
+
+  /**
+   * Whether an inode was told with that generation, or nobody knows with which; not just after it was told with another
+   * one.
+   */
   agree(ino: number, generation: number): boolean {
     const page = this.#page(ino);
     if (page === undefined) return true;
     const at = ino % PAGE;
-    if (!isSet(page, at)) return true;
+    if (!isSet(page.known, at)) return true;
     return page.generations[at] === generation && (this.#changed.size === 0 || !this.#isChanging(ino));
   }
 
   *[Symbol.iterator](): Generator<number> {
-    for (const [number, { bits }] of this.#pages) {
-      for (const [at, byte] of bits.entries()) {
+    for (const [number, { told }] of this.#pages) {
+      for (const [at, byte] of told.entries()) {
         for (let bit = 0; byte >> bit !== 0; bit++) {
           if (((byte >> bit) & 1) !== 0) yield number * PAGE + at * 8 + bit;
         }
@@ -79,13 +91,21 @@ export class ToldInodes {
   }
 
   #newPage(ino: number): Page {
-    const page = { bits: new Uint8Array(PAGE / 8), generations: new Uint32Array(PAGE) };
+    const page = {
+      told: new Uint8Array(PAGE / 8),
+      known: new Uint8Array(PAGE / 8),
+      generations: new Uint32Array(PAGE),
+    };
     this.#pages.set(Math.floor(ino / PAGE), page);
     this.#last = page;
     return page;
   }
 }
 
-function isSet({ bits }: Page, at: number): boolean {
+function isSet(bits: Uint8Array, at: number): boolean {
   return (((bits[at >> 3] as number) >> (at & 7)) & 1) !== 0;
+}
+
+function set(bits: Uint8Array, at: number): void {
+  bits[at >> 3] = (bits[at >> 3] as number) | (1 << (at & 7));
 }

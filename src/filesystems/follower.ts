@@ -24,7 +24,13 @@ export type ReopenReason = "overrun" | "changed" | "damaged";
  */
 export type Look =
   | undefined
-  | { readonly steps: readonly Step[]; readonly settled?: number; readonly reread?: true }
+  | {
+      readonly steps: readonly Step[];
+      readonly settled?: number;
+      readonly reread?: true;
+      /** Generations and inodes, in pairs, of files of which more is shown, as their bytes have come. */
+      readonly revealed: readonly number[];
+    }
   | { readonly reopen: ReopenReason };
 
 export interface Follower {

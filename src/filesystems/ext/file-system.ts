@@ -13,7 +13,9 @@ import {
   type Statistics,
 } from "../filesystem.js";
 import { Compat, typeOf } from "./features.js";
+import { HeldSizes } from "./held-sizes.js";
 import { Inode, InodeFlags } from "./inode.js";
+import { InodeTables } from "./inode-tables.js";
 import type { FastCommit } from "./journal/fast-commit.js";
 import { Lookout } from "./lookout.js";
 import { Parts } from "./parts.js";
@@ -37,6 +39,8 @@ export class ExtFileSystem implements FileSystem {
   /** Reads of the image that have been looked after. */
   #reads = 0;
   #copyReads = 0;
+  readonly #held: HeldSizes;
+  #tables: InodeTables | undefined;
   #sequence: number | undefined;
   #hasFastCommits: boolean;
   #parts!: Parts;
@@ -54,6 +58,7 @@ export class ExtFileSystem implements FileSystem {
     const { journal } = version;
     this.#journal = journal;
     this.#lookout = journal === undefined ? undefined : new Lookout(journal, log);
+    this.#held = new HeldSizes(geometry.blockSize);
     this.#sequence = version.sequence;
     this.#hasFastCommits = version.fastCommits.length > 0;
     this.#compose(version.geometry, version.view, version.fastCommits);
@@ -68,6 +73,8 @@ export class ExtFileSystem implements FileSystem {
     this.#sequence = commit.sequence;
     if (commit.next !== undefined) this.#journal?.journal.pass(commit.sequence, commit.next);
     const { view, geometry } = this.#parts;
+    this.#tables ??= new InodeTables(geometry, this.#parts.groups);
+    this.#held.addFrom(commit, this.#parts, this.#tables);
     view.apply(commit);
     this.#overhead = -1;
     // A full transaction has in it what the fast commits before it said.
@@ -111,6 +118,7 @@ export class ExtFileSystem implements FileSystem {
   stat(ino: number, out: Attributes): void {
     const inode = this.#parts.inodes.read(ino, this.#inode);
     this.#parts.inodes.attributes(inode, out);
+    if (!this.#held.isEmpty) out.size = this.#held.shown(inode, out.generation, out.size, this.#parts);
     // Inline data takes no block, but the kernel counts what it would take (ext4_file_getattr).
     if (inode.type === FileType.REGULAR && inode.hasFlag(InodeFlags.INLINE_DATA)) {
       out.blocks += Math.ceil(out.size / 512);
@@ -141,7 +149,7 @@ export class ExtFileSystem implements FileSystem {
       throw new FileSystemError(Errno.EINVAL, `inode ${ino} is not a regular file`);
     if (inode.hasFlag(InodeFlags.ENCRYPT))
       throw new FileSystemError(Errno.ENOKEY, `inode ${ino} is encrypted`);
-    const size = this.#parts.inodes.size(inode);
+    const size = this.#size(inode);
     const there = Math.max(0, Math.min(length, size - position));
     if (there === 0) return 0;
     if (inode.hasFlag(InodeFlags.INLINE_DATA))
@@ -152,7 +160,7 @@ export class ExtFileSystem implements FileSystem {
 
   seek(ino: number, position: number, hole: boolean): number {
     const inode = this.#parts.inodes.read(ino, this.#inode);
-    const size = this.#parts.inodes.size(inode);
+    const size = this.#size(inode);
     if (position >= size) return -1;
     if (inode.hasFlag(InodeFlags.INLINE_DATA)) return hole ? size : position;
     const found = this.#parts.content.seek(inode, position, size, hole);
@@ -190,8 +198,15 @@ export class ExtFileSystem implements FileSystem {
     out.nameLength = 255;
   }
 
+  /** The size up to which a file is shown. */
+  #size(inode: Inode): number {
+    const size = this.#parts.inodes.size(inode);
+    return this.#held.isEmpty ? size : this.#held.shown(inode, inode.fields.i_generation, size, this.#parts);
+  }
+
   #compose(geometry: Geometry, view: View, fastCommits: readonly FastCommit[]): void {
     this.#parts = new Parts(geometry, view, this.#log, fastCommits);
+    this.#tables = undefined;
     this.#inode = new Inode(geometry);
     this.#listed = new Inode(geometry);
   }

@@ -9,6 +9,9 @@ import type { Changes } from "../changes.js";
 import type { Follower, Look, Step } from "../follower.js";
 import { Difference } from "./difference.js";
 import { Compat } from "./features.js";
+import { HeldSizes } from "./held-sizes.js";
+import { Inode } from "./inode.js";
+import { InodeTables } from "./inode-tables.js";
 import type { Journal } from "./journal/journal.js";
 import { Parts } from "./parts.js";
 import { SUPERBLOCK_OFFSET } from "./superblock.js";
@@ -29,6 +32,8 @@ const MOST_GATHERED = 64;
 
 /** ms in which no machine is cut off and starts again. */
 const RESTART = 1000;
+/** ms between looks at files whose bytes were not all there. */
+const REVEAL_EVERY = 20;
 
 const OVERRUN: Look = { reopen: "overrun" };
 const CHANGED: Look = { reopen: "changed" };
@@ -38,6 +43,9 @@ export class ExtFollower implements Follower {
   readonly #version: Version;
   #parts: Parts;
   #difference: Difference | undefined;
+  readonly #held: HeldSizes;
+  #tables: InodeTables | undefined;
+  #looked = 0;
   #settled: number | undefined;
   /** Finished transactions that have been read, and not been applied. */
   readonly #upcoming: Omit<Step, "changes">[] = [];
@@ -59,6 +67,7 @@ export class ExtFollower implements Follower {
     this.#version = openVersion(source, cache, log, after);
     const { view, journal, geometry } = this.#version;
     this.#parts = new Parts(geometry, view, log);
+    this.#held = new HeldSizes(view.blockSize);
     if (journal?.journal.status === "empty") this.#isMounted = this.#superblock.isInUse;
     else if (journal !== undefined) {
       const bytes = view.locate(superblockBlock(view));
@@ -92,20 +101,21 @@ export class ExtFollower implements Follower {
       steps.push({ commit, changes: this.#apply(commit, open), seconds, nanoseconds });
       this.#upcoming.shift();
     }
-    if (steps.length > 0) return { steps };
+    const revealed = this.#revealed();
+    if (steps.length > 0) return { steps, revealed };
     // The log was used again before it was read.
     if (this.#isLost) return OVERRUN;
     if (this.#hasNewFastCommits(journal)) return CHANGED;
-    if (journal.status === "overrun") return this.#afterMount(open, lookedAt);
-    if (journal.status !== "empty") return this.#settle(journal.settled);
-    const rest = this.#superblock.look();
+    if (journal.status === "overrun") return this.#afterMount(open, lookedAt, revealed);
+    const rest = journal.status === "empty" ? this.#superblock.look() : "same";
     if (rest === "changed") return CHANGED;
     if (rest === "mounted") this.#isMounted = true;
-    return rest === "same" ? this.#settle(journal.settled) : this.#reread(journal.settled);
+    if (rest !== "same") return this.#reread(journal.settled, revealed);
+    return this.#settle(journal.settled) ?? (revealed.length > 0 ? { steps: [], revealed } : undefined);
   }
 
   /** Goes on with a log that a mount has begun anew, if it was that and nothing was missed. */
-  #afterMount(open: OpenJournal, lookedAt: number): Look {
+  #afterMount(open: OpenJournal, lookedAt: number, revealed: readonly number[]): Look {
     const { journal } = open;
     const rest = this.#superblock.look();
     const lost = rest === "changed" ? CHANGED : OVERRUN;
@@ -119,7 +129,7 @@ export class ExtFollower implements Follower {
       this.#gather(open);
       if (!this.#upcoming.some(({ commit }) => this.#logsSuperblock(commit))) return lost;
     }
-    return this.#reread(journal.settled);
+    return this.#reread(journal.settled, revealed);
   }
 
   /** Whether a commit logs the superblock that was last seen in its place. */
@@ -129,13 +139,22 @@ export class ExtFollower implements Follower {
     return logged >= 0 && this.#superblock.isLike(bytes, logged * view.blockSize + this.#superblockAt);
   }
 
-  #reread(settled: number): Look {
+  #reread(settled: number, revealed: readonly number[]): Look {
     const { view } = this.#version;
     this.#settled = settled;
     view.settle(settled);
     view.forgetPlaces();
     this.#parts.forget();
-    return { steps: [], settled, reread: true };
+    return { steps: [], settled, reread: true, revealed };
+  }
+
+  /** Looks, not too often, at files whose bytes were not all there. */
+  #revealed(): number[] {
+    if (this.#held.isEmpty) return [];
+    const now = performance.now();
+    if (now - this.#looked < REVEAL_EVERY) return [];
+    this.#looked = now;
+    return this.#held.revealed(this.#parts, new Inode(this.#parts.geometry), now);
   }
 
   /** Takes the transactions that are finished from the journal. */
@@ -177,11 +196,13 @@ export class ExtFollower implements Follower {
     if (this.#settled === sequence || this.#version.view.copies === 0) return undefined;
     this.#settled = sequence;
     this.#version.view.settle(sequence);
-    return { steps: [], settled: sequence };
+    return { steps: [], settled: sequence, revealed: [] };
   }
 
   #apply(commit: Commit, open: OpenJournal): Changes {
     this.#difference ??= new Difference(this.#parts);
+    this.#tables ??= new InodeTables(this.#parts.geometry, this.#parts.groups);
+    this.#held.addFrom(commit, this.#parts, this.#tables);
     let hasGathered = false;
     this.#isMounted = false;
     this.#superblock.noteUse();
@@ -199,6 +220,7 @@ export class ExtFollower implements Follower {
       if (geometry.blocksCount !== this.#parts.geometry.blocksCount) {
         this.#parts = new Parts(geometry, view, this.#log);
         this.#difference = undefined;
+        this.#tables = undefined;
       }
     }
     return changes;
