@@ -1,6 +1,6 @@
 /** ext2, ext3 and ext4 behind the interface of all file systems. */
 import type { Log } from "../../images/image.js";
-import { type Commit, isAfter } from "../../versions/commit.js";
+import { type Commit, isAfter, type LogicalChanges } from "../../versions/commit.js";
 import type { View } from "../../versions/view.js";
 import {
   type Attributes,
@@ -13,7 +13,7 @@ import {
 } from "../filesystem.js";
 import { Compat, typeOf } from "./features.js";
 import { Inode, InodeFlags } from "./inode.js";
-import type { FastCommit } from "./journal/fast-commit.js";
+import { type FastCommit, fastCommitOperations } from "./journal/fast-commit.js";
 import { Parts } from "./parts.js";
 import { freeSpace, overheadBlocks, reservedForExtents } from "./space.js";
 import type { Geometry } from "./superblock.js";
@@ -31,7 +31,8 @@ export class ExtFileSystem implements FileSystem {
   readonly rootInode = ROOT_INODE;
   readonly #log: Log;
   #sequence: number | undefined;
-  #hasFastCommits: boolean;
+  /** How many fast commits there are in force. */
+  #fastCommits: number;
   #parts!: Parts;
   #inode!: Inode;
   /** A visitor may stat what it is told of, which uses the inode above: so listing has one of its own. */
@@ -45,7 +46,7 @@ export class ExtFileSystem implements FileSystem {
     this.uuid = geometry.uuid;
     this.#log = log;
     this.#sequence = version.sequence;
-    this.#hasFastCommits = version.fastCommits.length > 0;
+    this.#fastCommits = version.fastCommits.length;
     this.#compose(version.geometry, version.view, version.fastCommits);
   }
 
@@ -55,15 +56,21 @@ export class ExtFileSystem implements FileSystem {
    */
   apply(commit: Commit): void {
     if (this.#sequence !== undefined && !isAfter(commit.sequence, this.#sequence)) return;
+    const { logical } = commit;
+    if (logical !== undefined) {
+      this.#addFastCommit(logical);
+      return;
+    }
     this.#sequence = commit.sequence;
     const { view, geometry } = this.#parts;
+    // A full transaction has in it what the fast commits before it said.
+    this.#fastCommits = 0;
+    this.#parts.dropFastCommits();
     view.apply(commit);
     this.#overhead = -1;
-    // A full transaction has in it what the fast commits before it said.
-    if (this.#hasFastCommits || commit.blocks.includes(superblockBlock(view))) {
-      this.#hasFastCommits = false;
+    if (commit.blocks.includes(superblockBlock(view)))
       this.#compose(committedGeometry(view, geometry, this.#log), view, []);
-    } else this.#parts.forget();
+    else this.#parts.forget();
   }
 
   /** Copies of transactions before this one are in their places. */
@@ -158,6 +165,13 @@ export class ExtFileSystem implements FileSystem {
     out.files = geometry.inodesCount;
     out.filesFree = free.inodes;
     out.nameLength = 255;
+  }
+
+  #addFastCommit({ number, records }: LogicalChanges): void {
+    if (number <= this.#fastCommits) return;
+    this.#fastCommits = number;
+    const blocks = Buffer.from(records.buffer, records.byteOffset, records.length);
+    this.#parts.addFastCommit(fastCommitOperations(blocks, this.#parts.geometry.blockSize));
   }
 
   #compose(geometry: Geometry, view: View, fastCommits: readonly FastCommit[]): void {

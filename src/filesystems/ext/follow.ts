@@ -5,9 +5,12 @@
 import type { Log, Source } from "../../images/image.js";
 import { type BlockCache, readFully } from "../../versions/block-cache.js";
 import type { Commit } from "../../versions/commit.js";
-import type { Follower, Look } from "../follower.js";
+import type { Changes } from "../changes.js";
+import type { Follower, Look, Step } from "../follower.js";
 import { Difference } from "./difference.js";
+import { addFastCommit, supersedeFastCommits } from "./fast-commit-difference.js";
 import { Compat } from "./features.js";
+import { type FastCommit, fastCommitOperations, type LoggedFastCommit } from "./journal/fast-commit.js";
 import type { Journal, LoggedBlock, Transaction } from "./journal/journal.js";
 import { Parts } from "./parts.js";
 import { SUPERBLOCK_OFFSET, Superblock } from "./superblock.js";
@@ -18,6 +21,9 @@ const MOST_TRANSACTIONS = 16;
 
 const OVERRUN: Look = { reopen: "overrun" };
 const CHANGED: Look = { reopen: "changed" };
+
+const NO_BLOCKS = new Float64Array(0);
+const NO_BYTES = new Uint8Array(0);
 
 export class ExtFollower implements Follower {
   readonly #source: Source;
@@ -36,36 +42,43 @@ export class ExtFollower implements Follower {
     this.#log = log;
     this.#readSuperblock(this.#superblock);
     this.#version = openVersion(source, cache, log);
-    this.#parts = new Parts(this.#version.geometry, this.#version.view, log);
+    const { geometry, view, fastCommits } = this.#version;
+    this.#parts = new Parts(geometry, view, log, fastCommits);
   }
 
   look(): Look {
     const journal = this.#version.journal?.journal;
     if (journal === undefined) return this.#superblockChanged() ? CHANGED : undefined;
-    const steps = [];
+    const steps: Step[] = [];
     while (steps.length < MOST_TRANSACTIONS) {
       const transaction = journal.next();
       if (transaction === undefined) break;
-      // What fast commits have shown is not in this follower's own version.
-      if (this.#version.fastCommits.length > 0) return CHANGED;
       const commit = this.#commit(journal, transaction);
       // The log was used again before it was read.
       if (commit === undefined) return OVERRUN;
       const { commitSeconds: seconds, commitNanoseconds: nanoseconds } = transaction;
       steps.push({ commit, changes: this.#apply(commit), seconds, nanoseconds });
     }
+    this.#takeFastCommits(journal, steps);
     if (steps.length > 0) return { steps };
     if (journal.status === "overrun") return OVERRUN;
-    if (this.#hasNewFastCommits(journal)) return CHANGED;
     if (journal.status === "empty")
       return this.#superblockChanged() ? CHANGED : this.#settle(journal.sequence);
     return this.#settle(journal.superblock.sequence);
   }
 
-  #hasNewFastCommits(journal: Journal): boolean {
+  /** Fast commits are a part of the transaction after those that were taken: after all of them, in order. */
+  #takeFastCommits(journal: Journal, steps: Step[]): void {
     const { geometry } = this.#parts;
-    if (!geometry.hasCompat(Compat.FAST_COMMIT) || journal.status !== "waiting") return false;
-    return journal.fastCommits(geometry.inodeSize).length !== this.#version.fastCommits.length;
+    if (!geometry.hasCompat(Compat.FAST_COMMIT) || journal.status !== "waiting") return;
+    while (steps.length < MOST_TRANSACTIONS) {
+      const logged = journal.nextFastCommit(geometry.inodeSize);
+      if (logged === undefined) return;
+      const operations = fastCommitOperations(logged.blocks, geometry.blockSize);
+      if (operations.length === 0) continue;
+      const changes = addFastCommit(this.#parts, operations);
+      steps.push({ commit: logicalCommit(logged, journal), changes, ...timeOf(operations, changes) });
+    }
   }
 
   #settle(sequence: number): Look {
@@ -77,7 +90,8 @@ export class ExtFollower implements Follower {
 
   #apply(commit: Commit) {
     this.#difference ??= new Difference(this.#parts);
-    const changes = this.#difference.apply(commit);
+    const difference = this.#difference;
+    const changes = supersedeFastCommits(this.#parts, () => difference.apply(commit));
     const { view } = this.#version;
     if (commit.blocks.includes(superblockBlock(view))) {
       const geometry = committedGeometry(view, this.#parts.geometry, this.#log);
@@ -127,4 +141,34 @@ export class ExtFollower implements Follower {
   #readSuperblock(into: Buffer): void {
     readFully(this.#source, into, into.length, SUPERBLOCK_OFFSET);
   }
+}
+
+function logicalCommit({ sequence, number, blocks }: LoggedFastCommit, journal: Journal): Commit {
+  return {
+    sequence,
+    blocks: NO_BLOCKS,
+    bytes: NO_BYTES,
+    places: NO_BLOCKS,
+    revoked: NO_BLOCKS,
+    settled: journal.superblock.sequence,
+    logical: { number, records: blocks },
+  };
+}
+
+/**
+ * Fast commits do not say when they were made: when the latest of the inodes that one records was changed, by the guest's
+ * clock; without any about now.
+ */
+function timeOf(operations: FastCommit, { inodes }: Changes): { seconds: number; nanoseconds: number } {
+  const recorded = new Set(operations.flatMap(({ kind, ino }) => (kind === "inode" ? [ino] : [])));
+  let seconds = 0;
+  let nanoseconds = 0;
+  for (const { ino, now } of inodes) {
+    if (now === undefined || !recorded.has(ino) || now.ctime < seconds) continue;
+    nanoseconds = now.ctime > seconds ? now.ctimeNsec : Math.max(nanoseconds, now.ctimeNsec);
+    seconds = now.ctime;
+  }
+  if (seconds > 0) return { seconds, nanoseconds };
+  const now = Date.now();
+  return { seconds: Math.floor(now / 1000), nanoseconds: (now % 1000) * 1_000_000 };
 }
