@@ -3,12 +3,13 @@
 import { hostname } from "node:os";
 import { Command, CommanderError, Option } from "commander";
 import { cat } from "./cli/cat.js";
+import { type EventsOptions, events } from "./cli/events.js";
 import { ls } from "./cli/ls.js";
 import { complain } from "./cli/output.js";
+import { size } from "./cli/size.js";
 import { stat } from "./cli/stat.js";
-import { up } from "./cli/up.js";
+import { type UpOptions, up } from "./cli/up.js";
 import { volumes } from "./cli/volumes.js";
-import type { Driver } from "./daemon/serve.js";
 
 const program = new Command("slashcloud")
   .description("The file systems inside this host's virtual machines, as one read-only tree")
@@ -33,7 +34,11 @@ example(
         .choices(["auto", "kernel", "libfuse"])
         .default("auto"),
     )
-    .action(async (images: string[], options: { mount: string; host: string; driver: Driver }) => {
+    .option("--state <dir>", "where events are kept (default: /var/lib/slashcloud/<mount>)")
+    .option("--events-size <size>", "bytes of each log of events, of which two are kept: 512K, 4M, 1G", size)
+    .option("--list-events", "directories list their .events")
+    .option("--no-events", "no events")
+    .action(async (images: string[], options: UpOptions) => {
       process.exitCode = await up(images, options);
     }),
   "slashcloud up --mount /cloud web=/srv/web.img db=/srv/db-root.img,/srv/db-data.img",
@@ -86,6 +91,27 @@ example(
       process.exitCode = stat(location, options);
     }),
   "slashcloud stat /srv/web.img:/etc/shadow",
+);
+
+example(
+  program
+    .command("events")
+    .description("What happened in the guests of a mounted tree, and what happens")
+    .argument(
+      "[pattern]",
+      "HOST:VM:PATH, each with *, ? and [a-z]; a * in PATH is any number of directories, too",
+    )
+    .option("--mount <dir>", "where the tree is mounted", "/cloud")
+    .addOption(
+      new Option("--state <dir>", "the daemon's state directory, if it was named").conflicts("mount"),
+    )
+    .option("-f, --follow", "events as they happen; with --since those before, too")
+    .option("--since <time>", "from then on: 2026-01-31T12:00, or how long ago: 90s, 10m, 2h, 7d")
+    .option("--json", "as JSON, an object a line")
+    .action(async (pattern: string | undefined, options: EventsOptions) => {
+      process.exitCode = await events(pattern, options);
+    }),
+  "slashcloud events --follow '*:web:/var/log/*'",
 );
 
 try {

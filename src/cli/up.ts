@@ -2,18 +2,35 @@
 
 import { parseGuests } from "../daemon/guest-name.js";
 import { type Driver, serve } from "../daemon/serve.js";
+import { stateDirectoryFor } from "../daemon/state-directory.js";
 import { complain, write } from "./output.js";
 
 export interface UpOptions {
   readonly mount: string;
   readonly host: string;
   readonly driver: Driver;
+  readonly state?: string;
+  /** Bytes of a segment of each log of events. */
+  readonly eventsSize?: number;
+  readonly listEvents?: boolean;
+  readonly events: boolean;
 }
 
-/** Serves until SIGINT or SIGTERM, or until somebody unmounts the tree. Returns the exit code. */
+/**
+ * Serves until SIGINT or SIGTERM, or until somebody unmounts the tree; SIGUSR2 has the program as it is on disk now take
+ * over. Returns the exit code. Throws UserError, MountError.
+ */
 export async function up(images: readonly string[], options: UpOptions): Promise<number> {
   const guests = parseGuests(images);
-  const { mount: directory, host, driver } = options;
+  const { mount: directory, host, driver, eventsSize: logSize, listEvents } = options;
+  const events = options.events
+    ? {
+        state: stateDirectoryFor(directory, options.state),
+        isStateNamed: options.state !== undefined,
+        logSize,
+        areListed: listEvents ?? false,
+      }
+    : undefined;
   let isStopping = false;
   const stopped = new Promise<void>((resolve) => {
     for (const signal of ["SIGINT", "SIGTERM"] as const) {
@@ -23,7 +40,12 @@ export async function up(images: readonly string[], options: UpOptions): Promise
       });
     }
   });
-  const served = await serve({ directory, host, driver, guests, log: complain });
+  const served = await serve({ directory, host, driver, guests, events, log: complain });
+  process.on("SIGUSR2", () => {
+    if (served.upgrade === undefined)
+      complain("this driver cannot be upgraded while it serves: start it again");
+    else void served.upgrade();
+  });
   if (!isStopping)
     write(`slashcloud: serving ${directory} (${guests.length} guest${guests.length === 1 ? "" : "s"})\n`);
   await Promise.race([stopped, served.ended]);

@@ -1,17 +1,17 @@
 /** Serving a tree at a mount point, by one of the two drivers, until it is told to stop. */
-import { once } from "node:events";
-import { stat, statfs } from "node:fs/promises";
+import { stat } from "node:fs/promises";
 import { join } from "node:path";
-import { MessageChannel, Worker } from "node:worker_threads";
-import { type KernelMount, mount } from "../fuse/kernel/mount.js";
-import { Notifier } from "../fuse/kernel/notify.js";
+import { LogReaders } from "../events/log-reader.js";
 import { mountLibfuse } from "../fuse/libfuse.js";
 import { mountAt } from "../fuse/mountpoint.js";
+import type { Log } from "../images/image.js";
+import { type EventsOptions, openEventHub } from "./event-hub.js";
 import { Following } from "./following.js";
 import type { GuestSpec } from "./guest-name.js";
+import { mountedVolumes } from "./mounted-volume.js";
 import { openTree } from "./open-tree.js";
-import type { ServeMessage, ServingData, ServingMessage } from "./serving-thread.js";
-import type { Update } from "./updates.js";
+import { StateDirectory } from "./state-directory.js";
+import { supervise } from "./supervisor.js";
 import { Updating } from "./updating.js";
 import { UserError } from "./user-error.js";
 
@@ -23,93 +23,60 @@ export interface ServeOptions {
   readonly host: string;
   readonly driver: Driver;
   readonly guests: readonly GuestSpec[];
+  /** Undefined: no events are told. */
+  readonly events: EventsOptions | undefined;
   /** Told of what had to be passed over. */
   readonly log: (line: string) => void;
 }
 
 /** A tree being served. */
 export interface Served {
-  /** Resolves when it is no longer mounted, whoever unmounted it. */
+  /** Resolves when it is no longer mounted, whoever unmounted it. Rejects with UserError if it was for a fault. */
   readonly ended: Promise<void>;
   /** Unmounts. */
   stop(): Promise<void>;
+  /** Has another server, by the program as it is on disk now, take over; undefined where none can. */
+  readonly upgrade?: () => Promise<void>;
 }
 
 /** Mounts and serves; returns when the tree answers. Throws UserError, ImageError or MountError. */
 export async function serve(options: ServeOptions): Promise<Served> {
   const driver =
     options.driver === "auto" ? (process.geteuid?.() === 0 ? "kernel" : "libfuse") : options.driver;
-  const served = driver === "kernel" ? await serveByKernel(options) : await serveByLibfuse(options);
-  await stat(join(options.directory, options.host));
-  return served;
-}
-
-async function serveByKernel(options: ServeOptions): Promise<Served> {
-  const { host, guests, log } = options;
-  const { port1: updates, port2 } = new MessageChannel();
-  const sent = new Int32Array(new SharedArrayBuffer(4));
-  const send = (update: Update): void => {
-    updates.postMessage(update);
-    Atomics.add(sent, 0, 1);
-  };
-  const following = new Following(guests, send, log);
-  const thread = new Worker(new URL("./serving-thread.js", import.meta.url), {
-    workerData: { host, guests, followed: following.followed, updates: port2, sent } satisfies ServingData,
-    transferList: [port2],
-  });
-  // A fault in the thread is reported; what it was in the middle of serving is cut off below.
-  thread.on("error", (error) => log(`the serving thread failed: ${error.message}`));
-  const ended = new Promise<void>((resolve) => {
-    thread.on("exit", () => resolve());
-  });
-  const [message] = (await once(thread, "message")) as [ServingMessage];
-  if (message.kind !== "open")
-    throw new UserError(message.kind === "failed" ? message.message : "it did not start");
-  let mounted: KernelMount;
+  const state = options.events && lockState(options.events, options.log);
+  const usable = state === undefined ? { ...options, events: undefined } : options;
   try {
-    mounted = mount(options.directory);
+    const served = await (driver === "kernel" ? supervise(usable) : serveByLibfuse(usable));
+    const close = (): void => state?.close();
+    served.ended.then(close, close);
+    return served;
   } catch (error) {
-    await thread.terminate();
-    updates.close();
+    state?.close();
     throw error;
   }
-  thread.on("message", (told: ServingMessage) => {
-    if (told.kind === "told") following.told(told);
-  });
-  thread.postMessage({ fd: mounted.fd } satisfies ServeMessage);
-  following.start(new Notifier(mounted.fd), message.volumes, message.hostDirectory, () => {
-    statfs(mounted.path).catch(() => {});
-  });
-  const stopFollowing = (): void => {
-    following.stop();
-    updates.close();
-  };
-  return {
-    ended: ended.then(() => {
-      stopFollowing();
-      if (mountAt(mounted.path) !== undefined) mounted.unmount("abort");
-      mounted.close();
-    }),
-    stop: async () => {
-      stopFollowing();
-      // A process cannot exit while a thread of its own waits for requests: files still open are cut off.
-      mounted.unmount("abort");
-      await ended;
-    },
-  };
 }
 
-async function serveByLibfuse({ directory, host, guests, log }: ServeOptions): Promise<Served> {
+async function serveByLibfuse(options: ServeOptions): Promise<Served> {
+  const { directory, host, guests, log } = options;
+  const events = options.events && openEventHub(host, guests, options.events, log);
   let updating: Updating | undefined;
   const following = new Following(guests, (update) => void updating?.take(update), log);
   // libfuse holds what it was told for a second, whatever it is told: so no place counts as followed.
-  const opened = openTree(host, guests, log, {
-    refresh: () => updating?.forgetUnfollowed(),
-    isFollowed: () => false,
-  });
+  const opened = openTree(
+    host,
+    guests,
+    log,
+    { refresh: () => updating?.forgetUnfollowed(), isFollowed: () => false },
+    events === undefined
+      ? undefined
+      : { logs: new LogReaders(events.shared), areListed: options.events?.areListed ?? false },
+  );
+  events?.setMounts(mountedVolumes(opened));
   updating = new Updating(opened, following.followed, log);
   const mounted = await mountLibfuse({ path: directory, tree: opened.tree, log });
+  if (events !== undefined) following.tell(events);
   following.startUnnotified();
+  await events?.listen();
   let end: () => void = () => {};
   const ended = new Promise<void>((resolve) => {
     end = resolve;
@@ -117,15 +84,31 @@ async function serveByLibfuse({ directory, host, guests, log }: ServeOptions): P
   const watching = setInterval(() => {
     if (mountAt(mounted.path) === undefined) end();
   }, 1000);
+  await stat(join(directory, host));
   return {
-    ended: ended.finally(() => {
+    ended: ended.finally(async () => {
       clearInterval(watching);
       following.stop();
+      await events?.stop();
     }),
     stop: async () => {
       following.stop();
+      await events?.stop();
       await mounted.unmount();
       end();
     },
   };
+}
+
+/** Undefined: it cannot be used, and the log says so. Throws UserError if it was named, or is another daemon's. */
+function lockState({ state, isStateNamed }: EventsOptions, log: Log): StateDirectory | undefined {
+  try {
+    return new StateDirectory(state);
+  } catch (error) {
+    if (error instanceof UserError) throw error;
+    const { message } = error as Error;
+    if (isStateNamed) throw new UserError(`${state}: cannot be used for the daemon's state: ${message}`);
+    log(`no events are told, as ${state} cannot be used: ${message}; name another directory with --state`);
+    return undefined;
+  }
 }

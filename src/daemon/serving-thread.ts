@@ -4,8 +4,14 @@
  */
 import { writeSync } from "node:fs";
 import { type MessagePort, parentPort, receiveMessageOnPort, workerData } from "node:worker_threads";
+import { placeOf } from "../cloud/ids.js";
+import type { Place } from "../cloud/place.js";
+import type { SharedLogs } from "../events/log-reader.js";
 import { FuseServer } from "../fuse/kernel/server.js";
 import type { GuestSpec } from "./guest-name.js";
+import { LateLogs } from "./late-logs.js";
+import { Ledger, visitSlots } from "./ledger.js";
+import { type MountedVolume, mountedVolume } from "./mounted-volume.js";
 import { type OpenTree, openTree } from "./open-tree.js";
 import { type Told, type Update, volumeKey } from "./updates.js";
 import { Updating } from "./updating.js";
@@ -19,23 +25,35 @@ export interface ServingData {
   /** Updates come here; how many have been sent is in `sent`, so that asking costs nothing while there are none. */
   readonly updates: MessagePort;
   readonly sent: Int32Array;
+  /** Whether directories show files of events, and whether they list them; undefined: they show none. */
+  readonly events: { readonly areListed: boolean } | undefined;
 }
 
 /** Where a volume is shown. */
 export interface ShownVolume {
   readonly volume: string;
   readonly placeIds: readonly number[];
+  readonly mounted: MountedVolume;
 }
 
-/** What the thread tells: the guests are open, or why they are not. Then it waits for the descriptor. */
+/**
+ * What the thread tells: the guests are open, or why they are not (then it waits for the descriptors); later, that the
+ * ledger cannot be kept any more.
+ */
 export type ServingMessage =
   | { readonly kind: "open"; readonly volumes: readonly ShownVolume[]; readonly hostDirectory: number }
   | { readonly kind: "failed"; readonly message: string }
+  | { readonly kind: "unrecorded"; readonly message: string }
   | Told;
 
 /** What the thread is told, once the tree is mounted. */
 export interface ServeMessage {
+  /** Of /dev/fuse. */
   readonly fd: number;
+  /** Of the ledger, with what an earlier server of the same mount has told the kernel. */
+  readonly ledger: number;
+  /** The logs of events; undefined: there are none. */
+  readonly logs: SharedLogs | undefined;
 }
 
 /** The thread's own standard error would need its event loop, which stands still while it serves. */
@@ -51,16 +69,24 @@ class Serving {
   readonly #port: MessagePort;
   readonly #data: ServingData;
   readonly #opened: OpenTree;
+  readonly #logs = new LateLogs();
   #taken = 0;
   readonly #updating: Updating;
 
   constructor(port: MessagePort, data: ServingData) {
     this.#port = port;
     this.#data = data;
-    this.#opened = openTree(data.host, data.guests, log, {
-      refresh: () => this.#refresh(),
-      isFollowed: (guest, { volume }) => data.followed.has(volumeKey(guest.name, volume.name)),
-    });
+    const { host, guests, followed, events } = data;
+    this.#opened = openTree(
+      host,
+      guests,
+      log,
+      {
+        refresh: () => this.#refresh(),
+        isFollowed: (guest, { volume }) => followed.has(volumeKey(guest.name, volume.name)),
+      },
+      events === undefined ? undefined : { logs: this.#logs, areListed: events.areListed },
+    );
     this.#updating = new Updating(this.#opened, data.followed, log);
   }
 
@@ -73,12 +99,23 @@ class Serving {
       [...volumes].map(([volume, places]) => ({
         volume: volumeKey(guest, volume),
         placeIds: places.map(({ id }) => id),
+        mounted: mountedVolume(guest, volume, this.#opened),
       })),
     );
   }
 
-  serve(fd: number): void {
-    new FuseServer({ fd, tree: this.#opened.tree, log, longTimeouts: true }).serve();
+  serve({ fd, ledger: ledgerFd, logs }: ServeMessage): void {
+    if (logs !== undefined) this.#logs.open(logs);
+    const ledger = new Ledger(ledgerFd, ({ message }) => {
+      this.#port.postMessage({ kind: "unrecorded", message } satisfies ServingMessage);
+    });
+    const places = new Map<number, Place>();
+    for (const volumes of this.#opened.places.values()) {
+      for (const shown of volumes.values()) for (const place of shown) places.set(place.id, place);
+    }
+    visitSlots(ledger.slots, (high, low, directory) => places.get(placeOf(high))?.inherit(low, directory));
+    for (const place of places.values()) place.ledger = ledger;
+    new FuseServer({ fd, tree: this.#opened.tree, log, longTimeouts: true, ledger }).serve();
   }
 
   #refresh(): void {
@@ -101,8 +138,8 @@ function start(port: MessagePort): void {
     port.postMessage({ kind: "failed", message: (error as Error).message } satisfies ServingMessage);
     return;
   }
-  port.once("message", ({ fd }: ServeMessage) => {
-    serving.serve(fd);
+  port.once("message", (message: ServeMessage) => {
+    serving.serve(message);
     process.exit();
   });
   port.postMessage({

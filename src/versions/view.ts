@@ -36,6 +36,7 @@ export class View {
   readonly #atHand = new Map<number, { bytes: Buffer; checked: boolean }>();
   readonly #commits: HeldCommit[] = [];
   #settled: number | undefined;
+  #reads: Set<number> | undefined;
   #slot = -1;
   #bit = 0;
   #logged: { bytes: Buffer; checked: boolean } | undefined;
@@ -61,6 +62,7 @@ export class View {
       const copy = this.#copies.get(block);
       if (copy !== undefined) return this.#locateCopy(block, copy);
     }
+    if (this.#reads !== undefined) this.#reads.add(block);
     const { chunks } = this.#cached;
     const chunk = Math.floor(block / this.#blocksPerChunk);
     const within = block - chunk * this.#blocksPerChunk;
@@ -72,6 +74,11 @@ export class View {
     this.#bit = 1 << within;
     this.checked = ((chunks.checked[slot] as number) & this.#bit) !== 0;
     return chunks.bytes(slot);
+  }
+
+  /** From now on adds the blocks that are located in their places to `reads`; undefined: no more. */
+  noteReads(reads: Set<number> | undefined): void {
+    this.#reads = reads;
   }
 
   /** Notes that the block that was located last is good, so that its checksum need not be computed again. */
@@ -133,6 +140,20 @@ export class View {
   /** How many blocks have their newest copy outside their place. */
   get copies(): number {
     return this.#copies.size;
+  }
+
+  /**
+   * Whether the `length` bytes at `offset` of a block's newest copy are also in its place; false if there is no copy.
+   * Throws IoError.
+   */
+  isInPlace(block: number, offset: number, length: number): boolean {
+    const copy = this.#copies.get(block);
+    if (copy === undefined) return false;
+    const bytes = this.#locateCopy(block, copy);
+    const place = Buffer.allocUnsafe(length);
+    const position = block * this.blockSize + offset;
+    if (readFully(this.#cached.source, place, length, position) < length) return false;
+    return bytes.compare(place, 0, length, offset, offset + length) === 0;
   }
 
   /** Forgets what was read of a block's place. */

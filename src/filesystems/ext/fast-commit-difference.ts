@@ -3,7 +3,13 @@
  * said, so that subscribers are told only of the rest.
  */
 import { IoError } from "../../images/io-error.js";
-import type { AttributeValues, Changes, InodeChange, NameChange } from "../changes.js";
+import {
+  type AttributeValues,
+  type Changes,
+  type InodeChange,
+  type NameChange,
+  NO_CHANGES,
+} from "../changes.js";
 import { FileType } from "../filesystem.js";
 import { Inode } from "./inode.js";
 import { inodeChange } from "./inode-change.js";
@@ -89,25 +95,27 @@ class Before {
       const change = this.#nameChange(known);
       if (change !== undefined) names.push(change);
     }
-    return { inodes, names };
+    return { ...NO_CHANGES, inodes, names };
   }
 
   /** What differs between then and now, where the rest differs as `found` says. */
   merged(found: Changes): Changes {
-    const inodes = found.inodes.filter(({ ino }) => !this.#inodes.has(ino));
+    const unsure = new Set(found.unsureInodes.map(({ ino }) => ino));
+    const listed = new Set(found.unsureDirectories.map(({ directory }) => directory));
     const logged = new Set(found.inodes.map(({ ino }) => ino));
+    const inodes = found.inodes.filter(({ ino }) => !this.#inodes.has(ino));
     for (const [ino, { inode }] of this.#inodes) {
       // One that is logged may have another map, though all else is as it was.
-      if (!logged.has(ino) && isSame(inode, this.#inode(ino))) continue;
+      if (unsure.has(ino) || (!logged.has(ino) && isSame(inode, this.#inode(ino)))) continue;
       const change = this.#inodeChange(ino);
       if (change !== undefined) inodes.push(change);
     }
     const names = found.names.filter(({ directory, name }) => !this.#names.has(keyOf(directory, name)));
     for (const known of this.#names.values()) {
-      const change = this.#nameChange(known);
+      const change = listed.has(known.directory) ? undefined : this.#nameChange(known);
       if (change !== undefined) names.push(change);
     }
-    return { inodes, names };
+    return { ...found, inodes, names };
   }
 
   #inodeChange(ino: number): InodeChange | undefined {

@@ -10,6 +10,9 @@ import type { Follower, Look, Step } from "../follower.js";
 import { Difference } from "./difference.js";
 import { addFastCommit, supersedeFastCommits } from "./fast-commit-difference.js";
 import { Compat } from "./features.js";
+import { HeldSizes } from "./held-sizes.js";
+import { Inode } from "./inode.js";
+import { InodeTables } from "./inode-tables.js";
 import { type FastCommit, fastCommitOperations, type LoggedFastCommit } from "./journal/fast-commit.js";
 import type { Journal, LoggedBlock, Transaction } from "./journal/journal.js";
 import { Parts } from "./parts.js";
@@ -18,6 +21,11 @@ import { committedGeometry, openVersion, superblockBlock, type Version } from ".
 
 /** Transactions that one look takes at most, so that others have their turn. */
 const MOST_TRANSACTIONS = 16;
+/** Transactions that are held at most before they are applied. */
+const MOST_GATHERED = 64;
+
+/** ms between looks at files whose bytes were not all there. */
+const REVEAL_EVERY = 20;
 
 const OVERRUN: Look = { reopen: "overrun" };
 const CHANGED: Look = { reopen: "changed" };
@@ -31,40 +39,95 @@ export class ExtFollower implements Follower {
   readonly #version: Version;
   #parts: Parts;
   #difference: Difference | undefined;
+  readonly #held: HeldSizes;
+  #tables: InodeTables | undefined;
+  #looked = 0;
   #settled: number | undefined;
+  /** Finished transactions that have been read, and not been applied. */
+  readonly #upcoming: Omit<Step, "changes">[] = [];
+  /** Whether the log was used again before it was read. */
+  #isLost = false;
   /** The superblock in its place, as last seen: while nothing is in the journal, it tells of a mount, a fsck, a mkfs. */
   readonly #superblock = Buffer.alloc(Superblock.size);
   readonly #now = Buffer.alloc(Superblock.size);
 
-  /** Opens the committed version. Throws IoError when it cannot be read. */
-  constructor(source: Source, cache: BlockCache, log: Log) {
+  /**
+   * Opens the committed version; if possible the one that transaction `after` made. Throws IoError when it cannot be
+   * read.
+   */
+  constructor(source: Source, cache: BlockCache, log: Log, after?: number) {
     this.#source = source;
     this.#log = log;
     this.#readSuperblock(this.#superblock);
-    this.#version = openVersion(source, cache, log);
+    this.#version = openVersion(source, cache, log, after);
     const { geometry, view, fastCommits } = this.#version;
     this.#parts = new Parts(geometry, view, log, fastCommits);
+    this.#held = new HeldSizes(view.blockSize);
+  }
+
+  get isResumed(): boolean {
+    return this.#version.isAsAsked;
   }
 
   look(): Look {
     const journal = this.#version.journal?.journal;
     if (journal === undefined) return this.#superblockChanged() ? CHANGED : undefined;
+    this.#gather(journal);
     const steps: Step[] = [];
     while (steps.length < MOST_TRANSACTIONS) {
-      const transaction = journal.next();
-      if (transaction === undefined) break;
-      const commit = this.#commit(journal, transaction);
-      // The log was used again before it was read.
-      if (commit === undefined) return OVERRUN;
-      const { commitSeconds: seconds, commitNanoseconds: nanoseconds } = transaction;
-      steps.push({ commit, changes: this.#apply(commit), seconds, nanoseconds });
+      const [upcoming] = this.#upcoming;
+      if (upcoming === undefined) break;
+      const { commit, seconds, nanoseconds } = upcoming;
+      steps.push({ commit, changes: this.#apply(commit, journal), seconds, nanoseconds });
+      this.#upcoming.shift();
     }
-    this.#takeFastCommits(journal, steps);
-    if (steps.length > 0) return { steps };
-    if (journal.status === "overrun") return OVERRUN;
-    if (journal.status === "empty")
-      return this.#superblockChanged() ? CHANGED : this.#settle(journal.sequence);
-    return this.#settle(journal.superblock.sequence);
+    if (this.#upcoming.length === 0 && !this.#isLost) this.#takeFastCommits(journal, steps);
+    const revealed = this.#revealed();
+    if (steps.length > 0) return { steps, revealed };
+    // The log was used again before it was read.
+    if (this.#isLost || journal.status === "overrun") return OVERRUN;
+    if (journal.status === "empty" && this.#superblockChanged()) return CHANGED;
+    const isEmpty = journal.status === "empty";
+    const settled = this.#settle(isEmpty ? journal.sequence : journal.superblock.sequence);
+    return settled ?? (revealed.length > 0 ? { steps: [], revealed } : undefined);
+  }
+
+  /** Looks, not too often, at files whose bytes were not all there. */
+  #revealed(): number[] {
+    if (this.#held.isEmpty) return [];
+    const now = performance.now();
+    if (now - this.#looked < REVEAL_EVERY) return [];
+    this.#looked = now;
+    return this.#held.revealed(this.#parts, new Inode(this.#parts.geometry), now);
+  }
+
+  /** Takes the transactions that are finished from the journal. */
+  #gather(journal: Journal): void {
+    while (!this.#isLost && this.#upcoming.length < MOST_GATHERED) {
+      const transaction = journal.next();
+      if (transaction === undefined) return;
+      const commit = this.#commit(journal, transaction);
+      if (commit === undefined) this.#isLost = true;
+      else {
+        const { commitSeconds: seconds, commitNanoseconds: nanoseconds } = transaction;
+        this.#upcoming.push({ commit, seconds, nanoseconds });
+      }
+    }
+  }
+
+  /**
+   * Whether a block's bytes are what a transaction logged that is not applied yet. Whatever is in a block's place was
+   * logged by a finished transaction first: so it is none of them only if it was there before all of them.
+   */
+  #isUpcoming(block: number, bytes: Buffer, at: number): boolean {
+    const { blockSize } = this.#version.view;
+    return this.#upcoming.some(({ commit }) => {
+      const index = commit.blocks.indexOf(block);
+      if (index < 0) return false;
+      return (
+        bytes.compare(commit.bytes, index * blockSize, (index + 1) * blockSize, at, at + blockSize) === 0
+      );
+    });
   }
 
   /** Fast commits are a part of the transaction after those that were taken: after all of them, in order. */
@@ -76,6 +139,7 @@ export class ExtFollower implements Follower {
       if (logged === undefined) return;
       const operations = fastCommitOperations(logged.blocks, geometry.blockSize);
       if (operations.length === 0) continue;
+      this.#held.addFromFastCommit(operations, this.#parts);
       const changes = addFastCommit(this.#parts, operations);
       steps.push({ commit: logicalCommit(logged, journal), changes, ...timeOf(operations, changes) });
     }
@@ -85,13 +149,21 @@ export class ExtFollower implements Follower {
     if (this.#settled === sequence || this.#version.view.copies === 0) return undefined;
     this.#settled = sequence;
     this.#version.view.settle(sequence);
-    return { steps: [], settled: sequence };
+    return { steps: [], settled: sequence, revealed: [] };
   }
 
-  #apply(commit: Commit) {
+  #apply(commit: Commit, journal: Journal): Changes {
     this.#difference ??= new Difference(this.#parts);
+    this.#tables ??= new InodeTables(this.#parts.geometry, this.#parts.groups);
+    this.#held.addFrom(commit, this.#parts, this.#tables);
     const difference = this.#difference;
-    const changes = supersedeFastCommits(this.#parts, () => difference.apply(commit));
+    let hasGathered = false;
+    const isNewer = (block: number, bytes: Buffer, at: number): boolean => {
+      if (!hasGathered) this.#gather(journal);
+      hasGathered = true;
+      return this.#isLost || this.#upcoming.length >= MOST_GATHERED || this.#isUpcoming(block, bytes, at);
+    };
+    const changes = supersedeFastCommits(this.#parts, () => difference.apply(commit, isNewer));
     const { view } = this.#version;
     if (commit.blocks.includes(superblockBlock(view))) {
       const geometry = committedGeometry(view, this.#parts.geometry, this.#log);
@@ -99,6 +171,7 @@ export class ExtFollower implements Follower {
       if (geometry.blocksCount !== this.#parts.geometry.blocksCount) {
         this.#parts = new Parts(geometry, view, this.#log);
         this.#difference = undefined;
+        this.#tables = undefined;
       }
     }
     return changes;

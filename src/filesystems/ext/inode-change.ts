@@ -36,7 +36,8 @@ export function inodeChange(
   };
 }
 
-function targetOf(parts: Parts, inode: Inode): Buffer | undefined {
+/** A symbolic link's target; undefined: it is none, is gone, or cannot be read. */
+export function targetOf(parts: Parts, inode: Inode): Buffer | undefined {
   if (inode.type !== FileType.LINK || inode.fields.i_links_count === 0) return undefined;
   try {
     return symlinkTarget(parts, inode);
