@@ -181,7 +181,8 @@ function makeWork(
       writeSync(file, Buffer.alloc(3000, 48 + random(10)), 0, 3000, random(100_000));
       closeSync(file);
     }),
-    truncate: onFile((name) => truncateSync(at(name), random(20_000))),
+    // Zeros at the end of a file are not told from bytes that are yet to come, for a while: none are made.
+    truncate: onFile((name) => truncateSync(at(name), random(statSync(at(name)).size + 1))),
     rename: onFile((name) => rename(name, fresh())),
     replace: onFile((name) => rename(name, pick(files))),
     link: onFile((name) => {
@@ -206,7 +207,7 @@ function makeWork(
     owner: onFile((name) => run("chown", `${random(70_000)}:${random(70_000)}`, at(name))),
     attribute: onFile((name) => run("setfattr", "-n", "user.a", "-v", "v".repeat(1 + random(200)), at(name))),
     hole: onFile((name) => run("fallocate", "-p", "-o", `${random(20_000)}`, "-l", "9000", at(name))),
-    reserve: onFile((name) => run("fallocate", "-l", `${20_000 + random(200_000)}`, at(name))),
+    reserve: onFile((name) => run("fallocate", "-n", "-l", `${20_000 + random(200_000)}`, at(name))),
     device: () => {
       run("mknod", at(fresh()), "c", "5", `${random(200)}`);
       create();
@@ -407,6 +408,10 @@ describe("the tree of a running guest with fast commits", () => {
       const first = join(guest.root, "first");
       appendFileSync(first, "first");
       execFileSync("sync", ["-f", guest.root]);
+      await eventuallySame(
+        () => listed(served.guest("g")),
+        () => listed(guest.root),
+      );
       const held = openSync(join(served.guest("g"), "first"), "r");
       const work = makeWork(guest.root, makeRandom(11 + mounted));
       for (let round = 0; round < 60; round++) {
