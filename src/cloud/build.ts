@@ -1,7 +1,7 @@
 /** Building the tree: where each guest's volumes are shown. */
 import { type FileSystem, FileType } from "../filesystems/filesystem.js";
 import type { Log } from "../images/image.js";
-import { CloudTree, VOLUMES } from "./cloud-tree.js";
+import { CloudTree, type Upkeep, VOLUMES } from "./cloud-tree.js";
 import { CloudDirectory } from "./directory.js";
 import { EventFiles, type EventLogs } from "./event-files.js";
 import { PLACE_IDS, StableIds } from "./ids.js";
@@ -58,15 +58,15 @@ const FOLLOWED_TIMEOUT = 24 * 3600 * 1000;
 const UNFOLLOWED_TIMEOUT = 1000;
 const FSTAB = ["etc", "fstab"].map((name) => Buffer.from(name));
 
-/** Builds the tree of one host. `refresh` takes in what has changed; `log` is told of what a guest's mount table names and is not there. */
+/** Builds the tree of one host. `log` is told of what a guest's mount table names and is not there. */
 export function buildTree(
   host: string,
   guests: readonly CloudGuest[],
-  refresh: () => void,
+  upkeep: Upkeep,
   log: Log,
   events?: EventsShown,
 ): BuiltTree {
-  return new TreeBuilder(host, log).build(guests, refresh, events);
+  return new TreeBuilder(host, log).build(guests, upkeep, events);
 }
 
 class TreeBuilder {
@@ -84,7 +84,7 @@ class TreeBuilder {
     this.#log = log;
   }
 
-  build(guests: readonly CloudGuest[], refresh: () => void, events: EventsShown | undefined): BuiltTree {
+  build(guests: readonly CloudGuest[], upkeep: Upkeep, events: EventsShown | undefined): BuiltTree {
     const top = new CloudDirectory(1, undefined, undefined);
     this.#directories.set(top.id, top);
     const host = this.#directory("host", top, undefined);
@@ -96,7 +96,7 @@ class TreeBuilder {
     }
     const files =
       events === undefined ? undefined : new EventFiles(events.logs, this.#places, this.#directories);
-    const tree = new CloudTree(this.#places, this.#directories, refresh, files, events?.areListed ?? false);
+    const tree = new CloudTree(this.#places, this.#directories, upkeep, files, events?.areListed ?? false);
     return { tree, mounts, places: this.#shown, host };
   }
 

@@ -166,7 +166,7 @@ export class Following {
     this.#notifier = undefined;
   }
 
-  /** Drops what the kernel has of a volume that the serving thread has opened afresh. */
+  /** Drops what the kernel has of a volume that the serving thread reads afresh. */
   told({ volume, nodes }: Told): void {
     const notifier = this.#notifier;
     if (notifier === undefined) return;
@@ -200,7 +200,11 @@ export class Following {
     for (const step of found.steps) this.#events?.take(volume.guest, volume.volume, step);
     if (found.settled !== undefined)
       this.#send({ kind: "settled", volume: volume.key, sequence: found.settled });
-    return found.steps.length + found.revealed.length > 0;
+    if (found.reread === true) {
+      this.#send({ kind: "reread", volume: volume.key });
+      this.#poke();
+    }
+    return found.reread === true || found.steps.length + found.revealed.length > 0;
   }
 
   #reveal(key: string, files: readonly number[]): void {

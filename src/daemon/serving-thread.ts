@@ -83,6 +83,7 @@ class Serving {
       log,
       {
         refresh: () => this.#refresh(),
+        holds: () => this.#updating.holds(this.#tell),
         isFollowed: (guest, { volume }) => followed.has(volumeKey(guest.name, volume.name)),
       },
       events === undefined ? undefined : { logs: this.#logs, areListed: events.areListed },
@@ -93,6 +94,10 @@ class Serving {
   get hostDirectory(): number {
     return this.#opened.host.id;
   }
+
+  readonly #tell = (told: Told): void => {
+    this.#port.postMessage(told satisfies ServingMessage);
+  };
 
   shown(): ShownVolume[] {
     return [...this.#opened.places].flatMap(([guest, volumes]) =>
@@ -124,7 +129,7 @@ class Serving {
       if (received === undefined) break;
       this.#taken = (this.#taken + 1) | 0;
       const told = this.#updating.take(received.message);
-      if (told !== undefined) this.#port.postMessage(told satisfies ServingMessage);
+      if (told !== undefined) this.#tell(told);
     }
     this.#updating.forgetUnfollowed();
   }

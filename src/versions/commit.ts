@@ -11,6 +11,8 @@ export interface Commit {
   readonly revoked: Float64Array;
   /** Copies of transactions before this one have been written to their places. */
   readonly settled: number;
+  /** The journal's block where the next transaction is to begin, where the transaction is one of a journal's. */
+  readonly next?: number;
   /** Only changes that are no copies of blocks: then there are none of these. */
   readonly logical?: LogicalChanges;
 }

@@ -30,6 +30,8 @@ export class View {
   at = 0;
   /** Whether the block that was located last has been found good before (see `markChecked`). */
   checked = false;
+  /** How often a logged copy has been read. */
+  copyReads = 0;
   readonly #cached: CachedSource;
   readonly #blocksPerChunk: number;
   readonly #copies = new Map<number, LoggedCopy>();
@@ -161,6 +163,11 @@ export class View {
     this.#cached.chunks.drop(this.#cached.id, Math.floor(block / this.#blocksPerChunk));
   }
 
+  /** Forgets what was read of all places. */
+  forgetPlaces(): void {
+    this.#cached.chunks.dropAll(this.#cached.id);
+  }
+
   /** Forgets all that was read, and all copies. */
   forgetAll(): void {
     this.#cached.chunks.dropAll(this.#cached.id);
@@ -189,6 +196,7 @@ export class View {
         this.#atHand.delete(oldest);
       }
       held = { bytes: Buffer.allocUnsafeSlow(this.blockSize), checked: false };
+      this.copyReads++;
       copy.read(held.bytes, 0);
       this.#atHand.set(block, held);
     }

@@ -9,6 +9,7 @@ import {
   type FileSystem,
   FileSystemError,
   FileType,
+  type Standing,
   type Statistics,
 } from "../filesystem.js";
 import { Compat, typeOf } from "./features.js";
@@ -16,11 +17,12 @@ import { HeldSizes } from "./held-sizes.js";
 import { Inode, InodeFlags } from "./inode.js";
 import { InodeTables } from "./inode-tables.js";
 import { type FastCommit, fastCommitOperations } from "./journal/fast-commit.js";
+import { Lookout } from "./lookout.js";
 import { Parts } from "./parts.js";
 import { freeSpace, overheadBlocks, reservedForExtents } from "./space.js";
 import type { Geometry } from "./superblock.js";
 import { readInline, symlinkTarget } from "./symlink.js";
-import { committedGeometry, superblockBlock, type Version } from "./version.js";
+import { committedGeometry, type OpenJournal, superblockBlock, type Version } from "./version.js";
 
 /** EXT4_ROOT_INO */
 const ROOT_INODE = 2;
@@ -32,6 +34,11 @@ export class ExtFileSystem implements FileSystem {
   readonly uuid: string;
   readonly rootInode = ROOT_INODE;
   readonly #log: Log;
+  readonly #journal: OpenJournal | undefined;
+  readonly #lookout: Lookout | undefined;
+  /** Reads of the image that have been looked after. */
+  #reads = 0;
+  #copyReads = 0;
   readonly #held: HeldSizes;
   #tables: InodeTables | undefined;
   #sequence: number | undefined;
@@ -49,6 +56,9 @@ export class ExtFileSystem implements FileSystem {
     this.label = geometry.label;
     this.uuid = geometry.uuid;
     this.#log = log;
+    const { journal } = version;
+    this.#journal = journal;
+    this.#lookout = journal === undefined ? undefined : new Lookout(journal, log);
     this.#held = new HeldSizes(geometry.blockSize);
     this.#sequence = version.sequence;
     this.#fastCommits = version.fastCommits.length;
@@ -67,6 +77,7 @@ export class ExtFileSystem implements FileSystem {
       return;
     }
     this.#sequence = commit.sequence;
+    if (commit.next !== undefined) this.#journal?.journal.pass(commit.sequence, commit.next);
     const { view, geometry } = this.#parts;
     this.#tables ??= new InodeTables(geometry, this.#parts.groups);
     this.#held.addFrom(commit, this.#parts, this.#tables);
@@ -83,6 +94,25 @@ export class ExtFileSystem implements FileSystem {
   /** Copies of transactions before this one are in their places. */
   settle(sequence: number): void {
     this.#parts.view.settle(sequence);
+  }
+
+  /** Looks at the journal, if the image was read since. What was begun in it is taken in. Throws IoError. */
+  standing(): Standing {
+    if (this.#journal === undefined || this.#lookout === undefined) return "current";
+    const { source } = this.#journal;
+    if (source.reads === this.#reads) return "current";
+    const { view } = this.#parts;
+    const standing = this.#lookout.look(this, view.copyReads !== this.#copyReads);
+    this.#reads = source.reads;
+    this.#copyReads = view.copyReads;
+    return standing;
+  }
+
+  /** Forgets what was read of blocks in their places. */
+  reread(): void {
+    this.#parts.view.forgetPlaces();
+    this.#parts.forget();
+    this.#overhead = -1;
   }
 
   /** Forgets all that was read: for a file system whose changes nobody tells of. */
