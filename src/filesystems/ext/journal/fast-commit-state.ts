@@ -4,7 +4,8 @@
  *
  * It follows the kernel's replay (ext4_fc_replay_* in fs/ext4/fast_commit.c) but where that falls short of what the
  * guest had: the replay leaves the link counts of directories wrong in which directories come or go (a fsck rights
- * them), and gives directories the time of the replay (here they keep their own).
+ * them), gives directories the time of the replay (here they keep their own), leaves a new file the attributes of the
+ * deleted one that had its number, and loses names and bytes of a file that has no links in the midst of it.
  */
 import type { Log } from "../../../images/image.js";
 import { IoError } from "../../../images/io-error.js";
