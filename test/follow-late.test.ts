@@ -4,6 +4,7 @@ import { chmodSync, mkdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
 import type { Changes } from "../src/filesystems/changes.js";
+import type { Follower } from "../src/filesystems/follower.js";
 import { followFileSystem } from "../src/filesystems/formats.js";
 import { openRawImage } from "../src/images/raw.js";
 import { BlockCache } from "../src/versions/block-cache.js";
@@ -62,5 +63,39 @@ test("what was there before is not made up from what is there now", async () => 
     next === undefined || "reopen" in next ? [] : next.steps.flatMap((step) => step.changes.names);
   expect(names.map(({ name, ino, now }) => [name.toString(), ino, now])).toEqual([["changes", changed, 0]]);
   unmount();
+  raw.close();
+});
+
+test("a follower that is started again goes on from where another one ended", async () => {
+  const { image, inside, unmount } = await makeGuest("again");
+  writeFileSync(join(inside, "first"), "");
+  sync();
+  const raw = openRawImage(image);
+  const open = (after?: number) => followFileSystem(raw, new BlockCache(1 << 20), () => {}, after);
+  const take = (follower: Follower | undefined) => {
+    const found = follower?.look();
+    return found === undefined || "reopen" in found ? [] : found.steps;
+  };
+  const one = open();
+  writeFileSync(join(inside, "second"), "");
+  sync();
+  const last = take(one).at(-1)?.commit.sequence as number;
+  expect(last).toBeGreaterThan(0);
+  writeFileSync(join(inside, "third"), "");
+  sync();
+  writeFileSync(join(inside, "fourth"), "");
+  sync();
+  const again = open(last);
+  expect(again?.isResumed).toBe(true);
+  const names = take(again).flatMap(({ changes }) => changes.names.map(({ name }) => name.toString()));
+  expect(names).toEqual(["third", "fourth"]);
+  // Nothing to go on from, since nobody knows what came before it.
+  expect(open(last + 1000)?.isResumed).toBe(false);
+  unmount();
+  const remounted = await mount(image, inside, "loop");
+  writeFileSync(join(inside, "fifth"), "");
+  sync();
+  expect(open(last)?.isResumed).toBe(false);
+  remounted();
   raw.close();
 });

@@ -11,6 +11,7 @@ import { followFileSystem } from "../filesystems/formats.js";
 import type { Notifier } from "../fuse/kernel/notify.js";
 import type { Log, Source } from "../images/image.js";
 import { BlockCache } from "../versions/block-cache.js";
+import type { EventHub } from "./event-hub.js";
 import { openGuest } from "./guest.js";
 import type { GuestSpec } from "./guest-name.js";
 import type { ShownVolume } from "./serving-thread.js";
@@ -43,7 +44,10 @@ interface Pending {
 }
 
 class FollowedVolume {
+  readonly guest: string;
+  readonly volume: string;
   readonly key: string;
+  /** Of the image. */
   readonly path: string;
   readonly #source: Source;
   readonly #cache = new BlockCache(CACHE_BYTES);
@@ -52,22 +56,29 @@ class FollowedVolume {
   #retryAt = 0;
 
   /** Throws IoError. */
-  constructor(key: string, path: string, source: Source, log: Log) {
-    this.key = key;
+  constructor(guest: string, volume: string, path: string, source: Source, log: Log) {
+    this.guest = guest;
+    this.volume = volume;
+    this.key = volumeKey(guest, volume);
     this.path = path;
     this.#source = source;
     this.#log = log;
     this.#follower = followFileSystem(source, this.#cache, () => {});
   }
 
+  /** Whether it goes on from the transaction that it was to go on from. */
+  get isResumed(): boolean {
+    return this.#follower?.isResumed ?? false;
+  }
+
   get isFollowed(): boolean {
     return this.#follower !== undefined;
   }
 
-  /** Opens the volume afresh. */
-  reopen(): void {
+  /** Opens the volume afresh, if possible as transaction `after` left it. */
+  reopen(after?: number): void {
     try {
-      this.#follower = followFileSystem(this.#source, this.#cache, () => {});
+      this.#follower = followFileSystem(this.#source, this.#cache, () => {}, after);
     } catch (error) {
       this.#log(`${this.key}: cannot be followed: ${(error as Error).message}`);
       this.#follower = undefined;
@@ -92,6 +103,7 @@ class FollowedVolume {
 export class Following {
   readonly #volumes: FollowedVolume[] = [];
   readonly #send: (update: Update) => void;
+  #events: EventHub | undefined;
   readonly #watch = new Watch();
   readonly #pending = new Map<string, Pending>();
   #placeIds = new Map<string, readonly number[]>();
@@ -108,7 +120,7 @@ export class Following {
       for (const { image, volumes } of disks) {
         for (const { volume, fileSystem } of volumes) {
           if (fileSystem === undefined) continue;
-          const followed = new FollowedVolume(volumeKey(name, volume.name), image.name, volume.source, log);
+          const followed = new FollowedVolume(name, volume.name, image.name, volume.source, log);
           if (followed.isFollowed) this.#volumes.push(followed);
         }
       }
@@ -118,6 +130,17 @@ export class Following {
   /** Keys of what is followed. */
   get followed(): ReadonlySet<string> {
     return new Set(this.#volumes.map(({ key }) => key));
+  }
+
+  /** Has events told, from where those end that have been. To be called before it begins. */
+  tell(events: EventHub): void {
+    this.#events = events;
+    for (const followed of this.#volumes) {
+      const { guest, volume } = followed;
+      const after = events.lastTransaction(guest, volume);
+      if (after !== undefined) followed.reopen(after);
+      events.begin(guest, volume, followed.isResumed);
+    }
   }
 
   /** Begins, where nobody can be notified. */
@@ -157,12 +180,14 @@ export class Following {
     if (found === undefined) return false;
     if ("reopen" in found) {
       volume.reopen();
+      this.#events?.reopened(volume.guest, volume.volume, found.reopen);
       this.#send({ kind: "reopen", volume: volume.key });
       // The serving thread takes updates in when it is asked something, and the kernel may have no reason to ask.
       this.#poke();
       return true;
     }
-    for (const { commit, changes } of found.steps) {
+    for (const step of found.steps) {
+      const { commit, changes } = step;
       this.#send({ kind: "commit", volume: volume.key, commit });
       this.#notify(volume.key, changes);
       const unnamed = inodesOfNames(changes);
@@ -170,9 +195,20 @@ export class Following {
         this.#send({ kind: "unnamed", volume: volume.key, inodes: unnamed });
       }
     }
+    this.#reveal(volume.key, found.revealed);
+    // Last, as users who read files wait for what comes before.
+    for (const step of found.steps) this.#events?.take(volume.guest, volume.volume, step);
     if (found.settled !== undefined)
       this.#send({ kind: "settled", volume: volume.key, sequence: found.settled });
-    return found.steps.length > 0;
+    return found.steps.length + found.revealed.length > 0;
+  }
+
+  #reveal(key: string, files: readonly number[]): void {
+    if (files.length === 0) return;
+    for (const placeId of this.#placeIds.get(key) ?? []) {
+      for (let at = 0; at < files.length; at += 2)
+        this.#notifier?.invalidateInode(nodeHigh(placeId, files[at] as number), files[at + 1] as number);
+    }
   }
 
   #notify(key: string, { inodes, names, unsureInodes, unsureDirectories }: Changes): void {

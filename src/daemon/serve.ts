@@ -1,10 +1,13 @@
 /** Serving a tree at a mount point, by one of the two drivers, until it is told to stop. */
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
+import { LogReaders } from "../events/log-reader.js";
 import { mountLibfuse } from "../fuse/libfuse.js";
 import { mountAt } from "../fuse/mountpoint.js";
+import { type EventsOptions, openEventHub } from "./event-hub.js";
 import { Following } from "./following.js";
 import type { GuestSpec } from "./guest-name.js";
+import { mountedVolumes } from "./mounted-volume.js";
 import { openTree } from "./open-tree.js";
 import { supervise } from "./supervisor.js";
 import { Updating } from "./updating.js";
@@ -17,6 +20,8 @@ export interface ServeOptions {
   readonly host: string;
   readonly driver: Driver;
   readonly guests: readonly GuestSpec[];
+  /** Undefined: no events are told. */
+  readonly events: EventsOptions | undefined;
   /** Told of what had to be passed over. */
   readonly log: (line: string) => void;
 }
@@ -38,16 +43,25 @@ export async function serve(options: ServeOptions): Promise<Served> {
   return driver === "kernel" ? supervise(options) : serveByLibfuse(options);
 }
 
-async function serveByLibfuse({ directory, host, guests, log }: ServeOptions): Promise<Served> {
+async function serveByLibfuse(options: ServeOptions): Promise<Served> {
+  const { directory, host, guests, log } = options;
+  const events = options.events && openEventHub(host, guests, options.events, log);
   let updating: Updating | undefined;
   const following = new Following(guests, (update) => void updating?.take(update), log);
   // libfuse holds what it was told for a second, whatever it is told: so no place counts as followed.
-  const opened = openTree(host, guests, log, {
-    refresh: () => updating?.forgetUnfollowed(),
-    isFollowed: () => false,
-  });
+  const opened = openTree(
+    host,
+    guests,
+    log,
+    { refresh: () => updating?.forgetUnfollowed(), isFollowed: () => false },
+    events === undefined
+      ? undefined
+      : { logs: new LogReaders(events.shared), areListed: options.events?.areListed ?? false },
+  );
+  events?.setMounts(mountedVolumes(opened));
   updating = new Updating(opened, following.followed, log);
   const mounted = await mountLibfuse({ path: directory, tree: opened.tree, log });
+  if (events !== undefined) following.tell(events);
   following.startUnnotified();
   let end: () => void = () => {};
   const ended = new Promise<void>((resolve) => {
@@ -58,12 +72,14 @@ async function serveByLibfuse({ directory, host, guests, log }: ServeOptions): P
   }, 1000);
   await stat(join(directory, host));
   return {
-    ended: ended.finally(() => {
+    ended: ended.finally(async () => {
       clearInterval(watching);
       following.stop();
+      await events?.stop();
     }),
     stop: async () => {
       following.stop();
+      await events?.stop();
       await mounted.unmount();
       end();
     },

@@ -1,10 +1,13 @@
 /** What passes between the supervisor and the server, on the channel that Node keeps between a parent and its child. */
+import type { EventsOptions } from "./event-hub.js";
 import type { GuestSpec } from "./guest-name.js";
 
 /** What a server shows. */
 export interface ServerOptions {
   readonly host: string;
   readonly guests: readonly GuestSpec[];
+  /** Undefined: no events are told. */
+  readonly events: EventsOptions | undefined;
 }
 
 /** A mount, as unmount() of fuse/kernel/mount.ts takes it. */

@@ -5,9 +5,11 @@
 import { once } from "node:events";
 import { writeSync } from "node:fs";
 import { MessageChannel, Worker } from "node:worker_threads";
+import type { SharedLogs } from "../events/log-reader.js";
 import { unmount } from "../fuse/kernel/mount.js";
 import { Notifier } from "../fuse/kernel/notify.js";
 import { ask } from "./asking.js";
+import { type EventHub, openEventHub } from "./event-hub.js";
 import { Following } from "./following.js";
 import {
   DEVICE_FD,
@@ -47,11 +49,11 @@ function crash(message: string): void {
 /** Guests that are open, and what serves them. */
 interface OpenServer {
   serve(mounted: MountedAt, isTakenOver: boolean): void;
-  stop(): void;
+  stop(): Promise<void>;
 }
 
 /** Throws UserError, ImageError. */
-async function open({ host, guests }: ServerOptions): Promise<OpenServer> {
+async function open({ host, guests, events: eventsOptions }: ServerOptions): Promise<OpenServer> {
   const { port1: updates, port2 } = new MessageChannel();
   const sent = new Int32Array(new SharedArrayBuffer(4));
   const send = (update: Update): void => {
@@ -60,7 +62,14 @@ async function open({ host, guests }: ServerOptions): Promise<OpenServer> {
   };
   const following = new Following(guests, send, log);
   const thread = new Worker(new URL("./serving-thread.js", import.meta.url), {
-    workerData: { host, guests, followed: following.followed, updates: port2, sent } satisfies ServingData,
+    workerData: {
+      host,
+      guests,
+      followed: following.followed,
+      updates: port2,
+      sent,
+      events: eventsOptions,
+    } satisfies ServingData,
     transferList: [port2],
   });
   thread.on("error", (error) => crash(`the serving thread failed: ${error.message}`));
@@ -72,9 +81,24 @@ async function open({ host, guests }: ServerOptions): Promise<OpenServer> {
     if (told.kind === "unrecorded")
       tell({ kind: "unresumable", message: `what the kernel is told cannot be recorded: ${told.message}` });
   });
-  const stop = (): void => {
+  let events: EventHub | undefined;
+  const stop = async (): Promise<void> => {
     following.stop();
     updates.close();
+    await events?.stop();
+  };
+  /** Not before the server that had this mount has ended: there is one writer of each log. */
+  const tellEvents = (): SharedLogs | undefined => {
+    if (eventsOptions === undefined) return undefined;
+    try {
+      events = openEventHub(host, guests, eventsOptions, log);
+      events.setMounts(message.volumes.map(({ mounted }) => mounted));
+      following.tell(events);
+      return events.shared;
+    } catch (error) {
+      log(`no events are told: ${(error as Error).message}`);
+      return undefined;
+    }
   };
   return {
     serve: (mounted, isTakenOver) => {
@@ -82,6 +106,7 @@ async function open({ host, guests }: ServerOptions): Promise<OpenServer> {
         // Otherwise it has failed, and said so.
         if (code === 0) tell({ kind: "unmounted" }, () => process.exit());
       });
+      const logs = tellEvents();
       const notifier = new Notifier(DEVICE_FD);
       following.start(notifier, message.volumes, message.hostDirectory, () => void ask(mounted.path));
       const finish = isTakenOver
@@ -97,7 +122,7 @@ async function open({ host, guests }: ServerOptions): Promise<OpenServer> {
         );
         return;
       }
-      thread.postMessage({ fd: DEVICE_FD, ledger: LEDGER_FD } satisfies ServeMessage);
+      thread.postMessage({ fd: DEVICE_FD, ledger: LEDGER_FD, logs } satisfies ServeMessage);
       tell({ kind: "serving" });
       void finish();
     },
@@ -136,8 +161,10 @@ export function runServer(): void {
         server?.serve(message.mounted, message.isTakenOver);
         break;
       case "stop":
-        server?.stop();
-        tell({ kind: "stopped" });
+        (server?.stop() ?? Promise.resolve()).then(
+          () => tell({ kind: "stopped" }),
+          (error: Error) => crash(error.message),
+        );
         break;
     }
   });

@@ -6,9 +6,12 @@ import { writeSync } from "node:fs";
 import { type MessagePort, parentPort, receiveMessageOnPort, workerData } from "node:worker_threads";
 import { placeOf } from "../cloud/ids.js";
 import type { Place } from "../cloud/place.js";
+import type { SharedLogs } from "../events/log-reader.js";
 import { FuseServer } from "../fuse/kernel/server.js";
 import type { GuestSpec } from "./guest-name.js";
+import { LateLogs } from "./late-logs.js";
 import { Ledger, visitSlots } from "./ledger.js";
+import { type MountedVolume, mountedVolume } from "./mounted-volume.js";
 import { type OpenTree, openTree } from "./open-tree.js";
 import { type Told, type Update, volumeKey } from "./updates.js";
 import { Updating } from "./updating.js";
@@ -22,12 +25,15 @@ export interface ServingData {
   /** Updates come here; how many have been sent is in `sent`, so that asking costs nothing while there are none. */
   readonly updates: MessagePort;
   readonly sent: Int32Array;
+  /** Whether directories show files of events, and whether they list them; undefined: they show none. */
+  readonly events: { readonly areListed: boolean } | undefined;
 }
 
 /** Where a volume is shown. */
 export interface ShownVolume {
   readonly volume: string;
   readonly placeIds: readonly number[];
+  readonly mounted: MountedVolume;
 }
 
 /**
@@ -46,6 +52,8 @@ export interface ServeMessage {
   readonly fd: number;
   /** Of the ledger, with what an earlier server of the same mount has told the kernel. */
   readonly ledger: number;
+  /** The logs of events; undefined: there are none. */
+  readonly logs: SharedLogs | undefined;
 }
 
 /** The thread's own standard error would need its event loop, which stands still while it serves. */
@@ -61,16 +69,24 @@ class Serving {
   readonly #port: MessagePort;
   readonly #data: ServingData;
   readonly #opened: OpenTree;
+  readonly #logs = new LateLogs();
   #taken = 0;
   readonly #updating: Updating;
 
   constructor(port: MessagePort, data: ServingData) {
     this.#port = port;
     this.#data = data;
-    this.#opened = openTree(data.host, data.guests, log, {
-      refresh: () => this.#refresh(),
-      isFollowed: (guest, { volume }) => data.followed.has(volumeKey(guest.name, volume.name)),
-    });
+    const { host, guests, followed, events } = data;
+    this.#opened = openTree(
+      host,
+      guests,
+      log,
+      {
+        refresh: () => this.#refresh(),
+        isFollowed: (guest, { volume }) => followed.has(volumeKey(guest.name, volume.name)),
+      },
+      events === undefined ? undefined : { logs: this.#logs, areListed: events.areListed },
+    );
     this.#updating = new Updating(this.#opened, data.followed, log);
   }
 
@@ -83,11 +99,13 @@ class Serving {
       [...volumes].map(([volume, places]) => ({
         volume: volumeKey(guest, volume),
         placeIds: places.map(({ id }) => id),
+        mounted: mountedVolume(guest, volume, this.#opened),
       })),
     );
   }
 
-  serve({ fd, ledger: ledgerFd }: ServeMessage): void {
+  serve({ fd, ledger: ledgerFd, logs }: ServeMessage): void {
+    if (logs !== undefined) this.#logs.open(logs);
     const ledger = new Ledger(ledgerFd, ({ message }) => {
       this.#port.postMessage({ kind: "unrecorded", message } satisfies ServingMessage);
     });

@@ -105,8 +105,8 @@ class Supervisor implements Served {
   }
 
   #spawn(): ServerProcess {
-    const { host, guests } = this.#options;
-    const server = new ServerProcess({ host, guests }, this.#device, this.#ledger, (why) => {
+    const { host, guests, events } = this.#options;
+    const server = new ServerProcess({ host, guests, events }, this.#device, this.#ledger, (why) => {
       this.#unresumable = why;
       this.#options.log(`${why}: should the server die, the tree is mounted anew`);
     });

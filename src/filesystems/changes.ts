@@ -28,14 +28,22 @@ export interface InodeState {
 /** Extended attributes by name (one character a byte). */
 export type AttributeValues = ReadonlyMap<string, Buffer>;
 
+export interface AttributesChange {
+  readonly old: AttributeValues | undefined;
+  readonly now: AttributeValues;
+}
+
 /** An inode that changed, came or went. */
 export interface InodeChange {
   readonly ino: number;
   /** Before and after; undefined: not in use. */
   readonly old: InodeState | undefined;
   readonly now: InodeState | undefined;
-  /** Those attributes that differ, before and after; undefined if none does, or the inode went. */
-  readonly attributes?: { readonly old: AttributeValues; readonly now: AttributeValues };
+  /**
+   * Those attributes that differ, before and after; undefined if none does, or the inode went. Without `old` nobody
+   * knows what was before, and `now` has them all.
+   */
+  readonly attributes?: AttributesChange;
   /** A symbolic link's target, where it is a new one. */
   readonly target?: Buffer;
 }

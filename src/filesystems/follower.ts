@@ -23,10 +23,17 @@ export type ReopenReason = "overrun" | "changed" | "damaged";
  */
 export type Look =
   | undefined
-  | { readonly steps: readonly Step[]; readonly settled?: number }
+  | {
+      readonly steps: readonly Step[];
+      readonly settled?: number;
+      /** Generations and inodes, in pairs, of files of which more is shown, as their bytes have come. */
+      readonly revealed: readonly number[];
+    }
   | { readonly reopen: ReopenReason };
 
 export interface Follower {
+  /** Whether it goes on from the transaction that it was asked to go on from, so that it misses none. */
+  readonly isResumed: boolean;
   /** Looks for what has been written since. Throws IoError when the image cannot be read. */
   look(): Look;
 }

@@ -47,9 +47,10 @@ export async function serve(
   }
   const started = performance.now();
   const guests = Object.entries(images).map(([name, image]) => `${name}=${image}`);
+  const state = options.includes("--state") ? [] : ["--state", `${mountPoint}-state`];
   const child = spawn(
     process.execPath,
-    [program, "up", "--mount", mountPoint, "--host", host, ...options, ...guests],
+    [program, "up", "--mount", mountPoint, "--host", host, ...state, ...options, ...guests],
     { stdio: ["ignore", "pipe", "pipe"] },
   );
   const forget = onEnd(() => {
