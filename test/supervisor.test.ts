@@ -203,6 +203,7 @@ describe("a server that is killed", () => {
     put("overwritten", "before\n");
     put("a/b/moved", "moved\n");
     put("deleted", "deleted\n");
+    put("cached", "before\n");
     put("replaced", "old\n");
     put("renamed", "renamed\n");
     symlinkSync("/grows", join(inside, "a/b/link"));
@@ -247,11 +248,18 @@ describe("a server that is killed", () => {
     // A reboot leaves nothing in the journal that would tell of the changes.
     unmount();
     unmount = await mount(image, inside, "loop");
+    const cached = openSync(join(inside, "cached"), "r+");
+    writeSync(cached, "after!\n");
+    closeSync(cached);
+    const other = openSync(join(inside, "new"), "r+");
+    writeSync(other, "New\n");
+    fsyncSync(other);
+    closeSync(other);
     process.kill(served.pid, "SIGCONT");
 
     await answered(tree);
     expect(readdirSync(tree).sort()).toEqual(readdirSync(inside).sort());
-    expect([text("c/moved"), text("new"), text("replaced"), text("c/link")]).toEqual([
+    expect([text("c/moved"), text("new").toLowerCase(), text("replaced"), text("c/link")]).toEqual([
       "moved\n",
       "new\n",
       "something new\n",
@@ -269,6 +277,11 @@ describe("a server that is killed", () => {
     // The inode is another file's, or nobody's.
     expect(contents()[2]).toBe("ESTALE");
     for (const fd of held) closeSync(fd);
+
+    // Bytes that the guest had not written back yet, of a change that it had committed.
+    expect(text("cached")).toBe("before\n");
+    execFileSync("sync", ["-f", inside]);
+    await eventually(() => (text("cached") === "after!\n" ? true : undefined));
 
     // And it is followed on.
     appendFileSync(join(inside, "grows"), "three\n");
@@ -311,6 +324,25 @@ describe("a server that crashes", () => {
       /ended with 1[\s\S]*the server crashed 3 times within 10 s \(the serving thread failed: a planted fault\)/,
     );
     expect(isMounted(mountPoint)).toBe(false);
+  });
+});
+
+describe("a kernel that cannot hand out requests again", () => {
+  test("has the tree mounted anew when the server dies, and open files cut off", async () => {
+    const copy = copyOfProgram("old-kernel");
+    plant(copy, "fuse/kernel/protocol.js", "RESEND: 7,", "RESEND: 77,");
+    const served = await serve(join(folder, "old-kernel-cloud"), { g: big }, [], join(copy, "main.js"));
+    for (let round = 1; round <= 4; round++) {
+      const fd = openSync(join(served.guest("g"), "directory 1/below/deep/file 1"), "r");
+      await killServer(served);
+      await eventually(() => (served.log().split("is mounted anew").length > round ? true : undefined));
+      await eventually(() => (existsSync(served.guest("g")) ? true : undefined));
+      await answered(served.guest("g"));
+      expect(() => readSync(fd, Buffer.alloc(10), 0, 10, 0)).toThrow("ENOTCONN");
+      expect(() => closeSync(fd)).toThrow("ENOTCONN");
+    }
+    expect(await served.stop()).toBe(0);
+    expect(isMounted(served.mountPoint)).toBe(false);
   });
 });
 
