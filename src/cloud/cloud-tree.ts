@@ -26,6 +26,13 @@ const EVENTS_LISTED = [EVENTS, EVENTS_BEFORE].map((name) => Buffer.from(name));
 /** Directories of the tree's own change when guests come and go. */
 const DIRECTORY_TIMEOUT = 1000;
 
+/** Told of reads of files that have changed lately. */
+export interface ChangedReads {
+  /** By their ctime, s since the epoch. */
+  changedSince: number;
+  read(high: number, low: number): void;
+}
+
 export class CloudTree implements Tree {
   readonly #places: ReadonlyMap<number, Place>;
   readonly #directories: ReadonlyMap<number, CloudDirectory>;
@@ -36,6 +43,7 @@ export class CloudTree implements Tree {
   readonly #events: EventFiles | undefined;
   readonly #eventsAreListed: boolean;
   readonly #eventsEntry: Entry = emptyEntry();
+  #readers: ChangedReads = { changedSince: Number.POSITIVE_INFINITY, read: () => {} };
 
   /** `refresh` takes in what has changed in the guests. `events` are listed only if that is asked for. */
   constructor(
@@ -50,6 +58,11 @@ export class CloudTree implements Tree {
     this.#places = places;
     this.#directories = directories;
     this.#refresh = refresh;
+  }
+
+  /** Has reads of files told that have changed lately. */
+  tellReads(readers: ChangedReads): void {
+    this.#readers = readers;
   }
 
   refresh(): void {
@@ -163,6 +176,7 @@ export class CloudTree implements Tree {
       return this.#eventFiles().read(high, low, position, length, target, targetOffset);
     }
     const place = this.#requiredPlace(high, low, Errno.EISDIR);
+    if (this.#attributes.ctime >= this.#readers.changedSince) this.#readers.read(high, low);
     return place.fileSystem.read(low, position, length, target, targetOffset);
   }
 
