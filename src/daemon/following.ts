@@ -167,6 +167,11 @@ export class Following {
     this.#notifier = undefined;
   }
 
+  /** A file was read that may have changed shortly before the start: its bytes may be yet to come. */
+  read(high: number, low: number): void {
+    this.#remember(high, low, performance.now());
+  }
+
   /** Drops what the kernel has of a volume that the serving thread reads afresh. */
   told({ volume, nodes }: Told): void {
     const notifier = this.#notifier;
