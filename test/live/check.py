@@ -264,8 +264,10 @@ class Checker:
         return min((moment for moment in found if moment is not None), default=None)
 
     def check(self, kind, started, ended, *about):
-        self.counts[kind] += 1
         *where, seen = about
+        if where[1:] == ["lost+found"]:
+            return
+        self.counts[kind] += 1
         if isinstance(seen, int) and seen in AWAY:
             self.counts["away"] += 1
             return

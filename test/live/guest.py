@@ -643,6 +643,9 @@ class Guest:
         """Who is wrong: what the kernel remembers of the tree, or the tree."""
         Path("/proc/sys/vm/drop_caches").write_text("3")
         left = self.differences(*compared)
+        if self.options.hold:
+            print(f"{left}\n{self.failures}\nheld: pid {os.getpid()}", file=sys.stderr, flush=True)
+            time.sleep(1 << 30)
         return "without the kernel's caches: " + (left[0] if left else "equal")
 
     @staticmethod
@@ -707,6 +710,7 @@ def main():
     parser.add_argument("--only-synced", action="store_true", help="after an fsync, only the file itself")
     parser.add_argument("--extents", action="store_true", help="files can have holes punched and blocks reserved")
     parser.add_argument("--pause", type=float, default=0, help="ms between operations at most")
+    parser.add_argument("--hold", action="store_true", help="stand still for ever at the first difference")
     guest = Guest(parser.parse_args())
     for line in sys.stdin:
         command, *arguments = line.split()
