@@ -149,9 +149,7 @@ export class Following {
     if (notifier === undefined) return;
     for (let at = 0; at < nodes.length; at += 2)
       notifier.invalidateInode(nodes[at] as number, nodes[at + 1] as number);
-    // An older kernel cannot be told of all names at once: there the guest's own goes, and all below it.
-    const guest = volume.slice(0, volume.indexOf("/"));
-    if (!notifier.increaseEpoch()) notifier.invalidateEntry(0, this.#hostDirectory, Buffer.from(guest));
+    this.#dropNames(volume);
   }
 
   #look(volume: FollowedVolume): boolean {
@@ -167,7 +165,7 @@ export class Following {
     for (const { commit, changes } of found.steps) {
       this.#send({ kind: "commit", volume: volume.key, commit });
       this.#notify(volume.key, changes);
-      const unnamed = changes.names.flatMap(({ ino }) => (ino === 0 ? [] : [ino]));
+      const unnamed = inodesOfNames(changes);
       if (unnamed.length > 0) {
         this.#send({ kind: "unnamed", volume: volume.key, inodes: unnamed });
       }
@@ -177,13 +175,13 @@ export class Following {
     return found.steps.length > 0;
   }
 
-  #notify(key: string, { inodes, names }: Changes): void {
+  #notify(key: string, { inodes, names, unsureInodes, unsureDirectories }: Changes): void {
     const notifier = this.#notifier;
     if (notifier === undefined) return;
     const now = performance.now();
     const directories: number[] = [];
     for (const placeId of this.#placeIds.get(key) ?? []) {
-      for (const { ino, old, now: state } of inodes) {
+      for (const { ino, old, now: state } of [...inodes, ...unsureInodes]) {
         if (old !== undefined) notifier.invalidateInode(nodeHigh(placeId, old.generation), ino);
         if (state === undefined) continue;
         const high = nodeHigh(placeId, state.generation);
@@ -198,6 +196,17 @@ export class Following {
       }
     }
     this.#dropListingsAgain(directories);
+    // Which names are no longer there is not known: all are to be looked up again.
+    if (unsureDirectories.length > 0) this.#dropNames(key);
+  }
+
+  /** Has the kernel look up all names again. */
+  #dropNames(key: string): void {
+    const notifier = this.#notifier;
+    if (notifier === undefined) return;
+    // An older kernel cannot be told of all names at once: there the guest's own goes, and all below it.
+    const guest = key.slice(0, key.indexOf("/"));
+    if (!notifier.increaseEpoch()) notifier.invalidateEntry(0, this.#hostDirectory, Buffer.from(guest));
   }
 
   #dropListingsAgain(directories: readonly number[]): void {
@@ -229,4 +238,13 @@ export class Following {
       }
     }
   }
+}
+
+/** The inodes that may have lost a name. */
+function inodesOfNames({ names, unsureDirectories }: Changes): number[] {
+  const inodes = names.flatMap(({ ino }) => (ino === 0 ? [] : [ino]));
+  if (unsureDirectories.length === 0) return inodes;
+  for (const { now } of names) if (now !== 0) inodes.push(now);
+  for (const { names: listed } of unsureDirectories) for (const ino of listed.values()) inodes.push(ino);
+  return inodes;
 }

@@ -6,6 +6,7 @@ import { writeSync } from "node:fs";
 import { type MessagePort, parentPort, receiveMessageOnPort, workerData } from "node:worker_threads";
 import { FuseServer } from "../fuse/kernel/server.js";
 import type { GuestSpec } from "./guest-name.js";
+import { type MountedVolume, mountedVolume } from "./mounted-volume.js";
 import { type OpenTree, openTree } from "./open-tree.js";
 import { type Told, type Update, volumeKey } from "./updates.js";
 import { Updating } from "./updating.js";
@@ -25,6 +26,7 @@ export interface ServingData {
 export interface ShownVolume {
   readonly volume: string;
   readonly placeIds: readonly number[];
+  readonly mounted: MountedVolume;
 }
 
 /** What the thread tells: the guests are open, or why they are not. Then it waits for the descriptor. */
@@ -73,6 +75,7 @@ class Serving {
       [...volumes].map(([volume, places]) => ({
         volume: volumeKey(guest, volume),
         placeIds: places.map(({ id }) => id),
+        mounted: mountedVolume(guest, volume, this.#opened),
       })),
     );
   }

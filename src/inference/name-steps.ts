@@ -72,7 +72,7 @@ function collectMoves(
   };
   for (const { directory, name, ino, now } of changes.names) {
     const place = { directory, name: name.toString("latin1") };
-    if (ino !== 0) of(ino).gone.push(place);
+    if (ino !== 0 && isKnown(names, ino, place)) of(ino).gone.push(place);
     if (now !== 0) of(now).come.push(place);
   }
   if (names === undefined) return moves;
@@ -88,6 +88,18 @@ function collectMoves(
     if (moves.get(ino)?.gone.length === 0 && moves.get(ino)?.come.length === 0) moves.delete(ino);
   }
   return moves;
+}
+
+/**
+ * Whether a file may have had a name. The names of a directory that was removed are read from blocks that may be
+ * another file's by now: the map knows better, if it knows the file.
+ */
+function isKnown(names: Names | undefined, ino: number, place: NamePlace): boolean {
+  const known = names?.names(ino) ?? [];
+  if (known.length === 0) return true;
+  return known.some(
+    ({ directory, name }) => directory === place.directory && name.toString("latin1") === place.name,
+  );
 }
 
 /**

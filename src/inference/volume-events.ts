@@ -4,10 +4,14 @@
  */
 import type { Changes, InodeState } from "../filesystems/changes.js";
 import { composeEvents, undoNames } from "./composer.js";
+import { hasDoubts, settleDoubts } from "./doubts.js";
 import type { FileEvent, Names } from "./file-event.js";
 
 /** A map of a volume's names and inodes, kept current by what transactions change. */
 export interface VolumeIndex extends Names {
+  state(ino: number): InodeState | undefined;
+  /** The names in a directory, one character a byte, and their inodes. */
+  children(directory: number): ReadonlyMap<string, number>;
   setState(ino: number, state: InodeState): void;
   drop(ino: number): void;
 }
@@ -49,6 +53,8 @@ export class VolumeEvents<Index extends VolumeIndex> {
   #kept: Kept[] = [];
   #since = 0;
   #isCrawling = false;
+  /** Whether it has been said that something may be missing until the map is there. */
+  #isGapTold = false;
   #sequence = 0;
 
   constructor(host: VolumeEventsHost<Index>) {
@@ -74,6 +80,10 @@ export class VolumeEvents<Index extends VolumeIndex> {
       this.#tell(transaction, this.#index);
       return;
     }
+    if (hasDoubts(transaction.changes) && !this.#isGapTold) {
+      this.#isGapTold = true;
+      this.#host.publishGap("the guest went on before there was a map of its names", transaction.sequence);
+    }
     if (this.#kept.length === 0) this.#since = now;
     this.#kept.push({ transaction, isTold: false });
     this.prepare();
@@ -96,6 +106,7 @@ export class VolumeEvents<Index extends VolumeIndex> {
    * `gap`: why something may be missing; undefined if nothing can be.
    */
   reopened(gap: string | undefined): void {
+    this.#isGapTold = gap !== undefined;
     if (gap !== undefined) this.#host.publishGap(gap, this.#sequence);
     this.#before ??= this.#index;
     this.#index = undefined;
@@ -134,14 +145,16 @@ export class VolumeEvents<Index extends VolumeIndex> {
   }
 
   #tell(transaction: Transaction, index: VolumeIndex): void {
-    const events = composeEvents(transaction.changes, index);
-    setStates(transaction.changes, index);
+    const changes = settleDoubts(transaction.changes, index);
+    const events = composeEvents(changes, index);
+    setStates(changes, index);
     if (events.length > 0) this.#host.publish(events, transaction);
   }
 }
 
 /** Moves a map on to after a transaction. */
-function follow(changes: Changes, index: VolumeIndex): void {
+function follow(unsettled: Changes, index: VolumeIndex): void {
+  const changes = settleDoubts(unsettled, index);
   for (const { directory, name, ino } of changes.names) if (ino !== 0) index.unlink(directory, name, ino);
   for (const { directory, name, now } of changes.names) if (now !== 0) index.link(directory, name, now);
   setStates(changes, index);
