@@ -11,12 +11,17 @@ export interface MountedVolume {
   readonly covers: { readonly volume: string; readonly ino: number } | undefined;
 }
 
+type Shown = Pick<BuiltTree, "mounts" | "places">;
+
+/** All volumes of all guests. */
+export function mountedVolumes(tree: Shown): MountedVolume[] {
+  return [...tree.places].flatMap(([guest, volumes]) =>
+    [...volumes.keys()].map((volume) => mountedVolume(guest, volume, tree)),
+  );
+}
+
 /** Of several mount points the first; of a volume that is mounted nowhere its directory in `.volumes`. */
-export function mountedVolume(
-  guest: string,
-  volume: string,
-  { mounts, places }: Pick<BuiltTree, "mounts" | "places">,
-): MountedVolume {
+export function mountedVolume(guest: string, volume: string, { mounts, places }: Shown): MountedVolume {
   const [mountPoint] = mounts.get(guest)?.get(volume) ?? [];
   const [place] = places.get(guest)?.get(volume) ?? [];
   if (mountPoint === undefined || place === undefined) {

@@ -25,7 +25,7 @@ export function compareIndexes(old: InodeIndex, now: InodeIndex): Changes {
   }
   // What is in a directory that another has taken the place of is named anew, though it be the same file.
   const named = reused.size === 0 ? differing : both(old, now);
-  return { inodes, names: nameChanges(old, now, named, reused) };
+  return { inodes, names: nameChanges(old, now, named, reused), unsureInodes: [], unsureDirectories: [] };
 }
 
 /** The inodes of both maps, each once. */

@@ -56,6 +56,7 @@ export class VolumeEvents<Index extends VolumeIndex> {
   /** Whether it has been said that something may be missing until the map is there. */
   #isGapTold = false;
   #sequence = 0;
+  #toldUpTo: number | undefined;
 
   constructor(host: VolumeEventsHost<Index>) {
     this.#host = host;
@@ -64,6 +65,11 @@ export class VolumeEvents<Index extends VolumeIndex> {
   /** The map of names; undefined until it is there. */
   get index(): Index | undefined {
     return this.#index;
+  }
+
+  /** The last transaction of those that have been told, with all before it; undefined: none yet. */
+  get toldUpTo(): number | undefined {
+    return this.#toldUpTo;
   }
 
   /** Has the map built, if it is not. */
@@ -97,6 +103,7 @@ export class VolumeEvents<Index extends VolumeIndex> {
     for (const kept of this.#kept) {
       if (kept.isTold) continue;
       kept.isTold = true;
+      this.#toldUpTo = kept.transaction.sequence;
       this.#host.publish(composeEvents(kept.transaction.changes, undefined), kept.transaction);
     }
   }
@@ -148,6 +155,7 @@ export class VolumeEvents<Index extends VolumeIndex> {
     const changes = settleDoubts(transaction.changes, index);
     const events = composeEvents(changes, index);
     setStates(changes, index);
+    this.#toldUpTo = transaction.sequence;
     if (events.length > 0) this.#host.publish(events, transaction);
   }
 }
