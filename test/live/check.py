@@ -122,7 +122,7 @@ class History:
         self.commits = [0]
         self.between = []  # Pairs of moments between which the journal has committed by itself.
         self.every = every
-        self.names_of = defaultdict(set)
+        self.punched = defaultdict(list)  # By where the hole ends.
         last_count, last_moment = None, 0
         for line in open(path):
             entry = json.loads(line)
@@ -153,7 +153,6 @@ class History:
             if (values.values[-1] or 0) != ino:
                 values.set(moment, ino)
                 self.folders[folder].append((moment, name, ino))
-                self.names_of[ino].add((folder, name))
         for ino, status in entry["a"]:
             self.inodes[ino].set(moment, status)
             if status is None:
@@ -172,6 +171,8 @@ class History:
                 self.attributes[about].set(moment, values)
             else:
                 self.files[about].changes.append((moment, (kind, *more)))
+                if kind == "z":
+                    self.punched[sum(more)].append(moment)
 
     def last(self, time):
         """The last moment that can be seen at a time."""
@@ -311,11 +312,18 @@ class Checker:
         if not stat.S_ISREG(seen[1]):
             return
         sizes = {status[SIZE] for status in self.history.inodes[seen[0]].within(first, last) if status}
-        size = seen[1 + SIZE]
-        # A write of several blocks may be committed with some of them only.
-        partly = size % SMALLEST_BLOCK == 0 and sizes and min(sizes) < size < max(sizes)
-        if size not in sizes and not partly:
+        if not self.is_size(seen[1 + SIZE], sizes, first, last):
             self.fail("a size that the file never had", seen, sorted(sizes)[:20], f"moments {first}-{last}")
+
+    def is_size(self, size, sizes, first, last):
+        """Whether a file that has had these sizes can have been committed with this one."""
+        if size in sizes:
+            return True
+        if not sizes or not min(sizes) < size < max(sizes):
+            return False
+        # A write of several blocks with some of them only; or what punching a hole into bytes that have not been written
+        # back makes of the size on the disk (ext4_update_disksize_before_punch).
+        return size % SMALLEST_BLOCK == 0 or any(first < moment <= last for moment in self.history.punched[size])
 
     def check_link(self, started, ended, where, seen):
         if isinstance(seen, int):
@@ -439,7 +447,7 @@ class Checker:
                 return
             owners = alive
         (file_id,) = owners
-        self.check_bytes(history.files[file_id], first, last, length, runs, status)
+        self.check_bytes(history.files[file_id], first, last, length, runs, [file_id, *status])
 
     def check_bytes(self, file, first, last, length, runs, status):
         if file.at > first:
@@ -479,8 +487,7 @@ class Checker:
         if length // 16 != len(file.units):
             states = states or file.later(last)
             sizes = {len(units) * 16 for units in states}
-            partly = length % SMALLEST_BLOCK == 0 and min(sizes) < length < max(sizes)
-            if length not in sizes and not partly:
+            if not self.is_size(length, sizes, first, last):
                 self.fail("a length that the file never had", length, sorted(sizes), *about)
 
     def report(self):

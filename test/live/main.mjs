@@ -7,7 +7,7 @@ const usage = `usage: node test/live/main.mjs [--recipe NAME]... [--minutes N | 
   --recipe NAME  ${Object.keys(recipes).join(", ")}; without it, all
   --timer        the guest's kernel commits every second too, not only when it is told to
   --guest OPTION, --reader OPTION   an option for guest.py or reader.py, as --guest=--fsync --guest=0.5
-  --keep         leave the image and what was written down
+  --keep         leave the image and what was written down, if the tree was wrong
 Exit code 1: the tree was wrong.`;
 
 let values;

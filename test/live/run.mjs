@@ -113,7 +113,8 @@ function program(name, ...options) {
  */
 export async function proof({ recipe, seed, seconds, timer, guest = [], reader = [], keep }) {
   const folder = mkdtempSync(join(process.env.SLASHCLOUD_TEST_FOLDER ?? tmpdir(), "slashcloud-proof-"));
-  const forget = onEnd(() => keep || rmSync(folder, { recursive: true, force: true, maxRetries: 3 }));
+  let isWrong = false;
+  const forget = onEnd(() => (keep && isWrong) || rmSync(folder, { recursive: true, force: true, maxRetries: 3 }));
   const at = (name) => join(folder, name);
   const image = at("image");
   run("truncate", "-s", recipe.size ?? "96M", image);
@@ -152,6 +153,8 @@ export async function proof({ recipe, seed, seconds, timer, guest = [], reader =
   unmountInside();
   free();
   await daemon.end("SIGTERM");
+  isWrong = report.failures.length > 0;
+  if (keep && isWrong) report.folder = folder;
   forget();
   if (log.text) report.log = log.text;
   return report;
