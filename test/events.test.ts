@@ -201,6 +201,7 @@ test("tail -F prints each event once while the log rotates; the former one is .e
   const options = ["--events-size", "16K", "--list-events"];
   const served = await serve(join(folder, "rotates"), { g: guest.image }, options);
   const tree = served.guest("g");
+  await mark(guest, tree);
   mkdirSync(join(guest.inside, "d"));
   sync(guest.inside);
   await until(tree, "/d");
