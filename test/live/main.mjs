@@ -3,9 +3,12 @@ import { parseArgs } from "node:util";
 import { recipes } from "./recipes.mjs";
 import { proof } from "./run.mjs";
 
-const usage = `usage: node test/live/main.mjs [--recipe NAME]... [--minutes N | --seconds N] [--seed N] [--timer] [--json]
+const usage = `usage: node test/live/main.mjs [--recipe NAME]... [--minutes N | --seconds N] [--seed N] [--timer]
+                                [--events] [--restart server|all] [--json]
   --recipe NAME  ${Object.keys(recipes).join(", ")}; without it, all
   --timer        the guest's kernel commits every second too, not only when it is told to
+  --events       what .events tells must make the tree at the end of the tree at the start
+  --restart WHAT in the middle: the server is killed, or all is stopped and started again
   --guest OPTION, --reader OPTION   an option for guest.py or reader.py, as --guest=--fsync --guest=0.5
   --keep         leave the image and what was written down, if the tree was wrong
 Exit code 1: the tree was wrong.`;
@@ -21,6 +24,8 @@ try {
       timer: { type: "boolean", default: false },
       guest: { type: "string", multiple: true, default: [] },
       reader: { type: "string", multiple: true, default: [] },
+      events: { type: "boolean", default: false },
+      restart: { type: "string" },
       keep: { type: "boolean", default: false },
       json: { type: "boolean", default: false },
     },
@@ -33,7 +38,7 @@ try {
 
 const seconds = values.minutes === undefined ? Number(values.seconds) : 60 * Number(values.minutes);
 for (const name of values.recipe) {
-  const { timer, guest, reader, keep } = values;
+  const { timer, guest, reader, keep, events, restart } = values;
   const report = await proof({
     recipe: recipes[name],
     seed: Number(values.seed),
@@ -42,6 +47,8 @@ for (const name of values.recipe) {
     guest,
     reader,
     keep,
+    events,
+    restart,
   });
   const wrong = report.failures.length > 0;
   if (wrong) process.exitCode = 1;

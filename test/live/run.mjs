@@ -1,6 +1,6 @@
 // One run: a guest that works on a file system, the tree of it, and a reader that looks at the tree all the time.
 import { execFileSync, spawn } from "node:child_process";
-import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { createInterface } from "node:readline";
@@ -76,6 +76,11 @@ async function serve(mountPoint, image, options, log) {
   };
 }
 
+/** The process that serves: a child of the one that was started. */
+function serverOf(pid) {
+  return Number(run("pgrep", "-P", `${pid}`).split("\n")[0]);
+}
+
 /** A program of ours that takes commands and answers each with a line of JSON. */
 function program(name, ...options) {
   const child = spawn("python3", [join(here, name), ...options], { stdio: ["pipe", "pipe", "inherit"] });
@@ -109,9 +114,11 @@ function program(name, ...options) {
 
 /**
  * Runs a recipe for some seconds. `timer`: the guest's kernel commits when it likes, every second at least, and not only
- * when it is told to. Returns what was found.
+ * when it is told to. `events`: what .events tells is to make the guest's tree of what it was at the start. `restart`: in
+ * the middle, "server" kills the server, which is to be replaced, and "all" stops slashcloud and starts it again, while
+ * the guest goes on. Returns what was found.
  */
-export async function proof({ recipe, seed, seconds, timer, guest = [], reader = [], keep }) {
+export async function proof({ recipe, seed, seconds, timer, guest = [], reader = [], keep, events, restart }) {
   const folder = mkdtempSync(join(process.env.SLASHCLOUD_TEST_FOLDER ?? tmpdir(), "slashcloud-proof-"));
   let isWrong = false;
   const forget = onEnd(() => (keep && isWrong) || rmSync(folder, { recursive: true, force: true, maxRetries: 3 }));
@@ -128,8 +135,17 @@ export async function proof({ recipe, seed, seconds, timer, guest = [], reader =
   const options = ["noatime", recipe.mount, hasJournal ? `commit=${timer ? 1 : 300}` : undefined];
   run("mount", "-o", options.filter(Boolean).join(","), device, at("inside"));
   const unmountInside = onEnd(() => unmount(at("inside")));
-  const daemon = await serve(at("cloud"), image, [], log);
+  const start = () => serve(at("cloud"), image, ["--state", at("state"), "--events-size", "512K"], log);
+  let daemon = await start();
   const tree = join(at("cloud"), "host/g");
+  const snapshot = (name) => {
+    run("sync", "-f", at("inside"));
+    writeFileSync(at(name), run("python3", join(here, "snapshot.py"), at("inside")));
+  };
+  snapshot("start");
+  const follower = events
+    ? program("follow.py", "--file", join(tree, ".events"), "--out", at("events"))
+    : undefined;
   const writer = program(
     "guest.py",
     ...["--inside", at("inside"), "--tree", tree, "--history", at("history"), "--seed", `${seed}`],
@@ -140,10 +156,32 @@ export async function proof({ recipe, seed, seconds, timer, guest = [], reader =
   const watcher = hasJournal && !process.env.NOREADER
     ? program("reader.py", "--tree", tree, "--out", at("observed"), "--seed", `${seed}`, ...reader)
     : undefined;
-  const report = await writer.ask(`work ${seconds}`);
+  const half = restart ? seconds / 2 : seconds;
+  let report = await writer.ask(`work ${half}`);
+  if (restart) {
+    const blind = writer.ask("blind 150");
+    if (restart === "all") {
+      await daemon.end("SIGTERM");
+      await blind;
+      daemon = await start();
+    } else {
+      process.kill(serverOf(daemon.pid), "SIGKILL");
+      await blind;
+    }
+    report = await writer.ask(`work ${half}`);
+  }
   if (watcher) report.observations = (await watcher.ask("end")).observations;
   await watcher?.end();
   await writer.end();
+  if (follower) {
+    snapshot("end");
+    report.followed = await follower.ask("end");
+    await follower.end();
+    const states = ["--start", at("start"), "--end", at("end"), "--events", at("events")];
+    const { failures, ...counts } = JSON.parse(run("python3", join(here, "replay.py"), ...states));
+    report.events = counts;
+    report.failures.push(...failures.map((line) => `events: ${line}`));
+  }
   if (watcher) {
     const checker = ["--history", at("history"), "--observed", at("observed"), ...(timer ? ["--any"] : [])];
     report.checked = JSON.parse(run("python3", join(here, "check.py"), ...checker));
