@@ -139,7 +139,8 @@ class History:
                 self.shown_moments.append(moment)
             self.commits.append(moment)
             before, after = entry["jbd2"]
-            if before is None or (last_count is not None and before != last_count):
+            # Others may call sync, too; and what they began may not be counted yet as this sync begins.
+            if before is None or (last_count is not None and before != last_count) or after > before + 1:
                 self.between.append((last_moment, moment))
             last_count, last_moment = after, moment
         self.between.append((last_moment, NEVER))
@@ -198,9 +199,9 @@ class History:
                 best = inner
         return best
 
-    def died(self, ino, last):
+    def died(self, ino, last, since=0):
         """Whether an inode has lost its last name by then."""
-        return any(status is None or status[NLINK] == 0 for status in self.inodes[ino].within(0, last)[1:])
+        return any(status is None or status[NLINK] == 0 for status in self.inodes[ino].within(since, last)[1:])
 
 
 def both(one, other):
@@ -305,7 +306,8 @@ class Checker:
             if self.earliest(inodes, first, last) is not None:
                 self.counts["name before inode"] += 1
                 spans = inodes
-        self.judge(spans, started, ended, ("inode", seen[0]), [*where, seen])
+        about = [*where, seen, "name so in", names[-2:], "inode so in", inodes[-2:]]
+        self.judge(spans, started, ended, ("inode", seen[0]), about)
         self.check_size(seen, first, last)
 
     def check_size(self, seen, first, last):
@@ -429,11 +431,12 @@ class Checker:
         status, between, length, runs = seen
         ino = status[0]
         first, last = history.first(started), history.last(ended)
-        if status[1 + NLINK] == 0 or history.died(ino, last):
-            # Its inode may be another file's by now, or change with nobody able to see it.
+        spans = self.spans_of_inode(status, last)
+        if history.died(ino, last) and self.earliest(spans, first, last) is None:
+            # A deleted file that is held open: it stays as it was last.
             self.counts["reads of files that were deleted"] += 1
         else:
-            self.judge(self.spans_of_inode(status, last), started, between, ("inode", ino), ["open", status])
+            self.judge(spans, started, between, ("inode", ino), ["open", status])
             self.check_size(status, first, last)
         owners = {run[2] for run in runs if run[3]} | {run[2] for run in runs if run[2] < 0}
         if any(owner < 0 for owner in owners):
@@ -447,6 +450,8 @@ class Checker:
                 return
             owners = alive
         (file_id,) = owners
+        if history.died(ino, last, history.lives[ino].moments[history.lives[ino].values.index(file_id)]):
+            return
         self.check_bytes(history.files[file_id], first, last, length, runs, [file_id, *status])
 
     def check_bytes(self, file, first, last, length, runs, status):

@@ -12,7 +12,10 @@ export const recipes = {
   "data-writeback": { mke2fs: ["-t", "ext4", "-b", "4096"], mount: "data=writeback", guest: full },
   "small-journal": { mke2fs: ["-t", "ext4", "-b", "1024", "-J", "size=1"], guest: full },
   "no-checksums": { mke2fs: ["-t", "ext4", "-b", "4096", "-O", "^metadata_csum"], guest: full },
-  "fast-commit": { mke2fs: ["-t", "ext4", "-b", "4096", "-O", "fast_commit"], guest: [...full, "--only-synced"] },
+  "fast-commit": {
+    mke2fs: ["-t", "ext4", "-b", "4096", "-O", "fast_commit"],
+    guest: [...full, "--only-synced"],
+  },
   "inline-data": { mke2fs: ["-t", "ext4", "-b", "4096", "-O", "inline_data", "-I", "256"], guest: full },
   ext2: { mke2fs: ["-t", "ext2", "-b", "4096"], guest: ["--fsync", "0"], check: false },
 };

@@ -59,8 +59,8 @@ class Model:
         self.last = event["id"]
         if kind == "gap":
             return
-        if "path" not in event:
-            return self.fail("no path", event)
+        if "path" not in event or "type" not in event:
+            return self.fail("no path or no type", event)
         if event["path"].startswith("/lost+found"):
             return
         path = latin(event["path"], event.get("pathBytes"))

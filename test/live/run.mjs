@@ -118,10 +118,22 @@ function program(name, ...options) {
  * the middle, "server" kills the server, which is to be replaced, and "all" stops slashcloud and starts it again, while
  * the guest goes on. Returns what was found.
  */
-export async function proof({ recipe, seed, seconds, timer, guest = [], reader = [], keep, events, restart }) {
+export async function proof({
+  recipe,
+  seed,
+  seconds,
+  timer,
+  guest = [],
+  reader = [],
+  keep,
+  events,
+  restart,
+}) {
   const folder = mkdtempSync(join(process.env.SLASHCLOUD_TEST_FOLDER ?? tmpdir(), "slashcloud-proof-"));
   let isWrong = false;
-  const forget = onEnd(() => (keep && isWrong) || rmSync(folder, { recursive: true, force: true, maxRetries: 3 }));
+  const forget = onEnd(
+    () => (keep && isWrong) || rmSync(folder, { recursive: true, force: true, maxRetries: 3 }),
+  );
   const at = (name) => join(folder, name);
   const image = at("image");
   run("truncate", "-s", recipe.size ?? "96M", image);
@@ -153,9 +165,10 @@ export async function proof({ recipe, seed, seconds, timer, guest = [], reader =
     ...recipe.guest,
     ...guest,
   );
-  const watcher = hasJournal && !process.env.NOREADER
-    ? program("reader.py", "--tree", tree, "--out", at("observed"), "--seed", `${seed}`, ...reader)
-    : undefined;
+  const watcher =
+    hasJournal && !process.env.NOREADER
+      ? program("reader.py", "--tree", tree, "--out", at("observed"), "--seed", `${seed}`, ...reader)
+      : undefined;
   const half = restart ? seconds / 2 : seconds;
   let report = await writer.ask(`work ${half}`);
   if (restart) {
