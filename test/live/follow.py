@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Follows .events of a guest as tail -F does, over rotations and restarts, and writes all lines to --out.
 
-Takes `end` on standard input: then it waits until nothing more has come for a while, and answers with a line of JSON.
+Takes `begin` and `end` on standard input, and answers each with a line of JSON; at the end it waits first, until nothing
+more has come for a while.
 """
 import argparse
 import json
@@ -51,8 +52,15 @@ def main():
     parser.add_argument("--file", required=True)
     parser.add_argument("--out", required=True)
     parser.add_argument("--quiet", type=float, default=2, help="seconds without a line, at the end")
+    parser.add_argument("--all", action="store_true", help="what was there before as well")
     options = parser.parse_args()
     follower = Follower(options.file, options.out)
+    sys.stdin.readline()
+    if not options.all:
+        # From now on.
+        follower.fd = os.open(options.file, os.O_RDONLY)
+        follower.at = os.fstat(follower.fd).st_size
+    print(json.dumps({"from": follower.at}), flush=True)
     while not select.select([sys.stdin], [], [], 0.05)[0]:
         follower.look()
     sys.stdin.readline()

@@ -71,12 +71,9 @@ class Guest:
         self.times = []
         self.failures = []
         self.since_full = 0
-        self.make_root()
+        self.write_down("start", time.monotonic_ns(), [b""], [])
 
     # What happened
-
-    def make_root(self):
-        self.write_down("start", time.monotonic_ns(), [b""], [])
 
     def write_down(self, operation, started, paths, data, more=()):
         """One system call: looks at the paths that it may have changed."""

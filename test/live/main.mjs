@@ -8,6 +8,7 @@ const usage = `usage: node test/live/main.mjs [--recipe NAME]... [--minutes N | 
   --recipe NAME  ${Object.keys(recipes).join(", ")}; without it, all
   --timer        the guest's kernel commits every second too, not only when it is told to
   --events       what .events tells must make the tree at the end of the tree at the start
+  --attach       the guest is at work before there is a map of its names
   --restart WHAT in the middle: the server is killed, or all is stopped and started again
   --guest OPTION, --reader OPTION   an option for guest.py or reader.py, as --guest=--fsync --guest=0.5
   --keep         leave the image and what was written down, if the tree was wrong
@@ -25,6 +26,7 @@ try {
       guest: { type: "string", multiple: true, default: [] },
       reader: { type: "string", multiple: true, default: [] },
       events: { type: "boolean", default: false },
+      attach: { type: "boolean", default: false },
       restart: { type: "string" },
       keep: { type: "boolean", default: false },
       json: { type: "boolean", default: false },
@@ -38,7 +40,7 @@ try {
 
 const seconds = values.minutes === undefined ? Number(values.seconds) : 60 * Number(values.minutes);
 for (const name of values.recipe) {
-  const { timer, guest, reader, keep, events, restart } = values;
+  const { timer, guest, reader, keep, events, attach, restart } = values;
   const report = await proof({
     recipe: recipes[name],
     seed: Number(values.seed),
@@ -48,6 +50,7 @@ for (const name of values.recipe) {
     reader,
     keep,
     events,
+    attach,
     restart,
   });
   const wrong = report.failures.length > 0;

@@ -1,9 +1,10 @@
 // One run: a guest that works on a file system, the tree of it, and a reader that looks at the tree all the time.
 import { execFileSync, spawn } from "node:child_process";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { createInterface } from "node:readline";
+import { setTimeout as sleep } from "node:timers/promises";
 
 const here = import.meta.dirname;
 const slashcloud = process.env.SLASHCLOUD_MAIN ?? join(here, "../../dist/main.js");
@@ -112,9 +113,30 @@ function program(name, ...options) {
   };
 }
 
+/** Changes something in the guest until its event has a path: then there is a map of its names. */
+async function warmUp(inside, events) {
+  const limit = Date.now() + 30_000;
+  const come = async (text, again) => {
+    for (let n = 0; Date.now() < limit; n++) {
+      again(n);
+      run("sync", "-f", inside);
+      await sleep(200);
+      try {
+        if (text.test(readFileSync(events, "utf8"))) return;
+      } catch {
+        // There are none yet.
+      }
+    }
+    throw new Error("no event of the guest has come within 30 s");
+  };
+  await come(/"path":"\/warm"/, (n) => writeFileSync(join(inside, "warm"), `${n}`));
+  await come(/"deleted".*"path":"\/warm"/, () => rmSync(join(inside, "warm"), { force: true }));
+}
+
 /**
  * Runs a recipe for some seconds. `timer`: the guest's kernel commits when it likes, every second at least, and not only
- * when it is told to. `events`: what .events tells is to make the guest's tree of what it was at the start. `restart`: in
+ * when it is told to. `events`: what .events tells is to make the guest's tree of what it was at the start, which is when the
+ * map of its names is there, or, with `attach`, at once. `restart`: in
  * the middle, "server" kills the server, which is to be replaced, and "all" stops slashcloud and starts it again, while
  * the guest goes on. Returns what was found.
  */
@@ -127,6 +149,7 @@ export async function proof({
   reader = [],
   keep,
   events,
+  attach,
   restart,
 }) {
   const folder = mkdtempSync(join(process.env.SLASHCLOUD_TEST_FOLDER ?? tmpdir(), "slashcloud-proof-"));
@@ -154,10 +177,19 @@ export async function proof({
     run("sync", "-f", at("inside"));
     writeFileSync(at(name), run("python3", join(here, "snapshot.py"), at("inside")));
   };
+  if (events && !attach) await warmUp(at("inside"), join(tree, ".events"));
   snapshot("start");
   const follower = events
-    ? program("follow.py", "--file", join(tree, ".events"), "--out", at("events"))
+    ? program(
+        "follow.py",
+        "--file",
+        join(tree, ".events"),
+        "--out",
+        at("events"),
+        ...(attach ? ["--all"] : []),
+      )
     : undefined;
+  await follower?.ask("begin");
   const writer = program(
     "guest.py",
     ...["--inside", at("inside"), "--tree", tree, "--history", at("history"), "--seed", `${seed}`],
