@@ -1,10 +1,11 @@
-// `npm run bench [-- --quick] [--only many|wide|large|start|live]`: slashcloud beside the kernel's own read-only loop
+// `npm run bench [-- --quick] [--only many|wide|large|start|live|crawl]`: slashcloud beside the kernel's own read-only loop
 // mount of the same image, and fuse2fs, in one run. Prints Markdown; seconds are medians.
 import { execFileSync, spawnSync } from "node:child_process";
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { cpus, release } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
+import { crawl, report } from "./crawl.mjs";
 import { folder, image } from "./images.mjs";
 import { latency } from "./live.mjs";
 import { mounts, residentMegabytes, slashcloud } from "./mounts.mjs";
@@ -112,7 +113,7 @@ async function firstListing(path) {
   return median(times);
 }
 
-const PARTS = ["many", "wide", "large", "start", "live"];
+const PARTS = ["many", "wide", "large", "start", "live", "crawl"];
 if (values.only !== undefined && !PARTS.includes(values.only)) {
   console.error(`bench: --only takes one of ${PARTS.join(", ")}`);
   process.exit(2);
@@ -144,4 +145,9 @@ if (wanted("live")) {
   console.log(
     `From the guest's fsync of an append to the new size in the tree, ${count} times: median ${middle.toFixed(1)} ms, 99th percentile ${p99.toFixed(1)} ms`,
   );
+}
+if (wanted("crawl")) {
+  // With --quick the image of 100,000 files, which is there already or soon made.
+  const path = image(values.quick ? "many" : "million");
+  console.log(`${report(await crawl(path, { repeats, before: dropCaches }))}\n`);
 }
