@@ -2,7 +2,7 @@
 """Applies a guest's events to what its tree was, and compares with what it has become (both from snapshot.py).
 
 All that events tell must come out: names, types, modes, owners, sizes, times of change, devices, links' targets and
-counts, extended attributes. Of directories, they do not tell sizes and times.
+counts, extended attributes. Of directories, they do not tell sizes and times. Their numbers have no gap, whatever happens.
 """
 import argparse
 import base64
@@ -57,7 +57,8 @@ class Model:
         if self.last and event["id"] != self.last + 1:
             self.fail(f"number after {self.last}", event)
         self.last = event["id"]
-        if kind == "gap":
+        # After one, nobody can tell from the events what the tree is: their numbers alone must still be right.
+        if kind == "gap" or self.counts["gap"]:
             return
         if "path" not in event or "type" not in event:
             return self.fail("no path or no type", event)
@@ -143,7 +144,8 @@ def main():
     with open(options.events, "rb") as lines:
         for line in lines:
             model.apply(json.loads(line))
-    model.compare(json.load(open(options.end)))
+    if not model.counts["gap"]:
+        model.compare(json.load(open(options.end)))
     print(json.dumps({"events": sum(model.counts.values()), **model.counts, "failures": model.failures}))
 
 
