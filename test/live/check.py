@@ -23,7 +23,6 @@ MODE, NLINK, UID, GID, SIZE, MTIME, CTIME, BLOCKS, RDEV = range(9)
 GONE = {errno.ENOENT, errno.ESTALE}
 AWAY = {errno.ENOTCONN, errno.ECONNABORTED}
 NEVER = 1 << 60
-SMALLEST_BLOCK = 1024
 
 
 def core(status):
@@ -122,7 +121,6 @@ class History:
         self.commits = [0]
         self.between = []  # Pairs of moments between which the journal has committed by itself.
         self.every = every
-        self.punched = defaultdict(list)  # By where the hole ends.
         last_count, last_moment = None, 0
         for line in open(path):
             entry = json.loads(line)
@@ -172,8 +170,6 @@ class History:
                 self.attributes[about].set(moment, values)
             else:
                 self.files[about].changes.append((moment, (kind, *more)))
-                if kind == "z":
-                    self.punched[sum(more)].append(moment)
 
     def last(self, time):
         """The last moment that can be seen at a time."""
@@ -314,18 +310,17 @@ class Checker:
         if not stat.S_ISREG(seen[1]):
             return
         sizes = {status[SIZE] for status in self.history.inodes[seen[0]].within(first, last) if status}
-        if not self.is_size(seen[1 + SIZE], sizes, first, last):
+        if not self.is_size(seen[1 + SIZE], sizes):
             self.fail("a size that the file never had", seen, sorted(sizes)[:20], f"moments {first}-{last}")
 
-    def is_size(self, size, sizes, first, last):
-        """Whether a file that has had these sizes can have been committed with this one."""
-        if size in sizes:
-            return True
-        if not sizes or not min(sizes) < size < max(sizes):
-            return False
-        # A write of several blocks with some of them only; or what punching a hole into bytes that have not been written
-        # back makes of the size on the disk (ext4_update_disksize_before_punch).
-        return size % SMALLEST_BLOCK == 0 or any(first < moment <= last for moment in self.history.punched[size])
+    @staticmethod
+    def is_size(size, sizes):
+        """
+        Whether a file that has had these sizes can be shown with this one: a write of several blocks is committed with
+        some of them only, or its size is held back until the bytes are there; punching a hole into bytes that have not
+        been written back logs its end as the size (ext4_update_disksize_before_punch).
+        """
+        return bool(sizes) and min(sizes) <= size <= max(sizes)
 
     def check_link(self, started, ended, where, seen):
         if isinstance(seen, int):
@@ -492,7 +487,7 @@ class Checker:
         if length // 16 != len(file.units):
             states = states or file.later(last)
             sizes = {len(units) * 16 for units in states}
-            if not self.is_size(length, sizes, first, last):
+            if not self.is_size(length, sizes):
                 self.fail("a length that the file never had", length, sorted(sizes), *about)
 
     def report(self):

@@ -66,6 +66,7 @@ class Guest:
         self.known = {}  # Attributes as last written down, by inode.
         self.touched = {b""}  # Paths since the last sync.
         self.dirty = set()  # Inodes whose bytes may not have been written back.
+        self.zeroed = set()  # Inodes with zeros that were not there at the last sync.
         self.open_orphans = []
         self.syncs = self.checked = 0
         self.times = []
@@ -251,6 +252,7 @@ class Guest:
         size = node.size + self.amount(16 << 10)
         node.size = size
         self.dirty.add(node.ino)
+        self.zeroed.add(node.ino)
         self.step("extend", lambda: os.truncate(self.at(path), size), [path], [["t", node.file_id, size]])
 
     def with_range(self, operation, mode, extends):
@@ -263,6 +265,7 @@ class Guest:
         if extends:
             offset, node.size = node.size, node.size + length
         self.dirty.add(node.ino)
+        self.zeroed.add(node.ino)
         fd = os.open(self.at(path), os.O_RDWR)
         self.step(
             operation,
@@ -557,6 +560,7 @@ class Guest:
         if kind == "sync":
             # What was written back has blocks now.
             self.dirty.clear()
+            self.zeroed.clear()
             changed = []
             for node in {self.nodes[p] for p in self.touched if p in self.nodes}:
                 status = look(self.at(next(iter(node.paths)) if node.paths else b""))
@@ -582,7 +586,8 @@ class Guest:
             self.since_full = 0
         if path is not None and self.options.only_synced:
             expected = {at: status for at, status in expected.items() if at == path}
-        loose = self.dirty
+        # Zeros at the end of a file are shown when all has been written back.
+        loose = self.dirty | self.zeroed
         touched = self.touched if path is None else {path}
         deep = expected if everything else [p for p in touched if p in expected]
         contents = {p: content(self.at(p)) for p in deep if stat.S_ISREG(expected[p][1]) and expected[p][0] not in loose}

@@ -1,4 +1,7 @@
-"""Bytes that tell where they belong: units of 16 bytes, each with its file, its place in the file, and who wrote it."""
+"""Bytes that tell where they belong: units of 16 bytes, each with its file, its place in the file, and who wrote it.
+
+None ends with a zero: a file is shown without the zeros at its end until it is known that they are meant.
+"""
 import itertools
 from array import array
 
@@ -13,11 +16,11 @@ def stamped(file_id, offset, length, version):
     count = length // UNIT
     first = offset // UNIT
     words = array("I", bytes(16 * count))
-    head, tail = (JBD2_MAGIC, file_id) if file_id % 5 == 0 else (file_id, ~file_id & MASK)
+    head = JBD2_MAGIC if file_id % 5 == 0 else file_id
     words[0::4] = array("I", [head]) * count
     words[1::4] = array("I", range(first, first + count))
     words[2::4] = array("I", [version]) * count
-    words[3::4] = array("I", [tail]) * count
+    words[3::4] = array("I", [~file_id & MASK]) * count
     return words.tobytes()
 
 
@@ -35,10 +38,8 @@ def runs(data):
             found.append([at, count, 0, 0])
         elif places != array("I", range(at, at + count)):
             found.append([at, count, -1, 0])
-        elif head == JBD2_MAGIC:
-            found.append([at, count, tail, version])
-        elif tail == ~head & MASK:
-            found.append([at, count, head, version])
+        elif head in (JBD2_MAGIC, ~tail & MASK):
+            found.append([at, count, ~tail & MASK, version])
         else:
             found.append([at, count, -1, 0])
         at += count
