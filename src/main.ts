@@ -5,10 +5,10 @@ import { Command, CommanderError, Option } from "commander";
 import { cat } from "./cli/cat.js";
 import { ls } from "./cli/ls.js";
 import { complain } from "./cli/output.js";
+import { size } from "./cli/size.js";
 import { stat } from "./cli/stat.js";
-import { up } from "./cli/up.js";
+import { type UpOptions, up } from "./cli/up.js";
 import { volumes } from "./cli/volumes.js";
-import type { Driver } from "./daemon/serve.js";
 
 const program = new Command("slashcloud")
   .description("The file systems inside this host's virtual machines, as one read-only tree")
@@ -33,7 +33,11 @@ example(
         .choices(["auto", "kernel", "libfuse"])
         .default("auto"),
     )
-    .action(async (images: string[], options: { mount: string; host: string; driver: Driver }) => {
+    .option("--state <dir>", "where events are kept (default: /var/lib/slashcloud/<mount>)")
+    .option("--events-size <size>", "bytes of each log of events, of which two are kept: 512K, 4M, 1G", size)
+    .option("--list-events", "directories list their .events")
+    .option("--no-events", "no events")
+    .action(async (images: string[], options: UpOptions) => {
       process.exitCode = await up(images, options);
     }),
   "slashcloud up --mount /cloud web=/srv/web.img db=/srv/db-root.img,/srv/db-data.img",

@@ -2,18 +2,27 @@
 
 import { parseGuests } from "../daemon/guest-name.js";
 import { type Driver, serve } from "../daemon/serve.js";
+import { stateDirectory } from "../daemon/state-directory.js";
 import { complain, write } from "./output.js";
 
 export interface UpOptions {
   readonly mount: string;
   readonly host: string;
   readonly driver: Driver;
+  readonly state?: string;
+  /** Bytes of a segment of each log of events. */
+  readonly eventsSize?: number;
+  readonly listEvents?: boolean;
+  readonly events: boolean;
 }
 
 /** Serves until SIGINT or SIGTERM, or until somebody unmounts the tree. Returns the exit code. */
 export async function up(images: readonly string[], options: UpOptions): Promise<number> {
   const guests = parseGuests(images);
-  const { mount: directory, host, driver } = options;
+  const { mount: directory, host, driver, eventsSize: logSize, listEvents } = options;
+  const events = options.events
+    ? { state: options.state ?? stateDirectory(directory), logSize, areListed: listEvents ?? false }
+    : undefined;
   let isStopping = false;
   const stopped = new Promise<void>((resolve) => {
     for (const signal of ["SIGINT", "SIGTERM"] as const) {
@@ -23,7 +32,7 @@ export async function up(images: readonly string[], options: UpOptions): Promise
       });
     }
   });
-  const served = await serve({ directory, host, driver, guests, log: complain });
+  const served = await serve({ directory, host, driver, guests, events, log: complain });
   if (!isStopping)
     write(`slashcloud: serving ${directory} (${guests.length} guest${guests.length === 1 ? "" : "s"})\n`);
   await Promise.race([stopped, served.ended]);

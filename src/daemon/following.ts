@@ -11,6 +11,7 @@ import { followFileSystem } from "../filesystems/formats.js";
 import type { Notifier } from "../fuse/kernel/notify.js";
 import type { Log, Source } from "../images/image.js";
 import { BlockCache } from "../versions/block-cache.js";
+import type { EventHub } from "./event-hub.js";
 import { openGuest } from "./guest.js";
 import type { GuestSpec } from "./guest-name.js";
 import type { ShownVolume } from "./serving-thread.js";
@@ -43,7 +44,10 @@ interface Pending {
 }
 
 class FollowedVolume {
+  readonly guest: string;
+  readonly volume: string;
   readonly key: string;
+  /** Of the image. */
   readonly path: string;
   readonly #source: Source;
   readonly #cache = new BlockCache(CACHE_BYTES);
@@ -51,13 +55,27 @@ class FollowedVolume {
   #follower: Follower | undefined;
   #retryAt = 0;
 
-  /** Throws IoError. */
-  constructor(key: string, path: string, source: Source, log: Log) {
-    this.key = key;
+  /** If possible it goes on from transaction `after`. Throws IoError. */
+  constructor(
+    guest: string,
+    volume: string,
+    path: string,
+    source: Source,
+    after: number | undefined,
+    log: Log,
+  ) {
+    this.guest = guest;
+    this.volume = volume;
+    this.key = volumeKey(guest, volume);
     this.path = path;
     this.#source = source;
     this.#log = log;
-    this.#follower = followFileSystem(source, this.#cache, () => {});
+    this.#follower = followFileSystem(source, this.#cache, () => {}, after);
+  }
+
+  /** Whether it goes on from the transaction that it was to go on from. */
+  get isResumed(): boolean {
+    return this.#follower?.isResumed ?? false;
   }
 
   get isFollowed(): boolean {
@@ -92,6 +110,7 @@ class FollowedVolume {
 export class Following {
   readonly #volumes: FollowedVolume[] = [];
   readonly #send: (update: Update) => void;
+  readonly #events: EventHub | undefined;
   readonly #watch = new Watch();
   readonly #pending = new Map<string, Pending>();
   #placeIds = new Map<string, readonly number[]>();
@@ -100,16 +119,28 @@ export class Following {
   #poke: () => void = () => {};
   #timer: NodeJS.Timeout | undefined;
 
-  /** `send` hands updates to whoever serves users. Throws ImageError for an image that cannot be opened. */
-  constructor(specs: readonly GuestSpec[], send: (update: Update) => void, log: Log) {
+  /**
+   * `send` hands updates to whoever serves users; `events`, if there is one, is told what happened. Throws ImageError for
+   * an image that cannot be opened.
+   */
+  constructor(
+    specs: readonly GuestSpec[],
+    send: (update: Update) => void,
+    events: EventHub | undefined,
+    log: Log,
+  ) {
     this.#send = send;
+    this.#events = events;
     for (const spec of specs) {
       const { name, disks } = openGuest(spec, new BlockCache(CACHE_BYTES), () => {});
       for (const { image, volumes } of disks) {
         for (const { volume, fileSystem } of volumes) {
           if (fileSystem === undefined) continue;
-          const followed = new FollowedVolume(volumeKey(name, volume.name), image.name, volume.source, log);
-          if (followed.isFollowed) this.#volumes.push(followed);
+          const after = events?.lastTransaction(name, volume.name);
+          const followed = new FollowedVolume(name, volume.name, image.name, volume.source, after, log);
+          if (!followed.isFollowed) continue;
+          this.#volumes.push(followed);
+          events?.begin(name, volume.name, followed.isResumed);
         }
       }
     }
@@ -149,9 +180,7 @@ export class Following {
     if (notifier === undefined) return;
     for (let at = 0; at < nodes.length; at += 2)
       notifier.invalidateInode(nodes[at] as number, nodes[at + 1] as number);
-    // An older kernel cannot be told of all names at once: there the guest's own goes, and all below it.
-    const guest = volume.slice(0, volume.indexOf("/"));
-    if (!notifier.increaseEpoch()) notifier.invalidateEntry(0, this.#hostDirectory, Buffer.from(guest));
+    this.#dropNames(volume);
   }
 
   #look(volume: FollowedVolume): boolean {
@@ -159,31 +188,35 @@ export class Following {
     if (found === undefined) return false;
     if ("reopen" in found) {
       volume.reopen();
+      this.#events?.reopened(volume.guest, volume.volume, found.reopen);
       this.#send({ kind: "reopen", volume: volume.key });
       // The serving thread takes updates in when it is asked something, and the kernel may have no reason to ask.
       this.#poke();
       return true;
     }
-    for (const { commit, changes } of found.steps) {
+    for (const step of found.steps) {
+      const { commit, changes } = step;
       this.#send({ kind: "commit", volume: volume.key, commit });
       this.#notify(volume.key, changes);
-      const unnamed = changes.names.flatMap(({ ino }) => (ino === 0 ? [] : [ino]));
+      const unnamed = inodesOfNames(changes);
       if (unnamed.length > 0) {
         this.#send({ kind: "unnamed", volume: volume.key, inodes: unnamed });
       }
     }
+    // Last, as users who read files wait for what comes before.
+    for (const step of found.steps) this.#events?.take(volume.guest, volume.volume, step);
     if (found.settled !== undefined)
       this.#send({ kind: "settled", volume: volume.key, sequence: found.settled });
     return found.steps.length > 0;
   }
 
-  #notify(key: string, { inodes, names }: Changes): void {
+  #notify(key: string, { inodes, names, unsureInodes, unsureDirectories }: Changes): void {
     const notifier = this.#notifier;
     if (notifier === undefined) return;
     const now = performance.now();
     const directories: number[] = [];
     for (const placeId of this.#placeIds.get(key) ?? []) {
-      for (const { ino, old, now: state } of inodes) {
+      for (const { ino, old, now: state } of [...inodes, ...unsureInodes]) {
         if (old !== undefined) notifier.invalidateInode(nodeHigh(placeId, old.generation), ino);
         if (state === undefined) continue;
         const high = nodeHigh(placeId, state.generation);
@@ -198,6 +231,17 @@ export class Following {
       }
     }
     this.#dropListingsAgain(directories);
+    // Which names are no longer there is not known: all are to be looked up again.
+    if (unsureDirectories.length > 0) this.#dropNames(key);
+  }
+
+  /** Has the kernel look up all names again. */
+  #dropNames(key: string): void {
+    const notifier = this.#notifier;
+    if (notifier === undefined) return;
+    // An older kernel cannot be told of all names at once: there the guest's own goes, and all below it.
+    const guest = key.slice(0, key.indexOf("/"));
+    if (!notifier.increaseEpoch()) notifier.invalidateEntry(0, this.#hostDirectory, Buffer.from(guest));
   }
 
   #dropListingsAgain(directories: readonly number[]): void {
@@ -229,4 +273,13 @@ export class Following {
       }
     }
   }
+}
+
+/** The inodes that may have lost a name. */
+function inodesOfNames({ names, unsureDirectories }: Changes): number[] {
+  const inodes = names.flatMap(({ ino }) => (ino === 0 ? [] : [ino]));
+  if (unsureDirectories.length === 0) return inodes;
+  for (const { now } of names) if (now !== 0) inodes.push(now);
+  for (const { names: listed } of unsureDirectories) for (const ino of listed.values()) inodes.push(ino);
+  return inodes;
 }

@@ -76,7 +76,8 @@ function inGuest(mountPoint: Buffer, path: Buffer): Buffer {
 }
 
 function oldValues({ kind, old, now, attributes }: FileEvent): EventValues | undefined {
-  if (kind === "xattr") return attributes === undefined ? undefined : { xattrs: inWords(attributes.old) };
+  if (kind === "xattr")
+    return attributes?.old === undefined ? undefined : { xattrs: inWords(attributes.old) };
   if (old === undefined) return undefined;
   switch (kind) {
     case "deleted":

@@ -4,8 +4,10 @@
  */
 import { writeSync } from "node:fs";
 import { type MessagePort, parentPort, receiveMessageOnPort, workerData } from "node:worker_threads";
+import { LogReaders, type SharedLogs } from "../events/log-reader.js";
 import { FuseServer } from "../fuse/kernel/server.js";
 import type { GuestSpec } from "./guest-name.js";
+import { type MountedVolume, mountedVolume } from "./mounted-volume.js";
 import { type OpenTree, openTree } from "./open-tree.js";
 import { type Told, type Update, volumeKey } from "./updates.js";
 import { Updating } from "./updating.js";
@@ -19,12 +21,15 @@ export interface ServingData {
   /** Updates come here; how many have been sent is in `sent`, so that asking costs nothing while there are none. */
   readonly updates: MessagePort;
   readonly sent: Int32Array;
+  /** The logs of events, which directories show; undefined: they show none. */
+  readonly events: { readonly logs: SharedLogs; readonly areListed: boolean } | undefined;
 }
 
 /** Where a volume is shown. */
 export interface ShownVolume {
   readonly volume: string;
   readonly placeIds: readonly number[];
+  readonly mounted: MountedVolume;
 }
 
 /** What the thread tells: the guests are open, or why they are not. Then it waits for the descriptor. */
@@ -57,10 +62,17 @@ class Serving {
   constructor(port: MessagePort, data: ServingData) {
     this.#port = port;
     this.#data = data;
-    this.#opened = openTree(data.host, data.guests, log, {
-      refresh: () => this.#refresh(),
-      isFollowed: (guest, { volume }) => data.followed.has(volumeKey(guest.name, volume.name)),
-    });
+    const { host, guests, followed, events } = data;
+    this.#opened = openTree(
+      host,
+      guests,
+      log,
+      {
+        refresh: () => this.#refresh(),
+        isFollowed: (guest, { volume }) => followed.has(volumeKey(guest.name, volume.name)),
+      },
+      events === undefined ? undefined : { logs: new LogReaders(events.logs), areListed: events.areListed },
+    );
     this.#updating = new Updating(this.#opened, data.followed, log);
   }
 
@@ -73,6 +85,7 @@ class Serving {
       [...volumes].map(([volume, places]) => ({
         volume: volumeKey(guest, volume),
         placeIds: places.map(({ id }) => id),
+        mounted: mountedVolume(guest, volume, this.#opened),
       })),
     );
   }

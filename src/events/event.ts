@@ -37,7 +37,10 @@ export interface EventValues {
   readonly device?: string;
   /** Where a symbolic link leads. */
   readonly target?: string;
-  /** Extended attributes by name; values that are not UTF-8 are base64 after "base64:". */
+  /**
+   * Extended attributes by name: those that differ; or, of an event without old ones, all that there are. Values that
+   * are not UTF-8 are base64 after "base64:".
+   */
   readonly xattrs?: Readonly<Record<string, string>>;
 }
 

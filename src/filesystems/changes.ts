@@ -28,14 +28,22 @@ export interface InodeState {
 /** Extended attributes by name (one character a byte). */
 export type AttributeValues = ReadonlyMap<string, Buffer>;
 
+export interface AttributesChange {
+  readonly old: AttributeValues | undefined;
+  readonly now: AttributeValues;
+}
+
 /** An inode that changed, came or went. */
 export interface InodeChange {
   readonly ino: number;
   /** Before and after; undefined: not in use. */
   readonly old: InodeState | undefined;
   readonly now: InodeState | undefined;
-  /** Those attributes that differ, before and after; undefined if none does, or the inode went. */
-  readonly attributes?: { readonly old: AttributeValues; readonly now: AttributeValues };
+  /**
+   * Those attributes that differ, before and after; undefined if none does, or the inode went. Without `old` nobody
+   * knows what was before, and `now` has them all.
+   */
+  readonly attributes?: AttributesChange;
   /** A symbolic link's target, where it is a new one. */
   readonly target?: Buffer;
 }
@@ -51,9 +59,25 @@ export interface NameChange {
   readonly now: number;
 }
 
+/** A directory, and all the names that are in it now. */
+export interface Listing {
+  readonly directory: number;
+  readonly generation: number;
+  /** Names, one character a byte, and their inodes. */
+  readonly names: ReadonlyMap<string, number>;
+}
+
+/**
+ * What is known to have changed, and what may have: a commit's blocks can be in their places before it was taken in, and
+ * then nobody can tell from the disk what was there before.
+ */
 export interface Changes {
   readonly inodes: readonly InodeChange[];
   readonly names: readonly NameChange[];
+  /** Inodes that may have changed: `now`, and all attributes and the target as they are; `old` says nothing. */
+  readonly unsureInodes: readonly InodeChange[];
+  /** Directories that may have had other names before. */
+  readonly unsureDirectories: readonly Listing[];
 }
 
-export const NO_CHANGES: Changes = { inodes: [], names: [] };
+export const NO_CHANGES: Changes = { inodes: [], names: [], unsureInodes: [], unsureDirectories: [] };

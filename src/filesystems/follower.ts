@@ -27,6 +27,8 @@ export type Look =
   | { readonly reopen: ReopenReason };
 
 export interface Follower {
+  /** Whether it goes on from the transaction that it was asked to go on from, so that it misses none. */
+  readonly isResumed: boolean;
   /** Looks for what has been written since. Throws IoError when the image cannot be read. */
   look(): Look;
 }

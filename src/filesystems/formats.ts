@@ -1,6 +1,8 @@
 /** The formats that can be read, and opening whichever a volume has. */
 import type { Log, Source } from "../images/image.js";
 import type { BlockCache } from "../versions/block-cache.js";
+import type { Crawled, CrawlSink } from "./crawler.js";
+import { crawlExt } from "./ext/crawl.js";
 import { followExt, identifyExt, isExt, openExt } from "./ext/open.js";
 import type { FileSystem } from "./filesystem.js";
 import type { Follower } from "./follower.js";
@@ -23,11 +25,13 @@ interface Format {
   /** Throws IoError when it cannot be opened: the message says why. */
   open(source: Source, cache: BlockCache, log: Log): FileSystem;
   /** Throws IoError. Undefined if not every change can be followed. */
-  follow(source: Source, cache: BlockCache, log: Log): Follower | undefined;
+  follow(source: Source, cache: BlockCache, log: Log, after?: number): Follower | undefined;
+  /** Throws IoError when so much cannot be read that the rest would be of no use. */
+  crawl(source: Source, cache: BlockCache, log: Log, sink: CrawlSink): Crawled;
 }
 
 const FORMATS: readonly Format[] = [
-  { recognises: isExt, identify: identifyExt, open: openExt, follow: followExt },
+  { recognises: isExt, identify: identifyExt, open: openExt, follow: followExt, crawl: crawlExt },
 ];
 
 /** What lies on a volume; undefined if nothing that is known by name. Throws IoError when it cannot be read. */
@@ -40,7 +44,29 @@ export function openFileSystem(source: Source, cache: BlockCache, log: Log): Fil
   return FORMATS.find((format) => format.recognises(source))?.open(source, cache, log);
 }
 
-/** Follows a volume's file system while its guest writes; undefined if that is not possible. Throws IoError. */
-export function followFileSystem(source: Source, cache: BlockCache, log: Log): Follower | undefined {
-  return FORMATS.find((format) => format.recognises(source))?.follow(source, cache, log);
+/**
+ * Follows a volume's file system while its guest writes, if possible from transaction `after` on; undefined if it cannot
+ * be followed. Throws IoError.
+ */
+export function followFileSystem(
+  source: Source,
+  cache: BlockCache,
+  log: Log,
+  after?: number,
+): Follower | undefined {
+  return FORMATS.find((format) => format.recognises(source))?.follow(source, cache, log, after);
+}
+
+/**
+ * Crawls a volume's file system in its committed version; undefined if it has none that is known here. A guest may go on
+ * meanwhile: what its transactions after `sequence` change may have been seen already, or not. Throws IoError when it
+ * cannot be read.
+ */
+export function crawlFileSystem(
+  source: Source,
+  cache: BlockCache,
+  log: Log,
+  sink: CrawlSink,
+): Crawled | undefined {
+  return FORMATS.find((format) => format.recognises(source))?.crawl(source, cache, log, sink);
 }

@@ -23,6 +23,8 @@ class Composer {
   readonly events: FileEvent[] = [];
   readonly #names: Names | undefined;
   readonly #inodes: ReadonlyMap<number, InodeChange>;
+  /** Names that a file has at that moment, where the transaction gives it some or takes some away. */
+  readonly #links = new Map<number, number>();
   /** By inode: a name, for those whose paths nobody knows. */
   readonly #places = new Map<number, NamePlace>();
 
@@ -66,11 +68,11 @@ class Composer {
     const state = change?.now ?? change?.old;
     if (state !== undefined && isDirectory(state)) scopes.add(ino);
     const kind = kindOf(step, change);
+    const states = this.#statesAt(step, change);
     this.events.push({
       kind,
       ino,
-      old: step.isBorn ? undefined : change?.old,
-      now: step.isDead ? undefined : change?.now,
+      ...states,
       directory: (to ?? from)?.directory ?? 0,
       name: toName ?? fromName,
       path: to === undefined ? fromPath : toPath,
@@ -81,6 +83,20 @@ class Composer {
       target: kind === "symlink" ? change?.target : undefined,
       scopes: [...scopes],
     });
+  }
+
+  /** The states before and after a step: with the number of names that the file has there. */
+  #statesAt({ ino, from, to, isBorn, isDead }: NameStep, change: InodeChange | undefined) {
+    const state = change?.old ?? change?.now;
+    if (state === undefined || isDirectory(state) || (from !== undefined && to !== undefined))
+      return { old: isBorn ? undefined : change?.old, now: isDead ? undefined : change?.now };
+    const before = this.#links.get(ino) ?? (isBorn ? 0 : (change?.old?.nlink ?? 0));
+    const after = to === undefined ? before - 1 : before + 1;
+    this.#links.set(ino, after);
+    return {
+      old: isBorn || change?.old === undefined ? undefined : { ...change.old, nlink: before },
+      now: isDead || change?.now === undefined ? undefined : { ...change.now, nlink: after },
+    };
   }
 
   #addChangeEvents(change: InodeChange): void {

@@ -1,7 +1,7 @@
 /** Events of one volume, before it is known where the guest has it mounted. */
 
 import type { EventKind } from "../events/event.js";
-import type { AttributeValues, InodeState } from "../filesystems/changes.js";
+import type { AttributesChange, InodeState } from "../filesystems/changes.js";
 
 export interface FileEvent {
   readonly kind: EventKind;
@@ -19,7 +19,7 @@ export interface FileEvent {
   readonly from: Buffer | undefined;
   /** The first changed byte and the one after the last. */
   readonly range: readonly [number, number] | undefined;
-  readonly attributes: { readonly old: AttributeValues; readonly now: AttributeValues } | undefined;
+  readonly attributes: AttributesChange | undefined;
   readonly target: Buffer | undefined;
   /** The directories that it is at or below. */
   readonly scopes: readonly number[];

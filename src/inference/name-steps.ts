@@ -53,7 +53,18 @@ export function nameSteps(changes: Changes, names: Names | undefined): NameStep[
       steps.push({ ino, from: undefined, to: come[n], isBorn: !isSame && n === 0, isDead: false });
     }
   }
-  return names === undefined ? steps : inOrder(steps, names);
+  return lastOnesDead(names === undefined ? steps : inOrder(steps, names));
+}
+
+/** A file goes with the last of its names that go. */
+function lastOnesDead(steps: readonly NameStep[]): NameStep[] {
+  const dead = new Set(steps.flatMap(({ ino, isDead }) => (isDead ? [ino] : [])));
+  const found: NameStep[] = [];
+  for (const step of [...steps].reverse()) {
+    const isGone = step.to === undefined;
+    found.push(isGone ? { ...step, isDead: dead.delete(step.ino) } : step);
+  }
+  return found.reverse();
 }
 
 function collectMoves(
@@ -72,22 +83,41 @@ function collectMoves(
   };
   for (const { directory, name, ino, now } of changes.names) {
     const place = { directory, name: name.toString("latin1") };
-    if (ino !== 0) of(ino).gone.push(place);
+    if (ino !== 0 && isKnown(names, ino, place)) of(ino).gone.push(place);
     if (now !== 0) of(now).come.push(place);
   }
   if (names === undefined) return moves;
   // Of a file that is gone, the names that it had count, whether or not their directories could be read.
   for (const { ino, old, now } of inodes.values()) {
     if (hasNames(now) && old?.generation === now?.generation) continue;
-    const { gone } = of(ino);
+    const { gone, come } = of(ino);
     const known = new Set(gone.map(slot));
     for (const { directory, name } of names.names(ino)) {
       const place = { directory, name: name.toString("latin1") };
-      if (!known.has(slot(place))) gone.push(place);
+      if (known.has(slot(place))) continue;
+      gone.push(place);
+      // Its number has become another file's, which is where it was.
+      if (hasNames(now) && isSameDirectory(inodes.get(directory))) come.push(place);
     }
-    if (moves.get(ino)?.gone.length === 0 && moves.get(ino)?.come.length === 0) moves.delete(ino);
+    if (gone.length === 0 && come.length === 0) moves.delete(ino);
   }
   return moves;
+}
+
+function isSameDirectory(change: InodeChange | undefined): boolean {
+  return change === undefined || (hasNames(change.now) && change.old?.generation === change.now?.generation);
+}
+
+/**
+ * Whether a file may have had a name. The names of a directory that was removed are read from blocks that may be
+ * another file's by now: the map knows better, if it knows the file.
+ */
+function isKnown(names: Names | undefined, ino: number, place: NamePlace): boolean {
+  const known = names?.names(ino) ?? [];
+  if (known.length === 0) return true;
+  return known.some(
+    ({ directory, name }) => directory === place.directory && name.toString("latin1") === place.name,
+  );
 }
 
 /**
@@ -99,16 +129,20 @@ function inOrder(steps: readonly NameStep[], names: Names): NameStep[] {
   const pending = [...steps].sort((a, b) => rank(a) - rank(b) || depth(b, names) - depth(a, names));
   const leaving = new Map<string, number>();
   const births = new Set<number>();
+  /** By inode, the names that still have to go. */
+  const going = new Map<number, number>();
   const children = new Map<number, number>();
   for (const { ino, from, to, isBorn, isDead } of pending) {
     if (from !== undefined) leaving.set(slot(from), (leaving.get(slot(from)) ?? 0) + 1);
     if (to !== undefined && isBorn) births.add(ino);
+    if (to === undefined) going.set(ino, (going.get(ino) ?? 0) + 1);
     if (isDead) children.set(ino, names.childCount(ino));
   }
   const ordered: NameStep[] = [];
   const take = (step: NameStep): void => {
     const { ino, from, to } = step;
     ordered.push(step);
+    if (to === undefined) going.set(ino, (going.get(ino) ?? 1) - 1);
     if (from !== undefined) {
       leaving.set(slot(from), (leaving.get(slot(from)) ?? 1) - 1);
       const left = children.get(from.directory);
@@ -116,7 +150,8 @@ function inOrder(steps: readonly NameStep[], names: Names): NameStep[] {
     }
     if (to !== undefined) births.delete(ino);
   };
-  const isReady = ({ ino, from, to, isDead }: NameStep): boolean => {
+  const isReady = ({ ino, from, to, isBorn, isDead }: NameStep): boolean => {
+    if (isBorn && (going.get(ino) ?? 0) > 0) return false;
     if (isDead && (children.get(ino) ?? 0) > 0) return false;
     if (to === undefined) return true;
     const others = leaving.get(slot(to)) ?? 0;

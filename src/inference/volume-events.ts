@@ -4,10 +4,14 @@
  */
 import type { Changes, InodeState } from "../filesystems/changes.js";
 import { composeEvents, undoNames } from "./composer.js";
+import { hasDoubts, settleDoubts } from "./doubts.js";
 import type { FileEvent, Names } from "./file-event.js";
 
 /** A map of a volume's names and inodes, kept current by what transactions change. */
 export interface VolumeIndex extends Names {
+  state(ino: number): InodeState | undefined;
+  /** The names in a directory, one character a byte, and their inodes. */
+  children(directory: number): ReadonlyMap<string, number>;
   setState(ino: number, state: InodeState): void;
   drop(ino: number): void;
 }
@@ -49,7 +53,10 @@ export class VolumeEvents<Index extends VolumeIndex> {
   #kept: Kept[] = [];
   #since = 0;
   #isCrawling = false;
+  /** Whether it has been said that something may be missing until the map is there. */
+  #isGapTold = false;
   #sequence = 0;
+  #toldUpTo: number | undefined;
 
   constructor(host: VolumeEventsHost<Index>) {
     this.#host = host;
@@ -58,6 +65,11 @@ export class VolumeEvents<Index extends VolumeIndex> {
   /** The map of names; undefined until it is there. */
   get index(): Index | undefined {
     return this.#index;
+  }
+
+  /** The last transaction of those that have been told, with all before it; undefined: none yet. */
+  get toldUpTo(): number | undefined {
+    return this.#toldUpTo;
   }
 
   /** Has the map built, if it is not. */
@@ -74,6 +86,10 @@ export class VolumeEvents<Index extends VolumeIndex> {
       this.#tell(transaction, this.#index);
       return;
     }
+    if (hasDoubts(transaction.changes) && !this.#isGapTold) {
+      this.#isGapTold = true;
+      this.#host.publishGap("the guest went on before there was a map of its names", transaction.sequence);
+    }
     if (this.#kept.length === 0) this.#since = now;
     this.#kept.push({ transaction, isTold: false });
     this.prepare();
@@ -87,6 +103,7 @@ export class VolumeEvents<Index extends VolumeIndex> {
     for (const kept of this.#kept) {
       if (kept.isTold) continue;
       kept.isTold = true;
+      this.#toldUpTo = kept.transaction.sequence;
       this.#host.publish(composeEvents(kept.transaction.changes, undefined), kept.transaction);
     }
   }
@@ -96,6 +113,7 @@ export class VolumeEvents<Index extends VolumeIndex> {
    * `gap`: why something may be missing; undefined if nothing can be.
    */
   reopened(gap: string | undefined): void {
+    this.#isGapTold = gap !== undefined;
     if (gap !== undefined) this.#host.publishGap(gap, this.#sequence);
     this.#before ??= this.#index;
     this.#index = undefined;
@@ -134,14 +152,17 @@ export class VolumeEvents<Index extends VolumeIndex> {
   }
 
   #tell(transaction: Transaction, index: VolumeIndex): void {
-    const events = composeEvents(transaction.changes, index);
-    setStates(transaction.changes, index);
+    const changes = settleDoubts(transaction.changes, index);
+    const events = composeEvents(changes, index);
+    setStates(changes, index);
+    this.#toldUpTo = transaction.sequence;
     if (events.length > 0) this.#host.publish(events, transaction);
   }
 }
 
 /** Moves a map on to after a transaction. */
-function follow(changes: Changes, index: VolumeIndex): void {
+function follow(unsettled: Changes, index: VolumeIndex): void {
+  const changes = settleDoubts(unsettled, index);
   for (const { directory, name, ino } of changes.names) if (ino !== 0) index.unlink(directory, name, ino);
   for (const { directory, name, now } of changes.names) if (now !== 0) index.link(directory, name, now);
   setStates(changes, index);

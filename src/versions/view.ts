@@ -36,6 +36,7 @@ export class View {
   readonly #atHand = new Map<number, { bytes: Buffer; checked: boolean }>();
   readonly #commits: HeldCommit[] = [];
   #settled: number | undefined;
+  #reads: Set<number> | undefined;
   #slot = -1;
   #bit = 0;
   #logged: { bytes: Buffer; checked: boolean } | undefined;
@@ -61,6 +62,7 @@ export class View {
       const copy = this.#copies.get(block);
       if (copy !== undefined) return this.#locateCopy(block, copy);
     }
+    if (this.#reads !== undefined) this.#reads.add(block);
     const { chunks } = this.#cached;
     const chunk = Math.floor(block / this.#blocksPerChunk);
     const within = block - chunk * this.#blocksPerChunk;
@@ -72,6 +74,11 @@ export class View {
     this.#bit = 1 << within;
     this.checked = ((chunks.checked[slot] as number) & this.#bit) !== 0;
     return chunks.bytes(slot);
+  }
+
+  /** From now on adds the blocks that are located in their places to `reads`; undefined: no more. */
+  noteReads(reads: Set<number> | undefined): void {
+    this.#reads = reads;
   }
 
   /** Notes that the block that was located last is good, so that its checksum need not be computed again. */

@@ -46,9 +46,10 @@ export async function serve(
   }
   const started = performance.now();
   const guests = Object.entries(images).map(([name, image]) => `${name}=${image}`);
+  const state = options.includes("--state") ? [] : ["--state", `${mountPoint}-state`];
   const child = spawn(
     process.execPath,
-    [main, "up", "--mount", mountPoint, "--host", host, ...options, ...guests],
+    [main, "up", "--mount", mountPoint, "--host", host, ...state, ...options, ...guests],
     { stdio: ["ignore", "pipe", "pipe"] },
   );
   const forget = onEnd(() => {

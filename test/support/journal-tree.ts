@@ -47,7 +47,10 @@ export function withFastCommits(
 ): FileSystem {
   const geometry = new Geometry(Superblock.at(image, SUPERBLOCK_OFFSET));
   const view = new View(new MemorySource(image), geometry.blockSize, new BlockCache(8 << 20));
-  return new ExtFileSystem({ geometry, view, journal: undefined, sequence: undefined, fastCommits }, log);
+  return new ExtFileSystem(
+    { geometry, view, journal: undefined, sequence: undefined, isAsAsked: false, fastCommits },
+    log,
+  );
 }
 
 /** Walks a file system. Throws when there are more than `most` nodes. */

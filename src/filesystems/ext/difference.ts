@@ -1,7 +1,7 @@
 /** What a transaction changes: the inodes that differ, and the names that no longer stand for what they stood for. */
 import { IoError } from "../../images/io-error.js";
 import type { Commit } from "../../versions/commit.js";
-import type { AttributeValues, Changes, InodeChange, NameChange } from "../changes.js";
+import type { AttributeValues, Changes, InodeChange, Listing, NameChange } from "../changes.js";
 import { FileType } from "../filesystem.js";
 import { DirectoryBlock } from "./dirblock.js";
 import { Incompat } from "./features.js";
@@ -22,6 +22,8 @@ interface Touched {
   /** The raw inode as the transaction has it. */
   readonly after: Buffer;
   readonly isSame: boolean;
+  /** Whether `old` and what follows may be of this or a later version instead. */
+  isUnsure: boolean;
   /** Of a directory: the names in those of its blocks that the transaction logs; all, if it is gone. */
   readonly names: Names;
   /** Undefined: they are the same, or of no account. */
@@ -30,6 +32,12 @@ interface Touched {
 
 const NO_NAMES: Names = new Map();
 const NO_ATTRIBUTES: AttributeValues = new Map();
+
+/**
+ * Whether a block, as it was found in its place, may be of a version after the one that is being left: transactions are
+ * taken some milliseconds after they were finished, and by then their blocks can be in their places.
+ */
+export type IsNewer = (block: number, bytes: Buffer, at: number) => boolean;
 
 /** Finds what commits change; one for each composition of parts. */
 export class Difference {
@@ -46,47 +54,118 @@ export class Difference {
     this.#perBlock = parts.geometry.blockSize / parts.geometry.inodeSize;
   }
 
-  /** Applies the commit to the parts' view, and tells what differs between before and after. */
-  apply(commit: Commit): Changes {
+  /**
+   * Applies the commit to the parts' view, and tells what differs between before and after. `isNewer` is asked after the
+   * blocks have been read.
+   */
+  apply(commit: Commit, isNewer: IsNewer): Changes {
     const { view } = this.#parts;
     const logged = new Set(commit.blocks);
-    const touched = this.#touched(commit, logged);
+    const reads: (readonly number[])[] = [];
+    const touched = this.#touched(commit, logged, reads);
+    this.#doubt(touched, reads, isNewer);
     view.apply(commit);
     this.#parts.forget();
     // A block that is in no inode table may hold the map of any file whose inode is logged beside it.
     const hasOther = commit.blocks.some((block) => this.#tables.firstInode(block) === 0);
     const inodes: InodeChange[] = [];
     const names: NameChange[] = [];
+    const unsureInodes: InodeChange[] = [];
+    const unsureDirectories: Listing[] = [];
     const now = new Inode(this.#parts.geometry);
     for (const one of touched) {
       one.after.copy(now.raw);
       now.ino = one.ino;
+      if (one.isUnsure) {
+        unsureInodes.push(this.#unsureChange(one.ino, now));
+        if (isDirectory(one.old) || isDirectory(now)) unsureDirectories.push(this.#listing(one, now));
+        continue;
+      }
       const change = this.#inodeChange(one, now);
       if (!one.isSame || change.attributes !== undefined || (hasOther && isRegular(now.mode)))
         inodes.push(change);
       if (isDirectory(one.old) || isDirectory(now)) this.#compareNames(one, now, logged, names);
     }
-    return { inodes, names };
+    return { inodes, names, unsureInodes, unsureDirectories };
   }
 
-  /** All inodes in use, before or after, in the blocks of inode tables that are logged: as they are before. */
-  #touched(commit: Commit, logged: ReadonlySet<number>): Touched[] {
-    const { geometry } = this.#parts;
+  /** Marks what was read from blocks that may be newer. */
+  #doubt(touched: readonly Touched[], reads: readonly (readonly number[])[], isNewer: IsNewer): void {
+    const { view } = this.#parts;
+    const asked = new Map<number, boolean>();
+    const doubtful = (block: number): boolean => {
+      let answer = asked.get(block);
+      if (answer === undefined) {
+        try {
+          const bytes = view.locate(block);
+          answer = isNewer(block, bytes, view.at);
+        } catch (error) {
+          if (!(error instanceof IoError)) throw error;
+          answer = true;
+        }
+        asked.set(block, answer);
+      }
+      return answer;
+    };
+    for (const [index, one] of touched.entries()) one.isUnsure = (reads[index] ?? []).some(doubtful);
+  }
+
+  #unsureChange(ino: number, now: Inode): InodeChange {
+    const { inodes, attributes } = this.#parts;
+    const state = inodeState(inodes, now);
+    const target = state === undefined ? undefined : this.#target(now);
+    return {
+      ino,
+      old: undefined,
+      now: state,
+      ...(state === undefined
+        ? {}
+        : { attributes: { old: NO_ATTRIBUTES, now: attributeValues(attributes, now) } }),
+      ...(target === undefined ? {} : { target }),
+    };
+  }
+
+  #listing({ ino, old }: Touched, now: Inode): Listing {
+    const isThere = isDirectory(now);
+    const names = new Map<string, number>();
+    if (isThere) {
+      for (const [name, stands] of this.#names(now, undefined)) {
+        const shown = this.#parts.directories.shownName(now, Buffer.from(name, "latin1"));
+        names.set(shown.toString("latin1"), stands);
+      }
+    }
+    return { directory: ino, generation: generationOf(isThere ? now.raw : old.raw), names };
+  }
+
+  /**
+   * All inodes in use, before or after, in the blocks of inode tables that are logged: as they are before. Adds to
+   * `reads`, for each, the blocks that were read for it in their places.
+   */
+  #touched(commit: Commit, logged: ReadonlySet<number>, reads: (readonly number[])[]): Touched[] {
+    const { geometry, view } = this.#parts;
+    const inTable = new Set<number>();
+    const inOthers = new Set<number>();
     const touched: Touched[] = [];
     const block = Buffer.alloc(geometry.blockSize);
     for (const [index, number] of commit.blocks.entries()) {
       const first = this.#tables.firstInode(number);
       if (first === 0) continue;
+      inTable.clear();
+      view.noteReads(inTable);
       this.#readOld(number, block);
       const bytes = bytesOf(commit, index, geometry.blockSize);
       for (let n = 0; n < this.#perBlock; n++) {
         const at = n * geometry.inodeSize;
         const before = block.subarray(at, at + geometry.inodeSize);
         const after = bytes.subarray(at, at + geometry.inodeSize);
-        if (modeOf(before) !== 0 || modeOf(after) !== 0)
-          touched.push(this.#touch(first + n, before, after, logged));
+        if (modeOf(before) === 0 && modeOf(after) === 0) continue;
+        inOthers.clear();
+        view.noteReads(inOthers);
+        touched.push(this.#touch(first + n, before, after, logged));
+        reads.push([...inTable, ...inOthers]);
       }
     }
+    view.noteReads(undefined);
     return touched;
   }
 
@@ -104,6 +183,7 @@ export class Difference {
       old,
       after,
       isSame,
+      isUnsure: false,
       // The blocks of a directory that has been removed are not logged, but given back.
       names: isDirectory(old) ? this.#names(old, isGone || isOther ? undefined : logged) : NO_NAMES,
       attributes: mayDiffer

@@ -5,7 +5,8 @@
 import type { Log, Source } from "../../images/image.js";
 import { type BlockCache, readFully } from "../../versions/block-cache.js";
 import type { Commit } from "../../versions/commit.js";
-import type { Follower, Look } from "../follower.js";
+import type { Changes } from "../changes.js";
+import type { Follower, Look, Step } from "../follower.js";
 import { Difference } from "./difference.js";
 import { Compat } from "./features.js";
 import type { Journal, LoggedBlock, Transaction } from "./journal/journal.js";
@@ -15,6 +16,8 @@ import { committedGeometry, openVersion, superblockBlock, type Version } from ".
 
 /** Transactions that one look takes at most, so that others have their turn. */
 const MOST_TRANSACTIONS = 16;
+/** Transactions that are held at most before they are applied. */
+const MOST_GATHERED = 64;
 
 const OVERRUN: Look = { reopen: "overrun" };
 const CHANGED: Look = { reopen: "changed" };
@@ -26,40 +29,80 @@ export class ExtFollower implements Follower {
   #parts: Parts;
   #difference: Difference | undefined;
   #settled: number | undefined;
+  /** Finished transactions that have been read, and not been applied. */
+  readonly #upcoming: Omit<Step, "changes">[] = [];
+  /** Whether the log was used again before it was read. */
+  #isLost = false;
   /** The superblock in its place, as last seen: while nothing is in the journal, it tells of a mount, a fsck, a mkfs. */
   readonly #superblock = Buffer.alloc(Superblock.size);
   readonly #now = Buffer.alloc(Superblock.size);
 
-  /** Opens the committed version. Throws IoError when it cannot be read. */
-  constructor(source: Source, cache: BlockCache, log: Log) {
+  /**
+   * Opens the committed version; if possible the one that transaction `after` made. Throws IoError when it cannot be
+   * read.
+   */
+  constructor(source: Source, cache: BlockCache, log: Log, after?: number) {
     this.#source = source;
     this.#log = log;
     this.#readSuperblock(this.#superblock);
-    this.#version = openVersion(source, cache, log);
+    this.#version = openVersion(source, cache, log, after);
     this.#parts = new Parts(this.#version.geometry, this.#version.view, log);
+  }
+
+  get isResumed(): boolean {
+    return this.#version.isAsAsked;
   }
 
   look(): Look {
     const journal = this.#version.journal?.journal;
     if (journal === undefined) return this.#superblockChanged() ? CHANGED : undefined;
-    const steps = [];
+    this.#gather(journal);
+    const steps: Step[] = [];
     while (steps.length < MOST_TRANSACTIONS) {
-      const transaction = journal.next();
-      if (transaction === undefined) break;
+      const [upcoming] = this.#upcoming;
+      if (upcoming === undefined) break;
       // What fast commits have shown is not in this follower's own version.
       if (this.#version.fastCommits.length > 0) return CHANGED;
-      const commit = this.#commit(journal, transaction);
-      // The log was used again before it was read.
-      if (commit === undefined) return OVERRUN;
-      const { commitSeconds: seconds, commitNanoseconds: nanoseconds } = transaction;
-      steps.push({ commit, changes: this.#apply(commit), seconds, nanoseconds });
+      const { commit, seconds, nanoseconds } = upcoming;
+      steps.push({ commit, changes: this.#apply(commit, journal), seconds, nanoseconds });
+      this.#upcoming.shift();
     }
     if (steps.length > 0) return { steps };
-    if (journal.status === "overrun") return OVERRUN;
+    // The log was used again before it was read.
+    if (this.#isLost || journal.status === "overrun") return OVERRUN;
     if (this.#hasNewFastCommits(journal)) return CHANGED;
     if (journal.status === "empty")
       return this.#superblockChanged() ? CHANGED : this.#settle(journal.sequence);
     return this.#settle(journal.superblock.sequence);
+  }
+
+  /** Takes the transactions that are finished from the journal. */
+  #gather(journal: Journal): void {
+    while (!this.#isLost && this.#upcoming.length < MOST_GATHERED) {
+      const transaction = journal.next();
+      if (transaction === undefined) return;
+      const commit = this.#commit(journal, transaction);
+      if (commit === undefined) this.#isLost = true;
+      else {
+        const { commitSeconds: seconds, commitNanoseconds: nanoseconds } = transaction;
+        this.#upcoming.push({ commit, seconds, nanoseconds });
+      }
+    }
+  }
+
+  /**
+   * Whether a block's bytes are what a transaction logged that is not applied yet. Whatever is in a block's place was
+   * logged by a finished transaction first: so it is none of them only if it was there before all of them.
+   */
+  #isUpcoming(block: number, bytes: Buffer, at: number): boolean {
+    const { blockSize } = this.#version.view;
+    return this.#upcoming.some(({ commit }) => {
+      const index = commit.blocks.indexOf(block);
+      if (index < 0) return false;
+      return (
+        bytes.compare(commit.bytes, index * blockSize, (index + 1) * blockSize, at, at + blockSize) === 0
+      );
+    });
   }
 
   #hasNewFastCommits(journal: Journal): boolean {
@@ -75,9 +118,14 @@ export class ExtFollower implements Follower {
     return { steps: [], settled: sequence };
   }
 
-  #apply(commit: Commit) {
+  #apply(commit: Commit, journal: Journal): Changes {
     this.#difference ??= new Difference(this.#parts);
-    const changes = this.#difference.apply(commit);
+    let hasGathered = false;
+    const changes = this.#difference.apply(commit, (block, bytes, at) => {
+      if (!hasGathered) this.#gather(journal);
+      hasGathered = true;
+      return this.#isLost || this.#upcoming.length >= MOST_GATHERED || this.#isUpcoming(block, bytes, at);
+    });
     const { view } = this.#version;
     if (commit.blocks.includes(superblockBlock(view))) {
       const geometry = committedGeometry(view, this.#parts.geometry, this.#log);

@@ -26,6 +26,7 @@ const GroupDescriptorHigh = structure("ext4_group_desc (64bit)", 64, {
   bg_inode_table_hi: u32(0x28),
   bg_free_blocks_count_hi: u16(0x2c),
   bg_free_inodes_count_hi: u16(0x2e),
+  bg_itable_unused_hi: u16(0x32),
 });
 
 /** bg_flags: the group's inode table and inode bitmap were never written. */
@@ -85,14 +86,38 @@ export class Groups {
 
   /** Whether the inode's bit is set in its group's bitmap; `index` counts within the group. */
   inodeInUse(group: number, index: number): boolean {
+    const block = this.#inodeBitmap(group);
+    if (block === 0) return false;
+    const buffer = this.#view.locate(block);
+    return (((buffer[this.#view.at + (index >> 3)] as number) >> (index & 7)) & 1) !== 0;
+  }
+
+  /**
+   * Copies the bitmap of a group's inodes into `into` (a bit each, the lowest first); returns how many of them have ever
+   * been used (bg_itable_unused counts the others at the end). Throws IoError.
+   */
+  usedInodes(group: number, into: Buffer): number {
+    const { inodesPerGroup, checksums } = this.#geometry;
+    const block = this.#inodeBitmap(group);
+    if (block === 0) return 0;
+    // Only with checksums does the kernel keep the count.
+    const hasCount = checksums || this.#geometry.hasRoCompat(RoCompat.GDT_CSUM);
+    const high = this.#high ? this.#descriptorHigh.bg_itable_unused_hi * 0x10000 : 0;
+    const unused = hasCount ? this.#descriptor.bg_itable_unused_lo + high : 0;
+    const buffer = this.#view.locate(block);
+    buffer.copy(into, 0, this.#view.at, this.#view.at + Math.ceil(inodesPerGroup / 8));
+    return Math.max(0, inodesPerGroup - unused);
+  }
+
+  /** The block of a group's inode bitmap; 0 if it was never written, as no inode was ever used. */
+  #inodeBitmap(group: number): number {
     this.#locate(group);
-    if ((this.#descriptor.bg_flags & INODE_UNINIT) !== 0) return false;
+    if ((this.#descriptor.bg_flags & INODE_UNINIT) !== 0) return 0;
     const low = this.#descriptor.bg_inode_bitmap_lo;
     const block = this.#high ? low + this.#descriptorHigh.bg_inode_bitmap_hi * 2 ** 32 : low;
     if (block >= this.#geometry.blocksCount)
       throw new IoError(EIO, `group ${group}: its inode bitmap lies outside`);
-    const buffer = this.#view.locate(block);
-    return (((buffer[this.#view.at + (index >> 3)] as number) >> (index & 7)) & 1) !== 0;
+    return block;
   }
 
   /** Free blocks (in clusters) and free inodes of a group. */

@@ -36,10 +36,15 @@ export function openExt(source: Source, cache: BlockCache, log: Log): ExtFileSys
 }
 
 /** Follows an ext file system by its journal; undefined if it has none of its own. Throws IoError. */
-export function followExt(source: Source, cache: BlockCache, log: Log): ExtFollower | undefined {
+export function followExt(
+  source: Source,
+  cache: BlockCache,
+  log: Log,
+  after?: number,
+): ExtFollower | undefined {
   const buffer = Buffer.alloc(Superblock.size);
   readFully(source, buffer, buffer.length, SUPERBLOCK_OFFSET);
   const { s_feature_compat, s_journal_inum } = Superblock.at(buffer);
   const hasJournal = (s_feature_compat & Compat.HAS_JOURNAL) !== 0 && s_journal_inum !== 0;
-  return hasJournal ? new ExtFollower(source, cache, log) : undefined;
+  return hasJournal ? new ExtFollower(source, cache, log, after) : undefined;
 }

@@ -3,7 +3,7 @@
 import { EIO, IoError } from "../../images/io-error.js";
 import { crc32c } from "../../layout/crc32c.js";
 import { bytes, i32, type Of, structure, text, u8, u16, u32, u64, uuid } from "../../layout/struct.js";
-import { Incompat, RoCompat, unreadableFeatures } from "./features.js";
+import { Compat, Incompat, RoCompat, unreadableFeatures } from "./features.js";
 
 /** Bytes from the start of the volume to the superblock. */
 export const SUPERBLOCK_OFFSET = 1024;
@@ -65,6 +65,9 @@ export const Superblock = structure("ext4_super_block", 1024, {
 });
 export type Superblock = Of<typeof Superblock>;
 
+/** EXT4_GOOD_OLD_FIRST_INO */
+const GOOD_OLD_FIRST_INODE = 11;
+
 /** s_flags: the directory hash takes bytes as unsigned. */
 const FLAGS_UNSIGNED_HASH = 0x2;
 
@@ -84,6 +87,9 @@ export class Geometry {
   readonly reservedBlocks: number;
   readonly inodesCount: number;
   readonly inodeSize: number;
+  /** The first inode that can be a user's file, and the one that lists orphans; 0: none. */
+  readonly firstInode: number;
+  readonly orphanFileInode: number;
   readonly firstDataBlock: number;
   readonly blocksPerGroup: number;
   readonly inodesPerGroup: number;
@@ -150,6 +156,8 @@ export class Geometry {
     ) {
       throw bad(`s_inode_size ${this.inodeSize}`);
     }
+    this.orphanFileInode = this.hasCompat(Compat.ORPHAN_FILE) ? superblock.s_orphan_file_inum : 0;
+    this.firstInode = revision0 ? GOOD_OLD_FIRST_INODE : superblock.s_first_ino;
     this.firstDataBlock = superblock.s_first_data_block;
     this.blocksPerGroup = superblock.s_blocks_per_group;
     this.inodesPerGroup = superblock.s_inodes_per_group;

@@ -7,6 +7,7 @@ import { Compat, Incompat } from "./features.js";
 import { Inode } from "./inode.js";
 import type { FastCommit } from "./journal/fast-commit.js";
 import { fold } from "./journal/fold.js";
+import { followingSequence, isLater } from "./journal/format.js";
 import { Journal } from "./journal/journal.js";
 import { JournalInode } from "./journal-inode.js";
 import { Parts } from "./parts.js";
@@ -26,12 +27,17 @@ export interface Version {
   readonly journal: OpenJournal | undefined;
   /** The last transaction that was taken from the journal. */
   readonly sequence: number | undefined;
+  /** Whether it is as of the transaction that was asked for, with all later ones still in the journal. */
+  readonly isAsAsked: boolean;
   /** The fast commits after that. */
   readonly fastCommits: readonly FastCommit[];
 }
 
-/** Opens the committed version. Throws IoError when it cannot be read or needs what is not known here. */
-export function openVersion(source: Source, cache: BlockCache, log: Log): Version {
+/**
+ * Opens the committed version; with `until`, the one that this transaction made, if all that came later is still in the
+ * journal. Throws IoError when it cannot be read or needs what is not known here.
+ */
+export function openVersion(source: Source, cache: BlockCache, log: Log, until?: number): Version {
   const buffer = Buffer.alloc(Superblock.size);
   readFully(source, buffer, buffer.length, SUPERBLOCK_OFFSET);
   const inPlace = new Geometry(Superblock.at(buffer));
@@ -43,23 +49,37 @@ export function openVersion(source: Source, cache: BlockCache, log: Log): Versio
   }
   // The kernel replays a journal only if this says so; else what the journal holds is of no account.
   if (!inPlace.hasIncompat(Incompat.RECOVER)) {
-    return { geometry: inPlace, view, journal: undefined, sequence: undefined, fastCommits: [] };
+    return {
+      geometry: inPlace,
+      view,
+      journal: undefined,
+      sequence: undefined,
+      isAsAsked: false,
+      fastCommits: [],
+    };
   }
   let journal: OpenJournal | undefined;
   let sequence: number | undefined;
+  let isAsAsked = false;
   let fastCommits: readonly FastCommit[] = [];
   try {
     journal = openJournal(source, inPlace, view, log);
     if (journal !== undefined) {
-      sequence = applyJournal(journal.journal, view, log);
-      fastCommits = journal.journal.fastCommits(inPlace.inodeSize);
+      const first = journal.journal.sequence;
+      const isNext = until !== undefined && first === followingSequence(until);
+      // What was finished before the log begins cannot be told from what is in place.
+      const isThere = until !== undefined && !isLater(first, until);
+      if (!isNext) sequence = applyJournal(journal.journal, view, log, isThere ? until : undefined);
+      isAsAsked = isNext || (isThere && sequence === until);
+      if (!isAsAsked) fastCommits = journal.journal.fastCommits(inPlace.inodeSize);
     }
   } catch (error) {
     if (!(error instanceof IoError)) throw error;
     log(`its journal cannot be read (${error.message}): what was not yet written from there is not seen`);
     journal = undefined;
   }
-  return { geometry: committedGeometry(view, inPlace, log), view, journal, sequence, fastCommits };
+  const geometry = committedGeometry(view, inPlace, log);
+  return { geometry, view, journal, sequence, isAsAsked, fastCommits };
 }
 
 /** The block that holds the superblock. */
@@ -101,8 +121,8 @@ function openJournal(source: Source, geometry: Geometry, view: View, log: Log): 
 }
 
 /** Lays the journal's copies over the view; returns the last transaction's number. */
-function applyJournal(journal: Journal, view: View, log: Log): number | undefined {
-  const { copies, badCopies, lastSequence } = fold(journal);
+function applyJournal(journal: Journal, view: View, log: Log, until: number | undefined): number | undefined {
+  const { copies, badCopies, lastSequence } = fold(journal, until);
   for (const [block, logged] of copies) {
     view.setCopy(block, {
       sequence: logged.sequence,

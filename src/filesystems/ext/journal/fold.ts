@@ -23,14 +23,16 @@ interface Layer {
  * Takes all finished transactions that are left in `journal`. Like the kernel's recovery it leaves out copies whose
  * checksums do not hold, so that an older copy, or the block in its place, stays the newest. Only the copies that
  * count are read. `journal.status` tells afterwards why the log ends. Throws FileSystemError (EIO) when the journal's
- * superblock has become bad, or a revoke block cannot be read.
+ * superblock has become bad, or a revoke block cannot be read. With `until`, what comes after that transaction is left.
  */
-export function fold(journal: Journal): Fold {
+export function fold(journal: Journal, until?: number): Fold {
   const layers = new Map<number, Layer>();
   const keepOlder = journal.superblock.blockChecksums;
   let transactions = 0;
   let lastSequence: number | undefined;
-  for (let next = journal.next(); next !== undefined; next = journal.next()) {
+  while (until === undefined || lastSequence !== until) {
+    const next = journal.next();
+    if (next === undefined) break;
     for (const logged of next.blocks) {
       layers.set(logged.block, { logged, older: keepOlder ? layers.get(logged.block) : undefined });
     }

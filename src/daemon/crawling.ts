@@ -1,0 +1,81 @@
+/** Crawls of volumes in threads of their own, one after the other: each reads as fast as its disk goes. */
+import { totalmem } from "node:os";
+import { Worker } from "node:worker_threads";
+import type { Log } from "../images/image.js";
+import { InodeIndex } from "../inference/inode-index.js";
+import type { CrawlData, CrawlMessage } from "./crawl-thread.js";
+import type { GuestSpec } from "./guest-name.js";
+
+/** MiB of objects that a crawl may have beside its map, which lies in typed arrays. */
+const HEAP_MEBIBYTES = 256;
+/** The part of the host's memory that one map may take. */
+const SHARE = 1 / 4;
+
+interface Waiting {
+  readonly spec: GuestSpec;
+  readonly volume: string;
+  resolve(index: InodeIndex): void;
+  reject(error: Error): void;
+}
+
+export class Crawling {
+  readonly #log: Log;
+  readonly #queue: Waiting[] = [];
+  #worker: Worker | undefined;
+  #current: Waiting | undefined;
+  #isStopped = false;
+
+  constructor(log: Log) {
+    this.#log = log;
+  }
+
+  /** Crawls a volume (`sda1`) of a guest when its turn comes. Rejects when it cannot be crawled, or has been stopped. */
+  crawl(spec: GuestSpec, volume: string): Promise<InodeIndex> {
+    return new Promise((resolve, reject) => {
+      if (this.#isStopped) {
+        reject(stopped());
+        return;
+      }
+      this.#queue.push({ spec, volume, resolve, reject });
+      this.#next();
+    });
+  }
+
+  /** Ends the crawl that goes on, and all that wait. Done when no thread is left. */
+  async stop(): Promise<void> {
+    this.#isStopped = true;
+    for (const waiting of this.#queue.splice(0)) waiting.reject(stopped());
+    this.#current?.reject(stopped());
+    await this.#worker?.terminate();
+  }
+
+  #next(): void {
+    if (this.#current !== undefined) return;
+    const waiting = this.#queue.shift();
+    if (waiting === undefined) return;
+    this.#current = waiting;
+    const { spec, volume } = waiting;
+    const data: CrawlData = { images: spec.images, volume, mostBytes: totalmem() * SHARE };
+    const worker = new Worker(new URL("./crawl-thread.js", import.meta.url), {
+      workerData: data,
+      resourceLimits: { maxOldGenerationSizeMb: HEAP_MEBIBYTES },
+    });
+    this.#worker = worker;
+    worker.on("message", (message: CrawlMessage) => {
+      if (message.kind === "log") this.#log(`${spec.name}/${volume}: ${message.line}`);
+      else if (message.kind === "crawled") waiting.resolve(InodeIndex.from(message.parts));
+      else waiting.reject(new Error(message.message));
+    });
+    worker.on("error", (error) => waiting.reject(error));
+    worker.on("exit", (code) => {
+      waiting.reject(new Error(`the crawl ended with exit code ${code}`));
+      this.#worker = undefined;
+      this.#current = undefined;
+      this.#next();
+    });
+  }
+}
+
+function stopped(): Error {
+  return new Error("crawls have been stopped");
+}

@@ -1,0 +1,94 @@
+/** The events of all guests of a daemon: maps of names, logs, and who listens. */
+import { join } from "node:path";
+import type { SharedLogs } from "../events/log-reader.js";
+import { Logs } from "../events/logs.js";
+import type { ReopenReason, Step } from "../filesystems/follower.js";
+import type { Log } from "../images/image.js";
+import { isAfter } from "../versions/commit.js";
+import { Crawling } from "./crawling.js";
+import type { GuestSpec } from "./guest-name.js";
+import type { MountedVolume } from "./mounted-volume.js";
+import { Positions } from "./positions.js";
+import { Telling } from "./telling.js";
+import { volumeKey } from "./updates.js";
+
+export interface EventHubOptions {
+  readonly host: string;
+  readonly guests: readonly GuestSpec[];
+  /** The daemon's state directory. */
+  readonly state: string;
+  /** Bytes of a segment of each log; undefined: as many as is usual. */
+  readonly logSize: number | undefined;
+  readonly log: Log;
+}
+
+export class EventHub {
+  readonly logs: Logs;
+  readonly #positions: Positions;
+  readonly #crawling: Crawling;
+  readonly #telling: Telling;
+
+  /** Opens the logs. Throws a system error if they cannot be read. */
+  constructor({ host, guests, state, logSize, log }: EventHubOptions) {
+    const specs = new Map(guests.map((spec) => [spec.name, spec]));
+    this.logs = new Logs({
+      folder: join(state, "events"),
+      guests: [...specs.keys()],
+      ...(logSize === undefined ? {} : { limit: logSize }),
+      log,
+    });
+    this.#positions = new Positions(join(state, "positions.json"), log);
+    this.#crawling = new Crawling(log);
+    this.#telling = new Telling({
+      host,
+      guestLog: (guest) => this.logs.guest(guest),
+      everything: this.logs.everything,
+      crawl: (guest, volume) => this.#crawling.crawl(specs.get(guest) as GuestSpec, volume),
+      log,
+    });
+  }
+
+  /** For readers of the logs in another thread. */
+  get shared(): SharedLogs {
+    return this.logs.shared;
+  }
+
+  /** The last transaction of a volume that was told; undefined: none. */
+  lastTransaction(guest: string, volume: string): number | undefined {
+    const noted = this.#positions.get(volumeKey(guest, volume));
+    const logged = this.logs.guest(guest).lastTransaction(volume);
+    if (noted === undefined || logged === undefined) return noted ?? logged;
+    return isAfter(logged, noted) ? logged : noted;
+  }
+
+  /** A volume is followed from now on. `isResumed`: no transaction was missed since the last one that was told. */
+  begin(guest: string, volume: string, isResumed: boolean): void {
+    if (!isResumed && this.lastTransaction(guest, volume) !== undefined)
+      this.#telling.reopened(guest, volume, "the volume was not watched for a while");
+    else this.#telling.begin(guest, volume);
+  }
+
+  setMounts(mounts: readonly MountedVolume[]): void {
+    this.#telling.setMounts(mounts);
+  }
+
+  take(guest: string, volume: string, step: Step): void {
+    this.#telling.take(guest, volume, step);
+    const told = this.#telling.toldUpTo(guest, volume);
+    if (told !== undefined) this.#positions.set(volumeKey(guest, volume), told);
+  }
+
+  /** A volume had to be opened afresh. */
+  reopened(guest: string, volume: string, reason: ReopenReason): void {
+    const gap =
+      reason === "overrun" ? "the guest's journal was used again before all of it was read" : undefined;
+    this.#telling.reopened(guest, volume, gap);
+  }
+
+  async stop(): Promise<void> {
+    this.#telling.stop();
+    await this.#crawling.stop();
+    this.#positions.close();
+    this.logs.close();
+  }
+}

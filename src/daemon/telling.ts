@@ -1,0 +1,214 @@
+/** Telling what happens in the guests: from the changes that are followed to the logs of events and who listens to them. */
+import type { Scope, ScopedEvent } from "../events/event.js";
+import { wholeVolume } from "../events/line.js";
+import type { Step } from "../filesystems/follower.js";
+import type { Log } from "../images/image.js";
+import { compareIndexes } from "../inference/compare-indexes.js";
+import type { FileEvent } from "../inference/file-event.js";
+import type { InodeIndex } from "../inference/inode-index.js";
+import { type Transaction, VolumeEvents } from "../inference/volume-events.js";
+import { type EventContext, guestEvent, isoTime } from "./guest-event.js";
+import type { MountedVolume } from "./mounted-volume.js";
+
+/** Where events go. */
+export interface EventSink {
+  /** The number of the last event that it has; 0: none. */
+  readonly lastId: number;
+  append(events: readonly ScopedEvent[]): void;
+}
+
+export interface TellingOptions {
+  readonly host: string;
+  /** The log of a guest, and that of all. */
+  readonly guestLog: (guest: string) => EventSink;
+  readonly everything: EventSink;
+  /** Crawls a volume. */
+  readonly crawl: (guest: string, volume: string) => Promise<InodeIndex>;
+  readonly log: Log;
+}
+
+/** ms after the start until maps of names are built for guests in which nothing has happened yet. */
+const PREPARE_AFTER = 100;
+/** Volumes may be mounted below each other this deep. */
+const DEEPEST_MOUNT = 64;
+const CLOCK_EVERY = 1000;
+
+/** One volume that is told of. */
+class ToldVolume {
+  readonly guest: string;
+  readonly volume: string;
+  readonly events: VolumeEvents<InodeIndex>;
+  mounted: MountedVolume | undefined;
+  readonly #telling: Telling;
+  /** Counts crawls: the result of one that was overtaken does not count. */
+  #crawls = 0;
+  #last: Omit<Transaction, "changes"> = { sequence: 0, ...hostTime() };
+
+  constructor(guest: string, volume: string, telling: Telling) {
+    this.guest = guest;
+    this.volume = volume;
+    this.#telling = telling;
+    this.events = new VolumeEvents<InodeIndex>({
+      crawl: () => void this.#crawl(),
+      compare: compareIndexes,
+      publish: (events, transaction) => telling.publish(this, events, transaction),
+      publishGap: (reason, sequence) => telling.publishGap(this, reason, sequence),
+    });
+  }
+
+  take(transaction: Transaction): void {
+    this.#last = transaction;
+    this.events.take(transaction, performance.now());
+  }
+
+  async #crawl(): Promise<void> {
+    const crawl = ++this.#crawls;
+    try {
+      const index = await this.#telling.options.crawl(this.guest, this.volume);
+      if (crawl === this.#crawls)
+        this.events.crawled(index, { sequence: this.#last.sequence, ...hostTime() });
+    } catch (error) {
+      if (crawl !== this.#crawls) return;
+      this.#telling.options.log(
+        `${this.guest}/${this.volume}: paths are left out of its events: ${(error as Error).message}`,
+      );
+      this.events.failed(performance.now());
+    }
+  }
+}
+
+/** All volumes whose events are told. */
+export class Telling {
+  readonly options: TellingOptions;
+  readonly #volumes = new Map<string, Map<string, ToldVolume>>();
+  readonly #clock: NodeJS.Timeout;
+  readonly #preparing: NodeJS.Timeout;
+
+  constructor(options: TellingOptions) {
+    this.options = options;
+    this.#clock = setInterval(() => {
+      const now = performance.now();
+      for (const volume of this.#all()) volume.events.lookAtClock(now);
+    }, CLOCK_EVERY);
+    this.#preparing = setTimeout(() => {
+      for (const volume of this.#all()) volume.events.prepare();
+    }, PREPARE_AFTER);
+    this.#clock.unref();
+    this.#preparing.unref();
+  }
+
+  stop(): void {
+    clearInterval(this.#clock);
+    clearTimeout(this.#preparing);
+  }
+
+  /** Where the guests have their volumes. */
+  setMounts(mounts: readonly MountedVolume[]): void {
+    for (const mounted of mounts) this.#volume(mounted.guest, mounted.volume).mounted = mounted;
+  }
+
+  /** A volume's events are to be told from now on. */
+  begin(guest: string, volume: string): void {
+    this.#volume(guest, volume);
+  }
+
+  /** A transaction of a volume. */
+  take(guest: string, volume: string, { commit, changes, seconds, nanoseconds }: Step): void {
+    this.#volume(guest, volume).take({ changes, sequence: commit.sequence, seconds, nanoseconds });
+  }
+
+  /** The last transaction of a volume that has been told; undefined: none. */
+  toldUpTo(guest: string, volume: string): number | undefined {
+    return this.#volume(guest, volume).events.toldUpTo;
+  }
+
+  /** A volume had to be opened afresh; `gap`: why something may have been missed. */
+  reopened(guest: string, volume: string, gap: string | undefined): void {
+    this.#volume(guest, volume).events.reopened(gap);
+  }
+
+  publish(volume: ToldVolume, events: readonly FileEvent[], transaction: Transaction): void {
+    const sink = this.options.guestLog(volume.guest);
+    const context = this.#context(volume, transaction);
+    const above = this.#scopesAbove(volume);
+    let id = sink.lastId;
+    const scoped = events.map((event, index) => ({
+      event: guestEvent(++id, event, context),
+      scopes: [...event.scopes.map((ino) => `${volume.volume}:${ino}`), ...above],
+      isLast: index === events.length - 1,
+    }));
+    this.#send(sink, scoped);
+  }
+
+  publishGap(volume: ToldVolume, reason: string, sequence: number): void {
+    const sink = this.options.guestLog(volume.guest);
+    const { seconds, nanoseconds } = hostTime();
+    const event = {
+      id: sink.lastId + 1,
+      time: isoTime(seconds, nanoseconds),
+      event: "gap",
+      host: this.options.host,
+      guest: volume.guest,
+      volume: volume.volume,
+      transaction: sequence,
+      reason,
+    } as const;
+    const scopes = [wholeVolume(volume.volume), ...this.#scopesAbove(volume)];
+    this.#send(sink, [{ event, scopes, isLast: true }]);
+  }
+
+  #send(sink: EventSink, events: readonly ScopedEvent[]): void {
+    sink.append(events);
+    this.options.everything.append(events);
+  }
+
+  #context(volume: ToldVolume, transaction: Omit<Transaction, "changes">): EventContext {
+    const mountPoint = volume.mounted?.mountPoint ?? `/.volumes/${volume.volume}`;
+    return {
+      host: this.options.host,
+      guest: volume.guest,
+      volume: volume.volume,
+      transaction: transaction.sequence,
+      seconds: transaction.seconds,
+      nanoseconds: transaction.nanoseconds,
+      mountPoint: Buffer.from(mountPoint),
+    };
+  }
+
+  /** The directories above the one that a volume covers. */
+  #scopesAbove(volume: ToldVolume): Scope[] {
+    const scopes: Scope[] = [];
+    let covers = volume.mounted?.covers;
+    for (let depth = 0; covers !== undefined && depth < DEEPEST_MOUNT; depth++) {
+      const { volume: name, ino } = covers;
+      const above = this.#volume(volume.guest, name);
+      for (const directory of above.events.index?.ancestors(ino) ?? []) scopes.push(`${name}:${directory}`);
+      covers = above.mounted?.covers;
+    }
+    return scopes;
+  }
+
+  #volume(guest: string, volume: string): ToldVolume {
+    let volumes = this.#volumes.get(guest);
+    if (volumes === undefined) {
+      volumes = new Map();
+      this.#volumes.set(guest, volumes);
+    }
+    let found = volumes.get(volume);
+    if (found === undefined) {
+      found = new ToldVolume(guest, volume, this);
+      volumes.set(volume, found);
+    }
+    return found;
+  }
+
+  *#all(): Generator<ToldVolume> {
+    for (const volumes of this.#volumes.values()) yield* volumes.values();
+  }
+}
+
+/** The host's clock, as a transaction's time. */
+export function hostTime(): { seconds: number; nanoseconds: number } {
+  const now = Date.now();
+  return { seconds: Math.floor(now / 1000), nanoseconds: (now % 1000) * 1e6 };
+}

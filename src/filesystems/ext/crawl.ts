@@ -1,0 +1,144 @@
+/**
+ * Crawling an ext file system: first the inode tables, group by group, as far as they are in use; then the blocks of
+ * directories in the order in which they lie on the disk. So nearly all reads are large and go forward.
+ */
+import type { Log, Source } from "../../images/image.js";
+import { EIO, IoError } from "../../images/io-error.js";
+import { BlockCache } from "../../versions/block-cache.js";
+import type { Crawled, CrawlSink } from "../crawler.js";
+import { FileType } from "../filesystem.js";
+import { DirectoryPass } from "./crawl-directories.js";
+import { Inode, InodeFlags } from "./inode.js";
+import { inodeState } from "./inode-state.js";
+import type { FastCommit } from "./journal/fast-commit.js";
+import { Parts } from "./parts.js";
+import { openVersion } from "./version.js";
+
+/** EXT4_ROOT_INO */
+const ROOT_INODE = 2;
+/** So many bad inodes and directories are looked at again and passed over; more, and the crawl has failed. */
+const MOST_BAD = 100_000;
+/** Bytes of the cache that a second look has for itself. */
+const SECOND_CACHE = 2 << 20;
+/** Lines in the log about what was passed over. */
+const MOST_LINES = 10;
+
+/** See crawlFileSystem. */
+export function crawlExt(source: Source, cache: BlockCache, log: Log, sink: CrawlSink): Crawled {
+  const version = openVersion(source, cache, log);
+  const { geometry, view, sequence, fastCommits } = version;
+  const parts = new Parts(geometry, view, () => {}, fastCommits);
+  sink.begin(ROOT_INODE);
+  const first = new Crawl(parts, sink, false);
+  first.all(changedBy(fastCommits));
+  if (first.bad.size + first.badGroups.size === 0) return { sequence, bad: 0 };
+  // The guest may have written over what was read in two places at different times.
+  const again = openVersion(source, new BlockCache(SECOND_CACHE), () => {});
+  const second = new Crawl(new Parts(again.geometry, again.view, () => {}, again.fastCommits), sink, true);
+  second.again(first);
+  return { sequence, bad: tellBad(second, log) };
+}
+
+/** Tells of what was passed over, in a few lines; returns how much it is. */
+function tellBad({ bad, badGroups }: Crawl, log: Log): number {
+  const lines = [
+    ...[...badGroups].map((group) => `the inodes of group ${group}`),
+    ...[...bad].map(([ino, message]) => `inode ${ino}: ${message}`),
+  ];
+  for (const line of lines.slice(0, MOST_LINES)) log(`crawl: passed over ${line}`);
+  if (lines.length > MOST_LINES) log(`crawl: passed over ${lines.length - MOST_LINES} more`);
+  return lines.length;
+}
+
+/** The inodes that fast commits change: no table and no bitmap tells of them. */
+function changedBy(fastCommits: readonly FastCommit[]): ReadonlySet<number> {
+  const changed = new Set<number>();
+  for (const operation of fastCommits.flat()) {
+    changed.add(operation.ino);
+    if ("parent" in operation) changed.add(operation.parent);
+  }
+  return changed;
+}
+
+const NONE: ReadonlySet<number> = new Set();
+
+/** One pass over all inodes, or some. */
+class Crawl {
+  /** Inodes that could not be read, or whose entries could not, and why. */
+  readonly bad = new Map<number, string>();
+  /** Groups whose inodes could not be found. */
+  readonly badGroups = new Set<number>();
+  readonly #parts: Parts;
+  readonly #sink: CrawlSink;
+  readonly #directories: DirectoryPass;
+  readonly #inode: Inode;
+  readonly #bitmap: Buffer;
+
+  constructor(parts: Parts, sink: CrawlSink, isAgain: boolean) {
+    this.#parts = parts;
+    this.#sink = sink;
+    this.#directories = new DirectoryPass(parts, sink, isAgain, (ino, error) => this.#noteBad(ino, error));
+    this.#inode = new Inode(parts.geometry);
+    this.#bitmap = Buffer.alloc(Math.ceil(parts.geometry.inodesPerGroup / 8));
+  }
+
+  /** `changed`: inodes whose directories' blocks do not tell all. */
+  all(changed: ReadonlySet<number>): void {
+    const { there } = this.#parts.groups;
+    for (let group = 0; group < there; group++) this.#group(group, changed);
+    this.#directories.flush();
+    for (const ino of changed) this.#take(ino, true);
+  }
+
+  /** What another pass found bad. */
+  again({ bad, badGroups }: Crawl): void {
+    for (const group of badGroups) this.#group(group, NONE);
+    this.#directories.flush();
+    for (const ino of bad.keys()) this.#take(ino, true);
+  }
+
+  #group(group: number, changed: ReadonlySet<number>): void {
+    const { geometry, groups } = this.#parts;
+    const first = group * geometry.inodesPerGroup + 1;
+    const bitmap = this.#bitmap;
+    let used = 0;
+    try {
+      used = groups.usedInodes(group, bitmap);
+    } catch (error) {
+      if (!(error instanceof IoError)) throw error;
+      this.badGroups.add(group);
+    }
+    for (let index = 0; index < used; index++) {
+      const bits = bitmap[index >> 3] as number;
+      if (bits === 0) index |= 7;
+      else if (((bits >> (index & 7)) & 1) !== 0 && !changed.has(first + index))
+        this.#take(first + index, false);
+    }
+  }
+
+  /** `isAlone`: a directory's entries are listed at once. */
+  #take(ino: number, isAlone: boolean): void {
+    const { geometry, inodes } = this.#parts;
+    if ((ino < geometry.firstInode && ino !== ROOT_INODE) || ino === geometry.orphanFileInode) return;
+    if (ino > geometry.inodesCount) return;
+    const inode = this.#inode;
+    try {
+      if (!inodes.readNamed(ino, inode) || inode.hasFlag(InodeFlags.EA_INODE)) return;
+      const state = inodeState(inodes, inode);
+      if (state === undefined) throw new IoError(EIO, `inode ${ino}: its fields make no sense`);
+      this.#sink.inode(ino, state);
+      if (inode.type !== FileType.DIRECTORY) return;
+      if (isAlone) this.#directories.list(inode);
+      else this.#directories.add(inode);
+    } catch (error) {
+      this.#noteBad(ino, error);
+    }
+  }
+
+  #noteBad(ino: number, error: unknown): void {
+    if (!(error instanceof IoError)) throw error;
+    if (!this.bad.has(ino)) this.bad.set(ino, error.message);
+    if (this.bad.size > MOST_BAD)
+      throw new IoError(EIO, `more than ${MOST_BAD} inodes and directories are bad; one: ${error.message}`);
+  }
+}

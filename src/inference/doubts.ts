@@ -1,0 +1,67 @@
+/** What a follower was not sure of, settled by the map of what was there before. */
+import type { Changes, InodeChange, InodeState, NameChange } from "../filesystems/changes.js";
+import type { VolumeIndex } from "./volume-events.js";
+
+export function hasDoubts({ unsureInodes, unsureDirectories }: Changes): boolean {
+  return unsureInodes.length + unsureDirectories.length > 0;
+}
+
+/** The changes with all that the map, which is as of before them, shows to have changed. */
+export function settleDoubts(changes: Changes, index: VolumeIndex): Changes {
+  if (!hasDoubts(changes)) return changes;
+  const inodes = [...changes.inodes];
+  for (const change of changes.unsureInodes) {
+    const settled = settleInode(change, index.state(change.ino));
+    if (settled !== undefined) inodes.push(settled);
+  }
+  const names = [...changes.names];
+  for (const { directory, generation, names: listed } of changes.unsureDirectories) {
+    const before = index.children(directory);
+    const push = (name: string, ino: number, now: number): void => {
+      names.push({ directory, generation, name: Buffer.from(name, "latin1"), ino, now } satisfies NameChange);
+    };
+    for (const [name, ino] of before) {
+      const now = listed.get(name) ?? 0;
+      if (now !== ino) push(name, ino, now);
+    }
+    for (const [name, now] of listed) if (!before.has(name)) push(name, 0, now);
+  }
+  return { inodes, names, unsureInodes: [], unsureDirectories: [] };
+}
+
+function settleInode(
+  { ino, now, attributes, target }: InodeChange,
+  old: InodeState | undefined,
+): InodeChange | undefined {
+  const wasThere = old !== undefined && old.nlink > 0;
+  const isThere = now !== undefined && now.nlink > 0;
+  if (!isThere) return wasThere ? { ino, old, now } : undefined;
+  if (!wasThere || old.generation !== now.generation) {
+    const has = attributes !== undefined && attributes.now.size > 0;
+    return {
+      ino,
+      old,
+      now,
+      ...(has ? { attributes } : {}),
+      ...(target === undefined ? {} : { target }),
+    };
+  }
+  if (!isSame(old, now)) return { ino, old, now };
+  // Something changed that the map does not have: of what changes an inode's ctime, that leaves attributes.
+  const isTouched = old.ctime !== now.ctime || old.ctimeNsec !== now.ctimeNsec;
+  if (!isTouched || attributes === undefined) return undefined;
+  return { ino, old, now, attributes: { old: undefined, now: attributes.now } };
+}
+
+function isSame(old: InodeState, now: InodeState): boolean {
+  return (
+    old.mode === now.mode &&
+    old.uid === now.uid &&
+    old.gid === now.gid &&
+    old.size === now.size &&
+    old.nlink === now.nlink &&
+    old.flags === now.flags &&
+    old.mtime === now.mtime &&
+    old.mtimeNsec === now.mtimeNsec
+  );
+}

@@ -1,0 +1,291 @@
+/** Events of transactions: whoever takes them one by one, by path, has the guest's names at the end of each. */
+import { expect, test } from "vitest";
+import type { Changes, InodeChange, InodeState, NameChange } from "../src/filesystems/changes.js";
+import { composeEvents } from "../src/inference/composer.js";
+import { settleDoubts } from "../src/inference/doubts.js";
+import type { FileEvent } from "../src/inference/file-event.js";
+import { InodeIndex } from "../src/inference/inode-index.js";
+
+const ROOT = 2;
+const DIRECTORY = 0o040755;
+const REGULAR = 0o100644;
+
+/** A small guest: names by directory, and how many each inode has. */
+interface Guest {
+  readonly names: Map<number, Map<string, number>>;
+  readonly inodes: Map<number, { generation: number; isDirectory: boolean; size: number }>;
+}
+
+function random(seed: number): (below: number) => number {
+  let state = seed >>> 0 || 1;
+  return (below) => {
+    state ^= state << 13;
+    state ^= state >>> 17;
+    state ^= state << 5;
+    return (state >>> 0) % below;
+  };
+}
+
+function newGuest(): Guest {
+  return {
+    names: new Map([[ROOT, new Map()]]),
+    inodes: new Map([[ROOT, { generation: 1, isDirectory: true, size: 0 }]]),
+  };
+}
+
+const copyOf = ({ names, inodes }: Guest): Guest => ({
+  names: new Map([...names].map(([directory, entries]) => [directory, new Map(entries)])),
+  inodes: new Map([...inodes].map(([ino, inode]) => [ino, { ...inode }])),
+});
+
+function linksOf({ names }: Guest, ino: number): number {
+  let links = 0;
+  for (const entries of names.values()) for (const other of entries.values()) if (other === ino) links++;
+  return links;
+}
+
+function stateOf(guest: Guest, ino: number): InodeState | undefined {
+  const inode = guest.inodes.get(ino);
+  if (inode === undefined) return undefined;
+  const { generation, isDirectory, size } = inode;
+  return {
+    generation,
+    mode: isDirectory ? DIRECTORY : REGULAR,
+    nlink: isDirectory ? 2 : linksOf(guest, ino),
+    uid: 0,
+    gid: 0,
+    size,
+    flags: 0,
+    mtime: size,
+    mtimeNsec: 0,
+    ctime: size,
+    ctimeNsec: 0,
+    btime: 0,
+    btimeNsec: 0,
+    major: 0,
+    minor: 0,
+  };
+}
+
+/** Does something; numbers of inodes that went are used again soon. */
+function step(guest: Guest, pick: (below: number) => number): void {
+  const directories = [...guest.names.keys()];
+  const any = <T>(list: readonly T[]): T => list[pick(list.length)] as T;
+  const free = (): number => {
+    let ino = 11;
+    while (guest.inodes.has(ino)) ino++;
+    return ino;
+  };
+  const name = (): string => "abcdefgh"[pick(8)] as string;
+  const directory = any(directories);
+  const entries = guest.names.get(directory) as Map<string, number>;
+  const remove = (from: Map<string, number>, gone: string): void => {
+    const ino = from.get(gone) as number;
+    from.delete(gone);
+    if (linksOf(guest, ino) > 0) return;
+    guest.inodes.delete(ino);
+    guest.names.delete(ino);
+  };
+  const isEmpty = (ino: number): boolean => (guest.names.get(ino)?.size ?? 0) === 0;
+  const existing = any([...entries.keys(), undefined]);
+  // It stays small.
+  switch (guest.inodes.size > 30 ? 2 + pick(5) : pick(7)) {
+    case 0:
+    case 1: {
+      const created = name();
+      if (entries.has(created)) return;
+      const ino = free();
+      const isDirectory = pick(3) === 0;
+      guest.inodes.set(ino, { generation: pick(1_000_000), isDirectory, size: pick(100) });
+      if (isDirectory) guest.names.set(ino, new Map());
+      entries.set(created, ino);
+      return;
+    }
+    case 2: {
+      if (existing !== undefined && isEmpty(entries.get(existing) as number)) remove(entries, existing);
+      return;
+    }
+    case 3: {
+      const to = guest.names.get(any(directories)) as Map<string, number>;
+      const linked = name();
+      const ino = existing === undefined ? undefined : (entries.get(existing) as number);
+      if (ino === undefined || guest.inodes.get(ino)?.isDirectory || to.has(linked)) return;
+      to.set(linked, ino);
+      return;
+    }
+    case 4:
+    case 5: {
+      if (existing === undefined) return;
+      const ino = entries.get(existing) as number;
+      const toDirectory = any(directories);
+      // No directory comes below itself.
+      for (let above: number | undefined = toDirectory; above !== undefined; ) {
+        if (above === ino) return;
+        const child: number = above;
+        above = directories.find((one) => [...(guest.names.get(one)?.values() ?? [])].includes(child));
+      }
+      const to = guest.names.get(toDirectory) as Map<string, number>;
+      const renamed = name();
+      const over = to.get(renamed);
+      if (over === ino) return;
+      if (over !== undefined) {
+        const isDirectory = guest.inodes.get(over)?.isDirectory;
+        if (isDirectory !== guest.inodes.get(ino)?.isDirectory || !isEmpty(over)) return;
+        remove(to, renamed);
+      }
+      entries.delete(existing);
+      to.set(renamed, ino);
+      return;
+    }
+    default: {
+      const inode = guest.inodes.get(existing === undefined ? -1 : (entries.get(existing) as number));
+      if (inode !== undefined && !inode.isDirectory) inode.size++;
+    }
+  }
+}
+
+/** What a journal would show. */
+function differenceOf(old: Guest, now: Guest): Changes {
+  const inodes: InodeChange[] = [];
+  const names: NameChange[] = [];
+  for (const ino of new Set([...old.inodes.keys(), ...now.inodes.keys()])) {
+    const before = stateOf(old, ino);
+    const after = stateOf(now, ino);
+    if (JSON.stringify(before) === JSON.stringify(after)) continue;
+    // A freed inode stays in its table, without links.
+    const left = after ?? (before === undefined ? undefined : { ...before, nlink: 0 });
+    inodes.push({ ino, old: before, now: left });
+  }
+  for (const directory of new Set([...old.names.keys(), ...now.names.keys()])) {
+    const before = old.names.get(directory) ?? new Map<string, number>();
+    const after = now.names.get(directory) ?? new Map<string, number>();
+    const isOther = old.inodes.get(directory)?.generation !== now.inodes.get(directory)?.generation;
+    for (const name of new Set([...before.keys(), ...after.keys()])) {
+      const change = { ino: before.get(name) ?? 0, now: after.get(name) ?? 0 };
+      if (change.ino === change.now && !isOther) continue;
+      names.push({ directory, generation: 0, name: Buffer.from(name), ...change });
+    }
+  }
+  return { inodes, names, unsureInodes: [], unsureDirectories: [] };
+}
+
+/** Paths and inodes. */
+function paths(guest: Guest, directory = ROOT, above = ""): string[] {
+  return [...(guest.names.get(directory) ?? [])].flatMap(([name, ino]) => {
+    const path = `${above}/${name}`;
+    return [
+      `${path} ${ino}`,
+      ...(guest.inodes.get(ino)?.isDirectory === true ? paths(guest, ino, path) : []),
+    ];
+  });
+}
+
+/** A monitor's copy of the names, by path, and by what it was told alone. */
+class Monitor {
+  readonly paths = new Map<string, number>();
+
+  take({ kind, ino, path, from }: FileEvent): void {
+    const at = path?.toString() ?? "?";
+    const parent = at.slice(0, at.lastIndexOf("/"));
+    if (kind === "created" || kind === "linked" || kind === "renamed") {
+      if (this.paths.has(at)) throw new Error(`${kind} ${at}, which is taken`);
+      if (parent !== "" && !this.paths.has(parent)) throw new Error(`${kind} ${at}, below nothing`);
+    }
+    if (kind === "created" || kind === "linked") this.paths.set(at, ino);
+    if (kind === "deleted" || kind === "unlinked") {
+      if (this.paths.get(at) !== ino) throw new Error(`${kind} ${at} ${ino}, which is not there`);
+      if ([...this.paths.keys()].some((other) => other.startsWith(`${at}/`)))
+        throw new Error(`${kind} ${at}, which is not empty`);
+      this.paths.delete(at);
+    }
+    if (kind === "deleted" && [...this.paths.values()].includes(ino))
+      throw new Error(`deleted ${at}, while ${ino} has another name`);
+    if (kind !== "renamed") return;
+    const old = from?.toString() ?? "?";
+    if (this.paths.get(old) !== ino) throw new Error(`renamed ${old} ${ino}, which is not there`);
+    for (const [other, inode] of [...this.paths]) {
+      if (other !== old && !other.startsWith(`${old}/`)) continue;
+      this.paths.delete(other);
+      this.paths.set(at + other.slice(old.length), inode);
+    }
+  }
+}
+
+function indexOf(): InodeIndex {
+  const index = new InodeIndex(ROOT);
+  index.setState(ROOT, stateOf(newGuest(), ROOT) as InodeState);
+  return index;
+}
+
+/** Moves the map on, as a volume's events do. */
+function setStates(index: InodeIndex, { inodes }: Changes): void {
+  for (const { ino, now } of inodes) {
+    if (now === undefined || now.nlink === 0) index.drop(ino);
+    else index.setState(ino, now);
+  }
+}
+
+/** Files that change places in a circle within one transaction can only be told one after the other. */
+const isCircle = (error: unknown): boolean => /which is taken/.test((error as Error).message);
+
+test.each([1, 2, 3, 4, 5, 6])("random transactions, seed %i: by path, in order", (seed) => {
+  const pick = random(seed * 7919);
+  const index = indexOf();
+  const monitor = new Monitor();
+  let guest = newGuest();
+  let circles = 0;
+  for (let transaction = 0; transaction < 1500; transaction++) {
+    const next = copyOf(guest);
+    for (let steps = 1 + pick(transaction % 3 === 0 ? 12 : 3); steps > 0; steps--) step(next, pick);
+    const changes = differenceOf(guest, next);
+    const told = JSON.stringify(changes.names.map((one) => ({ ...one, name: one.name.toString() })));
+    const events = composeEvents(changes, index);
+    setStates(index, changes);
+    guest = next;
+    try {
+      for (const event of events) monitor.take(event);
+    } catch (error) {
+      if (!isCircle(error)) throw new Error(`${(error as Error).message}\n${told}`);
+      circles++;
+      monitor.paths.clear();
+      for (const line of paths(guest))
+        monitor.paths.set(line.split(" ")[0] as string, Number(line.split(" ")[1]));
+    }
+    const has = [...monitor.paths].map(([path, ino]) => `${path} ${ino}`).sort();
+    expect(has, told).toEqual(paths(guest).sort());
+  }
+  expect(circles).toBeLessThan(15);
+});
+
+test("doubts are settled by the map: only what differs is told", () => {
+  const pick = random(99);
+  const index = indexOf();
+  const monitor = new Monitor();
+  let guest = newGuest();
+  for (let transaction = 0; transaction < 300; transaction++) {
+    const next = copyOf(guest);
+    for (let steps = 1 + pick(3); steps > 0; steps--) step(next, pick);
+    const sure = differenceOf(guest, next);
+    const unsure: Changes = {
+      inodes: [],
+      names: [],
+      unsureInodes: [...new Set([...guest.inodes.keys(), ...next.inodes.keys()])].map((ino) => ({
+        ino,
+        old: undefined,
+        now: stateOf(next, ino),
+      })),
+      unsureDirectories: [...new Set([...guest.names.keys(), ...next.names.keys()])].map((directory) => ({
+        directory,
+        generation: 0,
+        names: next.names.get(directory) ?? new Map(),
+      })),
+    };
+    const settled = settleDoubts(unsure, index);
+    // The root itself is in no directory.
+    expect(settled.inodes.map(({ ino }) => ino).sort()).toEqual(sure.inodes.map(({ ino }) => ino).sort());
+    for (const event of composeEvents(settled, index)) monitor.take(event);
+    setStates(index, settled);
+    guest = next;
+    expect([...monitor.paths].map(([path, ino]) => `${path} ${ino}`).sort()).toEqual(paths(guest).sort());
+  }
+});

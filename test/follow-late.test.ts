@@ -1,0 +1,101 @@
+/** A watch that comes late: the guest's changes are in their places before its journal is read. */
+import { execFileSync } from "node:child_process";
+import { chmodSync, mkdirSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { afterAll, expect, test } from "vitest";
+import type { Changes } from "../src/filesystems/changes.js";
+import type { Follower } from "../src/filesystems/follower.js";
+import { followFileSystem } from "../src/filesystems/formats.js";
+import { openRawImage } from "../src/images/raw.js";
+import { BlockCache } from "../src/versions/block-cache.js";
+import { cleanUp, mount, run, workFolder } from "./support/images-mount.js";
+
+const folder = workFolder("late");
+
+afterAll(cleanUp);
+
+async function makeGuest(name: string): Promise<{ image: string; inside: string; unmount: () => void }> {
+  const image = join(folder, `${name}.img`);
+  await run("truncate", ["-s", "4G", image]);
+  // Many groups, over which directories at the top are spread.
+  await run("mke2fs", ["-q", "-F", "-t", "ext4", "-O", "^flex_bg", image]);
+  const inside = join(folder, `${name}-inside`);
+  return { image, inside, unmount: await mount(image, inside, "loop") };
+}
+
+/** All that the guest has changed, in its journal and in its place (syncfs also writes the block device's cache). */
+function sync(): void {
+  execFileSync("sync");
+}
+
+test("what was there before is not made up from what is there now", async () => {
+  const { image, inside, unmount: unmountFirst } = await makeGuest("library");
+  mkdirSync(join(inside, "d"));
+  for (const name of ["stays", "goes", "changes"]) writeFileSync(join(inside, "d", name), name);
+  // What follows has its inodes in other blocks.
+  for (let n = 0; n < 40; n++) writeFileSync(join(inside, `other-${n}`), "");
+  // Nothing of it is left in the journal.
+  unmountFirst();
+  const unmount = await mount(image, inside, "loop");
+  // The journal is in use.
+  writeFileSync(join(inside, "other"), "");
+  sync();
+  const raw = openRawImage(image);
+  const follower = followFileSystem(raw, new BlockCache(1 << 20), () => {});
+  const directory = statSync(join(inside, "d")).ino;
+  const changed = statSync(join(inside, "d/changes")).ino;
+  rmSync(join(inside, "d/goes"));
+  chmodSync(join(inside, "d/changes"), 0o400);
+  sync();
+  const found = follower?.look();
+  const changes: Changes[] =
+    found === undefined || "reopen" in found ? [] : found.steps.map((step) => step.changes);
+  expect(changes.length).toBeGreaterThan(0);
+  const listing = changes.flatMap((one) => one.unsureDirectories).find((one) => one.directory === directory);
+  expect([...(listing?.names.keys() ?? [])].sort()).toEqual(["changes", "stays"]);
+  const inode = changes.flatMap((one) => one.unsureInodes).find(({ ino }) => ino === changed);
+  expect((inode?.now?.mode ?? 0) & 0o7777).toBe(0o400);
+  // What it has seen once, it knows.
+  rmSync(join(inside, "d/changes"));
+  sync();
+  const next = follower?.look();
+  const names =
+    next === undefined || "reopen" in next ? [] : next.steps.flatMap((step) => step.changes.names);
+  expect(names.map(({ name, ino, now }) => [name.toString(), ino, now])).toEqual([["changes", changed, 0]]);
+  unmount();
+  raw.close();
+});
+
+test("a follower that is started again goes on from where another one ended", async () => {
+  const { image, inside, unmount } = await makeGuest("again");
+  writeFileSync(join(inside, "first"), "");
+  sync();
+  const raw = openRawImage(image);
+  const open = (after?: number) => followFileSystem(raw, new BlockCache(1 << 20), () => {}, after);
+  const take = (follower: Follower | undefined) => {
+    const found = follower?.look();
+    return found === undefined || "reopen" in found ? [] : found.steps;
+  };
+  const one = open();
+  writeFileSync(join(inside, "second"), "");
+  sync();
+  const last = take(one).at(-1)?.commit.sequence as number;
+  expect(last).toBeGreaterThan(0);
+  writeFileSync(join(inside, "third"), "");
+  sync();
+  writeFileSync(join(inside, "fourth"), "");
+  sync();
+  const again = open(last);
+  expect(again?.isResumed).toBe(true);
+  const names = take(again).flatMap(({ changes }) => changes.names.map(({ name }) => name.toString()));
+  expect(names).toEqual(["third", "fourth"]);
+  // Nothing to go on from, since nobody knows what came before it.
+  expect(open(last + 1000)?.isResumed).toBe(false);
+  unmount();
+  const remounted = await mount(image, inside, "loop");
+  writeFileSync(join(inside, "fifth"), "");
+  sync();
+  expect(open(last)?.isResumed).toBe(false);
+  remounted();
+  raw.close();
+});
