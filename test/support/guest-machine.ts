@@ -136,10 +136,10 @@ export class Machine {
     await this.#said("guest: ready");
   }
 
-  /** Has it run a command of its init, and waits until it is done. */
-  async does(command: string): Promise<void> {
+  /** Has it run a command of its init, and waits until it is done; returns how many lines it has logged in all. */
+  async does(command: string): Promise<number> {
     const number = this.tell(command);
-    await this.#said(`guest: done ${number}`);
+    return Number((await this.#said(`guest: done ${number}, (\\d+) lines`))[1]);
   }
 
   /** Has it run a command that does not return. */
@@ -171,14 +171,15 @@ export class Machine {
     }
   }
 
-  async #said(text: string): Promise<void> {
+  /** Waits for a line that is `text`, a regular expression. */
+  async #said(text: string): Promise<RegExpExecArray> {
     const until = performance.now() + LIMIT;
     for (;;) {
       // The console ends its lines by CR LF.
-      const at = this.#console.search(new RegExp(`${text}\\r?\\n`));
-      if (at >= 0) {
-        this.#console = this.#console.slice(at + text.length);
-        return;
+      const said = new RegExp(`${text}\\r?\\n`).exec(this.#console);
+      if (said !== null) {
+        this.#console = this.#console.slice(said.index + said[0].length);
+        return said;
       }
       const left = until - performance.now();
       if (left <= 0 || this.#child.exitCode !== null || this.#child.signalCode !== null)
