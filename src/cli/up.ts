@@ -16,7 +16,10 @@ export interface UpOptions {
   readonly events: boolean;
 }
 
-/** Serves until SIGINT or SIGTERM, or until somebody unmounts the tree. Returns the exit code. */
+/**
+ * Serves until SIGINT or SIGTERM, or until somebody unmounts the tree; SIGUSR2 has the program as it is on disk now take
+ * over. Returns the exit code. Throws UserError, MountError.
+ */
 export async function up(images: readonly string[], options: UpOptions): Promise<number> {
   const guests = parseGuests(images);
   const { mount: directory, host, driver, eventsSize: logSize, listEvents } = options;
@@ -33,6 +36,11 @@ export async function up(images: readonly string[], options: UpOptions): Promise
     }
   });
   const served = await serve({ directory, host, driver, guests, events, log: complain });
+  process.on("SIGUSR2", () => {
+    if (served.upgrade === undefined)
+      complain("this driver cannot be upgraded while it serves: start it again");
+    else void served.upgrade();
+  });
   if (!isStopping)
     write(`slashcloud: serving ${directory} (${guests.length} guest${guests.length === 1 ? "" : "s"})\n`);
   await Promise.race([stopped, served.ended]);

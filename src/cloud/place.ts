@@ -15,6 +15,11 @@ export interface Hook {
   readonly covered: number;
 }
 
+/** Told where directories and links are shown, as a Place is. */
+export interface ParentLedger {
+  parent(placeId: number, ino: number, directory: number): void;
+}
+
 /** What a place is known by. */
 export interface PlaceIdentity {
   readonly id: number;
@@ -51,6 +56,10 @@ export class Place {
    * guest may write there what it likes.
    */
   readonly #parents = new Map<number, number>();
+  /** The same, as an earlier server of the same mount knew it: what the kernel knows until it looks a name up again. */
+  readonly #inherited = new Map<number, number>();
+  /** Told of what is noted, so that a later server can inherit it. */
+  ledger: ParentLedger | undefined;
 
   constructor(
     { id, eventsId, guest, volume }: PlaceIdentity,
@@ -89,6 +98,13 @@ export class Place {
       if (depth !== undefined && (other === undefined || depth <= other)) return;
     }
     this.#parents.set(ino, directory);
+    this.ledger?.parent(this.id, ino, directory);
+  }
+
+  /** Notes that an earlier server of the same mount had shown an inode, in that directory unless it is 0. */
+  inherit(ino: number, directory: number): void {
+    this.told.add(ino);
+    if (directory !== 0) this.#inherited.set(ino, directory);
   }
 
   /** Forgets where an inode was shown, as the kernel has been told to forget its name. */
@@ -98,7 +114,7 @@ export class Place {
 
   /** The directory in which an inode was shown. */
   parentShown(ino: number): number | undefined {
-    return this.#parents.get(ino);
+    return this.#parents.get(ino) ?? this.#inherited.get(ino);
   }
 
   /** How deep a directory was shown below `top`; undefined if that is not known. */
@@ -108,7 +124,7 @@ export class Place {
     for (let depth = 0; depth < DEEPEST; depth++) {
       const isRoot = ino === place.fileSystem.rootInode;
       if (isRoot && place === this.top) return depth;
-      const above = place.#parents.get(ino);
+      const above = place.parentShown(ino);
       if (above === undefined) return undefined;
       if (isRoot) {
         if (!("place" in place.parent)) return undefined;

@@ -11,15 +11,31 @@ import type { MountedVolume } from "./mounted-volume.js";
 import { Positions } from "./positions.js";
 import { Telling } from "./telling.js";
 import { volumeKey } from "./updates.js";
+import { UserError } from "./user-error.js";
 
-export interface EventHubOptions {
-  readonly host: string;
-  readonly guests: readonly GuestSpec[];
+export interface EventsOptions {
   /** The daemon's state directory. */
   readonly state: string;
   /** Bytes of a segment of each log; undefined: as many as is usual. */
   readonly logSize: number | undefined;
-  readonly log: Log;
+  /** Whether directories list their files of events. */
+  readonly areListed: boolean;
+}
+
+/** Throws UserError when the logs cannot be read. */
+export function openEventHub(
+  host: string,
+  guests: readonly GuestSpec[],
+  options: EventsOptions,
+  log: Log,
+): EventHub {
+  try {
+    return new EventHub(host, guests, options, log);
+  } catch (error) {
+    throw new UserError(
+      `${options.state}: events cannot be kept there: ${(error as Error).message}; name another directory with --state, or turn them off with --no-events`,
+    );
+  }
 }
 
 export class EventHub {
@@ -29,7 +45,7 @@ export class EventHub {
   readonly #telling: Telling;
 
   /** Opens the logs. Throws a system error if they cannot be read. */
-  constructor({ host, guests, state, logSize, log }: EventHubOptions) {
+  constructor(host: string, guests: readonly GuestSpec[], { state, logSize }: EventsOptions, log: Log) {
     const specs = new Map(guests.map((spec) => [spec.name, spec]));
     this.logs = new Logs({
       folder: join(state, "events"),

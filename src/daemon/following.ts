@@ -55,22 +55,15 @@ class FollowedVolume {
   #follower: Follower | undefined;
   #retryAt = 0;
 
-  /** If possible it goes on from transaction `after`. Throws IoError. */
-  constructor(
-    guest: string,
-    volume: string,
-    path: string,
-    source: Source,
-    after: number | undefined,
-    log: Log,
-  ) {
+  /** Throws IoError. */
+  constructor(guest: string, volume: string, path: string, source: Source, log: Log) {
     this.guest = guest;
     this.volume = volume;
     this.key = volumeKey(guest, volume);
     this.path = path;
     this.#source = source;
     this.#log = log;
-    this.#follower = followFileSystem(source, this.#cache, () => {}, after);
+    this.#follower = followFileSystem(source, this.#cache, () => {});
   }
 
   /** Whether it goes on from the transaction that it was to go on from. */
@@ -82,10 +75,10 @@ class FollowedVolume {
     return this.#follower !== undefined;
   }
 
-  /** Opens the volume afresh. */
-  reopen(): void {
+  /** Opens the volume afresh, if possible as transaction `after` left it. */
+  reopen(after?: number): void {
     try {
-      this.#follower = followFileSystem(this.#source, this.#cache, () => {});
+      this.#follower = followFileSystem(this.#source, this.#cache, () => {}, after);
     } catch (error) {
       this.#log(`${this.key}: cannot be followed: ${(error as Error).message}`);
       this.#follower = undefined;
@@ -110,7 +103,7 @@ class FollowedVolume {
 export class Following {
   readonly #volumes: FollowedVolume[] = [];
   readonly #send: (update: Update) => void;
-  readonly #events: EventHub | undefined;
+  #events: EventHub | undefined;
   readonly #watch = new Watch();
   readonly #pending = new Map<string, Pending>();
   #placeIds = new Map<string, readonly number[]>();
@@ -119,28 +112,16 @@ export class Following {
   #poke: () => void = () => {};
   #timer: NodeJS.Timeout | undefined;
 
-  /**
-   * `send` hands updates to whoever serves users; `events`, if there is one, is told what happened. Throws ImageError for
-   * an image that cannot be opened.
-   */
-  constructor(
-    specs: readonly GuestSpec[],
-    send: (update: Update) => void,
-    events: EventHub | undefined,
-    log: Log,
-  ) {
+  /** `send` hands updates to whoever serves users. Throws ImageError for an image that cannot be opened. */
+  constructor(specs: readonly GuestSpec[], send: (update: Update) => void, log: Log) {
     this.#send = send;
-    this.#events = events;
     for (const spec of specs) {
       const { name, disks } = openGuest(spec, new BlockCache(CACHE_BYTES), () => {});
       for (const { image, volumes } of disks) {
         for (const { volume, fileSystem } of volumes) {
           if (fileSystem === undefined) continue;
-          const after = events?.lastTransaction(name, volume.name);
-          const followed = new FollowedVolume(name, volume.name, image.name, volume.source, after, log);
-          if (!followed.isFollowed) continue;
-          this.#volumes.push(followed);
-          events?.begin(name, volume.name, followed.isResumed);
+          const followed = new FollowedVolume(name, volume.name, image.name, volume.source, log);
+          if (followed.isFollowed) this.#volumes.push(followed);
         }
       }
     }
@@ -149,6 +130,17 @@ export class Following {
   /** Keys of what is followed. */
   get followed(): ReadonlySet<string> {
     return new Set(this.#volumes.map(({ key }) => key));
+  }
+
+  /** Has events told, from where those end that have been. To be called before it begins. */
+  tell(events: EventHub): void {
+    this.#events = events;
+    for (const followed of this.#volumes) {
+      const { guest, volume } = followed;
+      const after = events.lastTransaction(guest, volume);
+      if (after !== undefined) followed.reopen(after);
+      events.begin(guest, volume, followed.isResumed);
+    }
   }
 
   /** Begins, where nobody can be notified. */

@@ -4,9 +4,13 @@
  */
 import { writeSync } from "node:fs";
 import { type MessagePort, parentPort, receiveMessageOnPort, workerData } from "node:worker_threads";
-import { LogReaders, type SharedLogs } from "../events/log-reader.js";
+import { placeOf } from "../cloud/ids.js";
+import type { Place } from "../cloud/place.js";
+import type { SharedLogs } from "../events/log-reader.js";
 import { FuseServer } from "../fuse/kernel/server.js";
 import type { GuestSpec } from "./guest-name.js";
+import { LateLogs } from "./late-logs.js";
+import { Ledger, visitSlots } from "./ledger.js";
 import { type MountedVolume, mountedVolume } from "./mounted-volume.js";
 import { type OpenTree, openTree } from "./open-tree.js";
 import { type Told, type Update, volumeKey } from "./updates.js";
@@ -21,8 +25,8 @@ export interface ServingData {
   /** Updates come here; how many have been sent is in `sent`, so that asking costs nothing while there are none. */
   readonly updates: MessagePort;
   readonly sent: Int32Array;
-  /** The logs of events, which directories show; undefined: they show none. */
-  readonly events: { readonly logs: SharedLogs; readonly areListed: boolean } | undefined;
+  /** Whether directories show files of events, and whether they list them; undefined: they show none. */
+  readonly events: { readonly areListed: boolean } | undefined;
 }
 
 /** Where a volume is shown. */
@@ -32,15 +36,24 @@ export interface ShownVolume {
   readonly mounted: MountedVolume;
 }
 
-/** What the thread tells: the guests are open, or why they are not. Then it waits for the descriptor. */
+/**
+ * What the thread tells: the guests are open, or why they are not (then it waits for the descriptors); later, that the
+ * ledger cannot be kept any more.
+ */
 export type ServingMessage =
   | { readonly kind: "open"; readonly volumes: readonly ShownVolume[]; readonly hostDirectory: number }
   | { readonly kind: "failed"; readonly message: string }
+  | { readonly kind: "unrecorded"; readonly message: string }
   | Told;
 
 /** What the thread is told, once the tree is mounted. */
 export interface ServeMessage {
+  /** Of /dev/fuse. */
   readonly fd: number;
+  /** Of the ledger, with what an earlier server of the same mount has told the kernel. */
+  readonly ledger: number;
+  /** The logs of events; undefined: there are none. */
+  readonly logs: SharedLogs | undefined;
 }
 
 /** The thread's own standard error would need its event loop, which stands still while it serves. */
@@ -56,6 +69,7 @@ class Serving {
   readonly #port: MessagePort;
   readonly #data: ServingData;
   readonly #opened: OpenTree;
+  readonly #logs = new LateLogs();
   #taken = 0;
   readonly #updating: Updating;
 
@@ -71,7 +85,7 @@ class Serving {
         refresh: () => this.#refresh(),
         isFollowed: (guest, { volume }) => followed.has(volumeKey(guest.name, volume.name)),
       },
-      events === undefined ? undefined : { logs: new LogReaders(events.logs), areListed: events.areListed },
+      events === undefined ? undefined : { logs: this.#logs, areListed: events.areListed },
     );
     this.#updating = new Updating(this.#opened, data.followed, log);
   }
@@ -90,8 +104,18 @@ class Serving {
     );
   }
 
-  serve(fd: number): void {
-    new FuseServer({ fd, tree: this.#opened.tree, log, longTimeouts: true }).serve();
+  serve({ fd, ledger: ledgerFd, logs }: ServeMessage): void {
+    if (logs !== undefined) this.#logs.open(logs);
+    const ledger = new Ledger(ledgerFd, ({ message }) => {
+      this.#port.postMessage({ kind: "unrecorded", message } satisfies ServingMessage);
+    });
+    const places = new Map<number, Place>();
+    for (const volumes of this.#opened.places.values()) {
+      for (const shown of volumes.values()) for (const place of shown) places.set(place.id, place);
+    }
+    visitSlots(ledger.slots, (high, low, directory) => places.get(placeOf(high))?.inherit(low, directory));
+    for (const place of places.values()) place.ledger = ledger;
+    new FuseServer({ fd, tree: this.#opened.tree, log, longTimeouts: true, ledger }).serve();
   }
 
   #refresh(): void {
@@ -114,8 +138,8 @@ function start(port: MessagePort): void {
     port.postMessage({ kind: "failed", message: (error as Error).message } satisfies ServingMessage);
     return;
   }
-  port.once("message", ({ fd }: ServeMessage) => {
-    serving.serve(fd);
+  port.once("message", (message: ServeMessage) => {
+    serving.serve(message);
     process.exit();
   });
   port.postMessage({

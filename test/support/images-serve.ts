@@ -31,11 +31,12 @@ export interface Served {
   stop(): Promise<number>;
 }
 
-/** Starts `slashcloud up` for images by guest name and waits until the tree answers. */
+/** Starts `slashcloud up` for images by guest name and waits until the tree answers; `program` may be a copy of it. */
 export async function serve(
   mountPoint: string,
   images: Readonly<Record<string, string>>,
   options: readonly string[] = [],
+  program = main,
 ): Promise<Served> {
   if (!existsSync(main)) throw new Error(`${main} is not there: run \`npm run build\` first`);
   try {
@@ -49,7 +50,7 @@ export async function serve(
   const state = options.includes("--state") ? [] : ["--state", `${mountPoint}-state`];
   const child = spawn(
     process.execPath,
-    [main, "up", "--mount", mountPoint, "--host", host, ...state, ...options, ...guests],
+    [program, "up", "--mount", mountPoint, "--host", host, ...state, ...options, ...guests],
     { stdio: ["ignore", "pipe", "pipe"] },
   );
   const forget = onEnd(() => {

@@ -2,6 +2,7 @@ import type { Entry, Tree, TreeVisitor } from "../../cloud/tree.js";
 import type { Faults } from "../faults.js";
 import { isPossibleName, shownName } from "../names.js";
 import { putEntry, putNoEntry } from "./encode.js";
+import type { NodeLedger } from "./node-ledger.js";
 import { Dirent, ReadIn, ReplyHeader, Size } from "./protocol.js";
 import { MAX_PAYLOAD, type Reply, type Result } from "./reply.js";
 import type { Request } from "./request.js";
@@ -15,17 +16,19 @@ export class DirectoryWriter implements TreeVisitor {
   readonly #reply: Reply;
   readonly #entry: Entry;
   readonly #faults: Faults;
+  readonly #ledger: NodeLedger | undefined;
   #plus = false;
   /** Bytes of the payload that are written, and that may be. */
   #used = 0;
   #limit = 0;
 
   /** `entry` is used for each directory entry's attributes. */
-  constructor(tree: Tree, reply: Reply, entry: Entry, faults: Faults) {
+  constructor(tree: Tree, reply: Reply, entry: Entry, faults: Faults, ledger: NodeLedger | undefined) {
     this.#tree = tree;
     this.#reply = reply;
     this.#entry = entry;
     this.#faults = faults;
+    this.#ledger = ledger;
   }
 
   /** Answers the request; `plus` for READDIRPLUS. */
@@ -93,6 +96,7 @@ export class DirectoryWriter implements TreeVisitor {
     if (!dots) {
       try {
         this.#tree.entry(inoHigh, ino, this.#entry);
+        this.#ledger?.node(this.#entry.high, this.#entry.low);
         putEntry(words, at, this.#entry);
         return true;
       } catch (error) {

@@ -32,36 +32,60 @@ export interface KernelMount {
   close(): void;
 }
 
-/**
- * Mounts a FUSE file system at `path`, read-only, for every user, with the kernel checking permissions. A mount of
- * ours that a killed process left there is replaced. Requests can be read from the descriptor after that, not before.
- * Throws MountError.
- */
+/** Opens /dev/fuse and mounts at `path`: openDevice and mountDevice in one. Throws MountError. */
 export function mount(path: string): KernelMount {
+  const fd = openDevice(path);
+  try {
+    return mountDevice(fd, path);
+  } catch (error) {
+    closeSync(fd);
+    throw error;
+  }
+}
+
+/** Opens /dev/fuse, for a mount at `path`. Throws MountError. */
+export function openDevice(path: string): number {
   if (process.geteuid?.() !== 0) {
     throw new MountError(
       "privilege",
       `mounting at ${path} needs root: run as root, or use the libfuse driver`,
     );
   }
-  const point = prepareMountPoint(path, (dead) => run("umount", [...UMOUNT, "-l", "--", dead]));
-  const fd = openDevice();
   try {
-    run("mount", ["-i", "-t", TYPE, "-o", OPTIONS, "--", SOURCE, point], fd);
-    const mounted = mountAt(point);
-    if (mounted === undefined) throw new MountError("failed", `${point} was unmounted at once`);
-    raiseReadAhead(mounted.device);
-    return {
-      fd,
-      path: point,
-      device: mounted.device,
-      unmount: (busy) => unmount(point, mounted.device, busy),
-      close: () => closeSync(fd),
-    };
+    return openSync(DEVICE, "r+");
   } catch (error) {
-    closeSync(fd);
-    throw error;
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === "EACCES" || code === "EPERM") {
+      throw new MountError(
+        "privilege",
+        `no permission to open ${DEVICE}: give this process access to the device`,
+      );
+    }
+    throw new MountError(
+      "missing",
+      `${DEVICE} is missing (${code}): load the kernel's module (modprobe fuse)`,
+    );
   }
+}
+
+/**
+ * Mounts a FUSE file system at `path`, read-only, for every user, with the kernel checking permissions. A mount of
+ * ours that a killed process left there is replaced. Requests can be read from the descriptor `fd` of /dev/fuse after
+ * that, not before. Throws MountError.
+ */
+export function mountDevice(fd: number, path: string): KernelMount {
+  const point = prepareMountPoint(path, (dead) => run("umount", [...UMOUNT, "-l", "--", dead]));
+  run("mount", ["-i", "-t", TYPE, "-o", OPTIONS, "--", SOURCE, point], fd);
+  const mounted = mountAt(point);
+  if (mounted === undefined) throw new MountError("failed", `${point} was unmounted at once`);
+  raiseReadAhead(mounted.device);
+  return {
+    fd,
+    path: point,
+    device: mounted.device,
+    unmount: (busy) => unmount(point, mounted.device, busy),
+    close: () => closeSync(fd),
+  };
 }
 
 /** The descriptor is the child's number 3; rootmode is octal S_IFDIR. */
@@ -85,24 +109,6 @@ const OPTIONS = [
  */
 const UMOUNT = ["-i", "-c"];
 
-function openDevice(): number {
-  try {
-    return openSync(DEVICE, "r+");
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    if (code === "EACCES" || code === "EPERM") {
-      throw new MountError(
-        "privilege",
-        `no permission to open ${DEVICE}: give this process access to the device`,
-      );
-    }
-    throw new MountError(
-      "missing",
-      `${DEVICE} is missing (${code}): load the kernel's module (modprobe fuse)`,
-    );
-  }
-}
-
 /** Allows the kernel to read ahead as far as is best; without the right to (in a container), it reads less ahead. */
 function raiseReadAhead(device: string): void {
   try {
@@ -112,7 +118,11 @@ function raiseReadAhead(device: string): void {
   }
 }
 
-function unmount(point: string, device: string, busy: "detach" | "abort"): Unmounted {
+/**
+ * Unmounts what is mounted at `point`, if it still is the file system `device` (as KernelMount has them, whose
+ * `unmount` this is). Throws MountError.
+ */
+export function unmount(point: string, device: string, busy: "detach" | "abort"): Unmounted {
   if (mountAt(point)?.device !== device) return "unmounted";
   try {
     run("umount", [...UMOUNT, "--", point]);

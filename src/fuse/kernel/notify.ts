@@ -62,6 +62,14 @@ export class Notifier {
     return this.#send(Notification.INC_EPOCH, 0, "EINVAL");
   }
 
+  /**
+   * Has the kernel hand out again all requests that were read and not answered, as those of a server that died; false
+   * if it cannot (before Linux 6.9). They come with another `unique`, which the answer is to have.
+   */
+  resend(): boolean {
+    return this.#send(Notification.RESEND, 0, "EINVAL");
+  }
+
   #putNode(at: number, high: number, low: number): void {
     this.#words[PAYLOAD + at] = low;
     this.#words[PAYLOAD + at + 1] = high;

@@ -79,6 +79,7 @@ export const Notification = {
   INVAL_INODE: 2,
   INVAL_ENTRY: 3,
   DELETE: 6,
+  RESEND: 7,
   INC_EPOCH: 8,
 } as const;
 

@@ -5,6 +5,7 @@ import { Faults, type Log } from "../faults.js";
 import { DirectoryWriter } from "./directory.js";
 import { putAttributes, putEntry, putStatfs, putStatx } from "./encode.js";
 import { negotiate } from "./init.js";
+import type { NodeLedger } from "./node-ledger.js";
 import { LseekIn, OPCODES, Opcode, OpenIn, ReadIn, ReplyHeader, Size } from "./protocol.js";
 import { MAX_PAYLOAD, Reply, type Result } from "./reply.js";
 import { Request } from "./request.js";
@@ -33,6 +34,8 @@ export interface FuseServerOptions {
   readonly longTimeouts?: boolean;
   /** Counts requests, one place for each opcode; at least OPCODES long. In shared memory others can read it. */
   readonly requests?: Float64Array;
+  /** Told of each node before the kernel is. */
+  readonly ledger?: NodeLedger | undefined;
 }
 
 /** Serves a tree to the kernel: reads requests of /dev/fuse one by one and answers each in place. */
@@ -42,6 +45,7 @@ export class FuseServer {
   readonly #fd: number;
   readonly #tree: Tree;
   readonly #longTimeouts: boolean;
+  readonly #ledger: NodeLedger | undefined;
   readonly #faults: Faults;
   readonly #request = new Request();
   readonly #reply = new Reply();
@@ -62,7 +66,8 @@ export class FuseServer {
     this.#tree = options.tree;
     this.#longTimeouts = options.longTimeouts ?? false;
     this.#faults = new Faults(options.log);
-    this.#directory = new DirectoryWriter(this.#tree, this.#reply, this.#entry, this.#faults);
+    this.#ledger = options.ledger;
+    this.#directory = new DirectoryWriter(this.#tree, this.#reply, this.#entry, this.#faults, options.ledger);
   }
 
   /**
@@ -75,6 +80,7 @@ export class FuseServer {
       if (opcode < OPCODES) this.requests[opcode] = (this.requests[opcode] as number) + 1;
       if (wantsNoAnswer(opcode)) continue;
       const result = this.#result(opcode);
+      this.#ledger?.flush();
       try {
         this.#reply.send(this.#fd, this.#request, result);
       } catch (error) {
@@ -160,6 +166,7 @@ export class FuseServer {
     if (isDots(name, 1)) this.#tree.stat(high, low, this.#entry);
     else if (isDots(name, 2)) this.#tree.parent(high, low, this.#entry);
     else if (!this.#tree.lookup(high, low, name, this.#entry)) return -Errno.ENOENT;
+    this.#ledger?.node(this.#entry.high, this.#entry.low);
     return putEntry(this.#reply.words, PAYLOAD, this.#entry);
   }
 

@@ -1,0 +1,15 @@
+/** Having the kernel ask the server something. */
+import { spawn } from "node:child_process";
+
+/**
+ * Asks for the status of a file in the tree (stat(1), which says nothing); resolves when there is an answer, whatever it
+ * is. By a process of its own: a thread that waits for an answer of a server that was killed cannot be ended, and would
+ * keep the process that it is in, with its descriptor of /dev/fuse.
+ */
+export function ask(path: string): Promise<void> {
+  return new Promise((resolve) => {
+    const child = spawn("stat", ["--", path], { stdio: "ignore" });
+    child.on("error", () => resolve());
+    child.on("exit", () => resolve());
+  });
+}

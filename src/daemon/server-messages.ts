@@ -1,0 +1,43 @@
+/** What passes between the supervisor and the server, on the channel that Node keeps between a parent and its child. */
+import type { EventsOptions } from "./event-hub.js";
+import type { GuestSpec } from "./guest-name.js";
+
+/** What a server shows. */
+export interface ServerOptions {
+  readonly host: string;
+  readonly guests: readonly GuestSpec[];
+  /** Undefined: no events are told. */
+  readonly events: EventsOptions | undefined;
+}
+
+/** A mount, as unmount() of fuse/kernel/mount.ts takes it. */
+export interface MountedAt {
+  readonly path: string;
+  readonly device: string;
+}
+
+/** To the server. */
+export type ToServer =
+  | { readonly kind: "open"; readonly options: ServerOptions }
+  /** `isTakenOver`: another server has served this mount before. */
+  | { readonly kind: "serve"; readonly mounted: MountedAt; readonly isTakenOver: boolean }
+  | { readonly kind: "stop" };
+
+/** From the server. */
+export type FromServer =
+  | { readonly kind: "opened" }
+  /** The guests cannot be opened: the user's to mend. */
+  | { readonly kind: "refused"; readonly message: string }
+  | { readonly kind: "serving" }
+  /** If it dies, no other server can go on with this mount. */
+  | { readonly kind: "unresumable"; readonly message: string }
+  /** It has ended everything but the answering of requests, and may be killed. */
+  | { readonly kind: "stopped" }
+  /** The mount is no more. */
+  | { readonly kind: "unmounted" }
+  /** A fault of its own: it ends. */
+  | { readonly kind: "crashed"; readonly message: string };
+
+/** The server's descriptors: of /dev/fuse, and of the ledger. */
+export const DEVICE_FD = 3;
+export const LEDGER_FD = 4;

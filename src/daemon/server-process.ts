@@ -1,0 +1,159 @@
+/** A server, as its supervisor sees it. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { readFileSync } from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+import type { FromServer, MountedAt, ServerOptions, ToServer } from "./server-messages.js";
+import { UserError } from "./user-error.js";
+
+const PROGRAM = fileURLToPath(new URL("../server.js", import.meta.url));
+/** ms that a server is given to end its work. */
+const PATIENCE = 3000;
+/** ms between looks whether a server is dying, and looks in a row after which it is taken to be held up. */
+const LOOK_EVERY = 250;
+const LOOKS = 4;
+
+/** How a server ended. */
+export interface Death {
+  /** For people: `SIGKILL`, or what it said itself. */
+  readonly reason: string;
+  /** Whether it was by a fault of its own, or before it served. */
+  readonly isCrash: boolean;
+  /** Whether it ended because the mount is no more. */
+  readonly isUnmounted: boolean;
+}
+
+export class ServerProcess {
+  /** Resolves when the guests are open. Rejects with UserError if they cannot be, or the server ends before. */
+  readonly opened: Promise<void>;
+  /** Resolves when it is no more, or will do nothing any more. */
+  readonly dead: Promise<Death>;
+  readonly #child: ChildProcess;
+  readonly #stopped: Promise<void>;
+  #said = "";
+  #hasServed = false;
+  #hasCrashed = false;
+  #isUnmounted = false;
+
+  /** Starts a server; it inherits the descriptors. `unresumable` is told if no other can go on with its mount. */
+  constructor(options: ServerOptions, device: number, ledger: number, unresumable: (why: string) => void) {
+    const child = spawn(process.execPath, [...process.execArgv, PROGRAM], {
+      stdio: ["ignore", "ignore", "inherit", device, ledger, "ipc"],
+    });
+    this.#child = child;
+    let opened: () => void = () => {};
+    let stopped: () => void = () => {};
+    this.#stopped = new Promise((resolve) => {
+      stopped = resolve;
+    });
+    child.on("message", (message: FromServer) => {
+      switch (message.kind) {
+        case "opened":
+          opened();
+          break;
+        case "refused":
+        case "crashed":
+          this.#said = message.message;
+          this.#hasCrashed = true;
+          break;
+        case "serving":
+          this.#hasServed = true;
+          break;
+        case "unresumable":
+          unresumable(message.message);
+          break;
+        case "stopped":
+          stopped();
+          break;
+        case "unmounted":
+          this.#isUnmounted = true;
+          break;
+      }
+    });
+    this.dead = this.#watch();
+    this.opened = new Promise<void>((resolve, reject) => {
+      opened = resolve;
+      void this.dead.then(({ reason }) =>
+        reject(new UserError(this.#said === "" ? `the server did not start: ${reason}` : this.#said)),
+      );
+    });
+    // Who does not wait for it learns of the death all the same.
+    this.opened.catch(() => {});
+    this.#tell({ kind: "open", options });
+  }
+
+  /** Lets it serve a mount of its descriptor. */
+  serve({ path, device }: MountedAt, isTakenOver: boolean): void {
+    this.#tell({ kind: "serve", mounted: { path, device }, isTakenOver });
+  }
+
+  /** Has it end all but the answering of requests; resolves when it has, or takes too long. */
+  async stop(): Promise<void> {
+    this.#tell({ kind: "stop" });
+    await Promise.race([this.#stopped, this.dead, sleep(PATIENCE, undefined, { ref: false })]);
+  }
+
+  /** Kills it. What it was answering, it does not answer. */
+  kill(): void {
+    this.#child.kill("SIGKILL");
+  }
+
+  /** Resolves when it has ended by itself, or was killed as it took too long. */
+  async end(): Promise<void> {
+    await Promise.race([this.dead, sleep(PATIENCE, undefined, { ref: false })]);
+    this.kill();
+    await this.dead;
+  }
+
+  #tell(message: ToServer): void {
+    // An error is a server that has died, which is learnt of elsewhere.
+    if (this.#child.connected) this.#child.send(message, () => {});
+  }
+
+  async #watch(): Promise<Death> {
+    const child = this.#child;
+    const failed = once(child, "error").then(([error]) => (error as Error).message);
+    const exited = Promise.all([once(child, "exit"), once(child, "disconnect")]).then(([[code, signal]]) => {
+      return { code: code as number | null, signal: signal as string | null };
+    });
+    const looking = new AbortController();
+    const end = await Promise.race([exited, failed, this.#dying(looking.signal)]);
+    looking.abort();
+    const signal = typeof end === "object" ? (end.signal ?? "") : "SIGKILL";
+    const how = typeof end === "string" ? end : signal !== "" ? signal : `exit code ${end.code}`;
+    return {
+      reason: this.#said.split("\n", 1)[0] || how,
+      isCrash: this.#hasCrashed || signal !== "SIGKILL" || !this.#hasServed,
+      isUnmounted: this.#isUnmounted,
+    };
+  }
+
+  /**
+   * Resolves when the process has been killed, but is held up: a thread of it waits for the kernel, which waits for an
+   * answer that only the next server can give.
+   */
+  async #dying(aborted: AbortSignal): Promise<{ code: null; signal: "SIGKILL" }> {
+    for (let seen = 0; seen < LOOKS && !aborted.aborted; ) {
+      await sleep(LOOK_EVERY, undefined, { ref: false });
+      seen = isDying(this.#child.pid) ? seen + 1 : 0;
+    }
+    return { code: null, signal: "SIGKILL" };
+  }
+}
+
+/** Bit of SIGKILL in the masks of /proc/<pid>/status (proc_pid_status(5)). */
+const SIGKILL_BIT = 0x100;
+
+/** Whether a process has a SIGKILL waiting, or has lost its first thread. */
+function isDying(pid: number | undefined): boolean {
+  let status: string;
+  try {
+    status = readFileSync(`/proc/${pid}/status`, "utf8");
+  } catch {
+    return false;
+  }
+  const state = /^State:\t(.)/m.exec(status)?.[1];
+  const pending = Number.parseInt(/^SigPnd:\t[0-9a-f]*([0-9a-f]{3})$/m.exec(status)?.[1] ?? "0", 16);
+  return state === "Z" || state === "X" || (pending & SIGKILL_BIT) !== 0;
+}

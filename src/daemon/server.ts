@@ -1,0 +1,171 @@
+/**
+ * The server's main thread. It follows the guests, while a thread of its own serves users (serving-thread.ts), and does
+ * what the supervisor says. When the supervisor is no more, the server unmounts the tree and ends.
+ */
+import { once } from "node:events";
+import { writeSync } from "node:fs";
+import { MessageChannel, Worker } from "node:worker_threads";
+import type { SharedLogs } from "../events/log-reader.js";
+import { unmount } from "../fuse/kernel/mount.js";
+import { Notifier } from "../fuse/kernel/notify.js";
+import { ask } from "./asking.js";
+import { type EventHub, openEventHub } from "./event-hub.js";
+import { Following } from "./following.js";
+import {
+  DEVICE_FD,
+  type FromServer,
+  LEDGER_FD,
+  type MountedAt,
+  type ServerOptions,
+  type ToServer,
+} from "./server-messages.js";
+import type { ServeMessage, ServingData, ServingMessage } from "./serving-thread.js";
+import { takeOver } from "./taking-over.js";
+import type { Update } from "./updates.js";
+import { UserError } from "./user-error.js";
+
+function log(line: string): void {
+  try {
+    writeSync(2, `slashcloud: ${line}\n`);
+  } catch {
+    // Nobody listens.
+  }
+}
+
+function tell(message: FromServer, then: () => void = () => {}): void {
+  if (process.connected) process.send?.(message, then);
+}
+
+/** Ends at once: process.exit would wait for the thread that is blocked in a read. */
+function end(): void {
+  process.kill(process.pid, "SIGKILL");
+}
+
+function crash(message: string): void {
+  log(message);
+  tell({ kind: "crashed", message }, end);
+}
+
+/** Guests that are open, and what serves them. */
+interface OpenServer {
+  serve(mounted: MountedAt, isTakenOver: boolean): void;
+  stop(): Promise<void>;
+}
+
+/** Throws UserError, ImageError. */
+async function open({ host, guests, events: eventsOptions }: ServerOptions): Promise<OpenServer> {
+  const { port1: updates, port2 } = new MessageChannel();
+  const sent = new Int32Array(new SharedArrayBuffer(4));
+  const send = (update: Update): void => {
+    updates.postMessage(update);
+    Atomics.add(sent, 0, 1);
+  };
+  const following = new Following(guests, send, log);
+  const thread = new Worker(new URL("./serving-thread.js", import.meta.url), {
+    workerData: {
+      host,
+      guests,
+      followed: following.followed,
+      updates: port2,
+      sent,
+      events: eventsOptions,
+    } satisfies ServingData,
+    transferList: [port2],
+  });
+  thread.on("error", (error) => crash(`the serving thread failed: ${error.message}`));
+  const [message] = (await once(thread, "message")) as [ServingMessage];
+  if (message.kind !== "open")
+    throw new UserError(message.kind === "failed" ? message.message : "it did not start");
+  thread.on("message", (told: ServingMessage) => {
+    if (told.kind === "told") following.told(told);
+    if (told.kind === "unrecorded")
+      tell({ kind: "unresumable", message: `what the kernel is told cannot be recorded: ${told.message}` });
+  });
+  let events: EventHub | undefined;
+  const stop = async (): Promise<void> => {
+    following.stop();
+    updates.close();
+    await events?.stop();
+  };
+  /** Not before the server that had this mount has ended: there is one writer of each log. */
+  const tellEvents = (): SharedLogs | undefined => {
+    if (eventsOptions === undefined) return undefined;
+    try {
+      events = openEventHub(host, guests, eventsOptions, log);
+      events.setMounts(message.volumes.map(({ mounted }) => mounted));
+      following.tell(events);
+      return events.shared;
+    } catch (error) {
+      log(`no events are told: ${(error as Error).message}`);
+      return undefined;
+    }
+  };
+  return {
+    serve: (mounted, isTakenOver) => {
+      thread.once("exit", (code) => {
+        // Otherwise it has failed, and said so.
+        if (code === 0) tell({ kind: "unmounted" }, () => process.exit());
+      });
+      const logs = tellEvents();
+      const notifier = new Notifier(DEVICE_FD);
+      following.start(notifier, message.volumes, message.hostDirectory, () => void ask(mounted.path));
+      const finish = isTakenOver
+        ? takeOver(notifier, LEDGER_FD, () => {
+            for (const { name } of guests)
+              notifier.invalidateEntry(0, message.hostDirectory, Buffer.from(name));
+          })
+        : async () => {};
+      if (finish === undefined) {
+        tell(
+          { kind: "unresumable", message: "this kernel (before 6.9) cannot hand out requests again" },
+          end,
+        );
+        return;
+      }
+      thread.postMessage({ fd: DEVICE_FD, ledger: LEDGER_FD, logs } satisfies ServeMessage);
+      tell({ kind: "serving" });
+      void finish();
+    },
+    stop,
+  };
+}
+
+/** Runs until it is killed, or the tree is unmounted. */
+export function runServer(): void {
+  let server: OpenServer | undefined;
+  let mounted: MountedAt | undefined;
+  // They are the supervisor's, though a terminal or a service manager sends them to all processes.
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR2"] as const) process.on(signal, () => {});
+  process.on("uncaughtException", ({ message, stack }) => crash(stack ?? message));
+  process.on("disconnect", () => {
+    try {
+      if (mounted !== undefined) unmount(mounted.path, mounted.device, "abort");
+    } catch (error) {
+      log((error as Error).message);
+    }
+    end();
+  });
+  process.on("message", (message: ToServer) => {
+    switch (message.kind) {
+      case "open":
+        open(message.options).then(
+          (opened) => {
+            server = opened;
+            tell({ kind: "opened" });
+          },
+          (error: Error) => tell({ kind: "refused", message: error.message }, end),
+        );
+        break;
+      case "serve":
+        mounted = message.mounted;
+        server?.serve(message.mounted, message.isTakenOver);
+        break;
+      case "stop":
+        (server?.stop() ?? Promise.resolve()).then(
+          () => tell({ kind: "stopped" }),
+          (error: Error) => crash(error.message),
+        );
+        break;
+    }
+  });
+}

@@ -1,0 +1,200 @@
+/**
+ * The supervisor: it holds the descriptor of /dev/fuse, has it mounted, and starts the server that answers there, again
+ * whenever one dies. As long as the descriptor is open, those who read wait for the next server. It reads no image, and
+ * asks nothing of the tree, so that neither can take it down or hold it up.
+ */
+import { closeSync } from "node:fs";
+import { join } from "node:path";
+import { type KernelMount, mountDevice, openDevice } from "../fuse/kernel/mount.js";
+import { mountAt } from "../fuse/mountpoint.js";
+import { ask } from "./asking.js";
+import { clearLedger, closeLedger, createLedger } from "./ledger.js";
+import type { Served, ServeOptions } from "./serve.js";
+import { type Death, ServerProcess } from "./server-process.js";
+import { UserError } from "./user-error.js";
+
+/** So many crashes within so many ms end it. */
+const CRASHES = 3;
+const CRASHES_WITHIN = 10_000;
+
+/** Serves by a supervised server; returns when the tree answers. Throws UserError, MountError. */
+export async function supervise(options: ServeOptions): Promise<Served> {
+  const supervisor = new Supervisor(options);
+  await supervisor.start();
+  return supervisor;
+}
+
+class Supervisor implements Served {
+  readonly ended: Promise<void>;
+  readonly #options: ServeOptions;
+  readonly #ledger: number;
+  #device: number;
+  #mounted: KernelMount | undefined;
+  #server: ServerProcess;
+  /** When servers have crashed, ms. */
+  #crashes: number[] = [];
+  /** Why no other server can go on with the mount; "" if one can. */
+  #unresumable = "";
+  #isEnding = false;
+  #isUpgrading = false;
+  #resolve: () => void = () => {};
+  #reject: (error: Error) => void = () => {};
+
+  constructor(options: ServeOptions) {
+    this.#options = options;
+    this.ended = new Promise((resolve, reject) => {
+      this.#resolve = resolve;
+      this.#reject = reject;
+    });
+    this.ended.catch(() => {});
+    this.#device = openDevice(options.directory);
+    this.#ledger = createLedger();
+    this.#server = this.#spawn();
+  }
+
+  async start(): Promise<void> {
+    const server = this.#server;
+    try {
+      await server.opened;
+      this.#mount(server);
+    } catch (error) {
+      this.#isEnding = true;
+      server.kill();
+      await server.dead;
+      this.#close();
+      throw error;
+    }
+    await Promise.race([ask(join((this.#mounted as KernelMount).path, this.#options.host)), this.ended]);
+  }
+
+  async stop(): Promise<void> {
+    this.#isEnding = true;
+    const server = this.#server;
+    await server.stop();
+    try {
+      this.#mounted?.unmount("abort");
+    } finally {
+      await server.end();
+      this.#close();
+      this.#resolve();
+    }
+  }
+
+  async upgrade(): Promise<void> {
+    const { log } = this.#options;
+    if (this.#isUpgrading || this.#isEnding) return;
+    this.#isUpgrading = true;
+    const next = this.#spawn();
+    try {
+      await next.opened;
+      const old = this.#server;
+      await old.stop();
+      // From here on the old one's death is expected. What it leaves unanswered, the kernel asks the new one.
+      this.#server = next;
+      old.kill();
+      await old.dead;
+      if (this.#isEnding) return;
+      this.#serve(next);
+      log("another server has taken over");
+    } catch (error) {
+      log(`the server stays as it is, as the new one does not start: ${(error as Error).message}`);
+    } finally {
+      this.#isUpgrading = false;
+      if (this.#isEnding) next.kill();
+    }
+  }
+
+  #spawn(): ServerProcess {
+    const { host, guests, events } = this.#options;
+    const server = new ServerProcess({ host, guests, events }, this.#device, this.#ledger, (why) => {
+      this.#unresumable = why;
+      this.#options.log(`${why}: should the server die, the tree is mounted anew`);
+    });
+    void server.dead.then((death) => this.#died(server, death));
+    return server;
+  }
+
+  /** Mounts, for the first time or again. Throws MountError. */
+  #mount(server: ServerProcess): void {
+    this.#mounted = mountDevice(this.#device, this.#options.directory);
+    server.serve(this.#mounted, false);
+  }
+
+  #serve(server: ServerProcess): void {
+    if (this.#mounted !== undefined) server.serve(this.#mounted, true);
+  }
+
+  #died(server: ServerProcess, { reason, isCrash, isUnmounted }: Death): void {
+    // One that was replaced, or that did not get as far as to serve for the first time.
+    if (server !== this.#server || this.#isEnding || this.#mounted === undefined) return;
+    if (isUnmounted || mountIsGone(this.#mounted)) {
+      this.#isEnding = true;
+      this.#close();
+      this.#resolve();
+      return;
+    }
+    const now = performance.now();
+    this.#crashes = this.#crashes.filter((at) => now - at < CRASHES_WITHIN);
+    if (isCrash && this.#unresumable === "") this.#crashes.push(now);
+    if (this.#crashes.length >= CRASHES) {
+      void this.#fail(
+        `the server crashed ${CRASHES} times within ${CRASHES_WITHIN / 1000} s (${reason}): ${this.#options.directory} is unmounted`,
+      );
+      return;
+    }
+    this.#options.log(`the server died (${reason}) and is started again`);
+    this.#replace().catch((error: Error) => this.#fail(error.message));
+  }
+
+  async #replace(): Promise<void> {
+    const mounted = this.#mounted as KernelMount;
+    const isAnew = this.#unresumable !== "";
+    if (isAnew) {
+      // What was asked of the dead server is never answered: it is cut off.
+      this.#mounted = undefined;
+      mounted.unmount("abort");
+      mounted.close();
+      clearLedger(this.#ledger);
+      this.#device = openDevice(this.#options.directory);
+      this.#unresumable = "";
+    }
+    const server = this.#spawn();
+    this.#server = server;
+    try {
+      await server.opened;
+    } catch (error) {
+      // It is dead, which #died deals with as long as there is a mount.
+      if (isAnew) throw error;
+      return;
+    }
+    if (server !== this.#server || this.#isEnding) return;
+    if (isAnew) this.#mount(server);
+    else this.#serve(server);
+  }
+
+  async #fail(message: string): Promise<void> {
+    this.#isEnding = true;
+    this.#server.kill();
+    try {
+      this.#mounted?.unmount("abort");
+    } catch (error) {
+      this.#options.log((error as Error).message);
+    }
+    await this.#server.dead;
+    this.#close();
+    this.#reject(new UserError(message));
+  }
+
+  #close(): void {
+    closeSync(this.#device);
+    closeLedger(this.#ledger);
+  }
+}
+
+/**
+ * Whether somebody has unmounted the tree. Files may be open that are served until they are closed; then the mount is
+ * gone as well, but the server lives.
+ */
+function mountIsGone(mounted: KernelMount): boolean {
+  return mountAt(mounted.path)?.device !== mounted.device;
+}
