@@ -1,6 +1,6 @@
 // The three ways to look at an image that are compared. Each mounts it at a folder and returns what unmounts it.
 import { execFileSync, spawn } from "node:child_process";
-import { mkdirSync, readFileSync } from "node:fs";
+import { mkdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { folder } from "./images.mjs";
 
@@ -39,11 +39,14 @@ async function kernel(image) {
   return { path: point, pid: 0, end: opened(() => run("umount", point)) };
 }
 
-/** Returns when the tree answers. */
-export async function slashcloud(image) {
+/** Serves guests (`NAME=IMAGE`) below `path`; returns when the tree answers. */
+export async function serving(guests) {
   const point = join(folder, "cloud");
+  const state = join(folder, "state");
+  rmSync(state, { recursive: true, force: true });
   mkdirSync(point, { recursive: true });
-  const child = spawn(process.execPath, [main, "up", "--mount", point, "--host", "bench", `g=${image}`], {
+  const options = ["--mount", point, "--host", "bench", "--state", state];
+  const child = spawn(process.execPath, [main, "up", ...options, ...guests], {
     stdio: ["ignore", "pipe", "inherit"],
   });
   const closed = new Promise((resolve) => child.once("close", resolve));
@@ -56,7 +59,7 @@ export async function slashcloud(image) {
     child.once("close", () => reject(new Error("slashcloud did not start")));
   });
   return {
-    path: join(point, "bench/g"),
+    path: join(point, "bench"),
     pid: child.pid,
     end: async () => {
       open.delete(stop);
@@ -64,6 +67,12 @@ export async function slashcloud(image) {
       await closed;
     },
   };
+}
+
+/** Returns when the tree answers. */
+export async function slashcloud(image) {
+  const served = await serving([`g=${image}`]);
+  return { ...served, path: join(served.path, "g") };
 }
 
 async function fuse2fs(image) {
@@ -75,7 +84,26 @@ async function fuse2fs(image) {
 
 export const mounts = { kernel, slashcloud, fuse2fs };
 
-/** Resident memory of a process, MB. */
+/** A process and all that it has started. */
+function family(pid) {
+  const children = readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").split(" ").filter(Boolean);
+  return [pid, ...children.flatMap(family)];
+}
+
+/** Resident memory of a process and of those that it has started, MB. */
 export function residentMegabytes(pid) {
-  return Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))[1]) / 1024;
+  const kilobytes = (id) => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${id}/status`, "utf8"))[1]);
+  return family(pid).reduce((sum, id) => sum + kilobytes(id), 0) / 1024;
+}
+
+/** Processor time of a process and of those that it has started, s. */
+export function processorSeconds(pid) {
+  // utime and stime, in ticks of 10 ms (proc(5)); the name before them may have spaces in it.
+  const ticks = (id) => {
+    const fields = readFileSync(`/proc/${id}/stat`, "utf8")
+      .replace(/^.*\) /, "")
+      .split(" ");
+    return Number(fields[11]) + Number(fields[12]);
+  };
+  return family(pid).reduce((sum, id) => sum + ticks(id), 0) / 100;
 }
