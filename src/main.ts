@@ -3,6 +3,7 @@
 import { hostname } from "node:os";
 import { Command, CommanderError, Option } from "commander";
 import { cat } from "./cli/cat.js";
+import { type EventsOptions, events } from "./cli/events.js";
 import { ls } from "./cli/ls.js";
 import { complain } from "./cli/output.js";
 import { size } from "./cli/size.js";
@@ -90,6 +91,27 @@ example(
       process.exitCode = stat(location, options);
     }),
   "slashcloud stat /srv/web.img:/etc/shadow",
+);
+
+example(
+  program
+    .command("events")
+    .description("What happened in the guests of a mounted tree, and what happens")
+    .argument(
+      "[pattern]",
+      "HOST:VM:PATH, each with *, ? and [a-z]; a * in PATH is any number of directories, too",
+    )
+    .option("--mount <dir>", "where the tree is mounted", "/cloud")
+    .addOption(
+      new Option("--state <dir>", "the daemon's state directory, if it was named").conflicts("mount"),
+    )
+    .option("-f, --follow", "events as they happen; with --since those before, too")
+    .option("--since <time>", "from then on: 2026-01-31T12:00, or how long ago: 90s, 10m, 2h, 7d")
+    .option("--json", "as JSON, an object a line")
+    .action(async (pattern: string | undefined, options: EventsOptions) => {
+      process.exitCode = await events(pattern, options);
+    }),
+  "slashcloud events --follow '*:web:/var/log/*'",
 );
 
 try {

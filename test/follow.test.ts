@@ -19,11 +19,13 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { afterAll, describe, expect, test } from "vitest";
+import { afterAll, describe, expect, test, vi } from "vitest";
 import { cleanUp, mount, run, workFolder } from "./support/images-mount.js";
 import { type Served, serve } from "./support/images-serve.js";
 
 const folder = workFolder("follow");
+
+vi.setConfig({ testTimeout: 60_000 });
 
 afterAll(cleanUp);
 

@@ -2,7 +2,7 @@
 
 import { parseGuests } from "../daemon/guest-name.js";
 import { type Driver, serve } from "../daemon/serve.js";
-import { stateDirectory } from "../daemon/state-directory.js";
+import { stateDirectoryFor } from "../daemon/state-directory.js";
 import { complain, write } from "./output.js";
 
 export interface UpOptions {
@@ -24,7 +24,12 @@ export async function up(images: readonly string[], options: UpOptions): Promise
   const guests = parseGuests(images);
   const { mount: directory, host, driver, eventsSize: logSize, listEvents } = options;
   const events = options.events
-    ? { state: options.state ?? stateDirectory(directory), logSize, areListed: listEvents ?? false }
+    ? {
+        state: stateDirectoryFor(directory, options.state),
+        isStateNamed: options.state !== undefined,
+        logSize,
+        areListed: listEvents ?? false,
+      }
     : undefined;
   let isStopping = false;
   const stopped = new Promise<void>((resolve) => {

@@ -14,7 +14,10 @@ export type Segment = "current" | "previous";
 
 /** A log of events, of which each scope can be read as a file. */
 export interface EventLog {
-  /** The number of a segment; 0: there is none. */
+  /**
+   * The number of a segment; 0: there is none. Takes in what has been written since: until it is asked again, the rest is
+   * answered as of now, so that no segment takes another one's place in between.
+   */
   segment(which: Segment): number;
   /** Bytes of a scope's lines; of all, without a scope. */
   size(scope: Scope | undefined, which: Segment): number;
@@ -50,6 +53,7 @@ export class EventFiles {
   readonly #directories: ReadonlyMap<number, CloudDirectory>;
   readonly #places = new Map<number, Place>();
   readonly #started = Date.now();
+  #segment = 0;
 
   constructor(
     logs: EventLogs,
@@ -74,7 +78,7 @@ export class EventFiles {
     const log = this.#log(owner);
     const segment = log?.segment(which) ?? 0;
     if (log === undefined || segment === 0) return false;
-    this.#fill(owner, ino, log, which, out);
+    this.#fill(owner, ino, log, which, segment, out);
     return true;
   }
 
@@ -82,7 +86,8 @@ export class EventFiles {
   stat(high: number, low: number, out: Entry): void {
     const owner = this.#owner(high, low);
     const log = this.#log(owner) as EventLog;
-    this.#fill(owner, low, log, this.#which(high, log), out);
+    const which = this.#which(high, log);
+    this.#fill(owner, low, log, which, this.#segment, out);
   }
 
   read(
@@ -98,10 +103,9 @@ export class EventFiles {
     return log.read(scopeOf(owner, low), this.#which(high, log), position, length, target, targetOffset);
   }
 
-  #fill(owner: Owner, ino: number, log: EventLog, which: Segment, out: Entry): void {
+  #fill(owner: Owner, ino: number, log: EventLog, which: Segment, segment: number, out: Entry): void {
     const scope = scopeOf(owner, ino);
     const { attributes } = out;
-    const segment = log.segment(which);
     out.high = eventsHigh(owner instanceof Place ? owner.eventsId : OWN_EVENTS_ID, segment);
     out.low = ino;
     out.generation = segment;
@@ -127,10 +131,11 @@ export class EventFiles {
     attributes.btimeNsec = 0;
   }
 
+  /** Which segment a node is of; `#segment` is its number then. */
   #which(high: number, log: EventLog): Segment {
     for (const which of ["current", "previous"] as const) {
-      const segment = log.segment(which);
-      if (segment !== 0 && isSegment(high, segment)) return which;
+      this.#segment = log.segment(which);
+      if (this.#segment !== 0 && isSegment(high, this.#segment)) return which;
     }
     throw new FileSystemError(Errno.ESTALE, "these events are no longer kept");
   }

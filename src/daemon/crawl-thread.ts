@@ -1,11 +1,11 @@
 /** The thread that crawls one volume, and ends. */
 import { parentPort, workerData } from "node:worker_threads";
 import { diskName } from "../cloud/mount-table.js";
-import type { CrawlSink } from "../filesystems/crawler.js";
 import { crawlFileSystem } from "../filesystems/formats.js";
 import type { Source } from "../images/image.js";
 import { openRawImage } from "../images/raw.js";
-import { InodeIndex, type InodeIndexParts } from "../inference/inode-index.js";
+import { IndexSink } from "../inference/index-sink.js";
+import type { InodeIndexParts } from "../inference/inode-index.js";
 import { BlockCache } from "../versions/block-cache.js";
 import { findVolumes } from "../volumes/volumes.js";
 
@@ -26,40 +26,6 @@ export type CrawlMessage =
 
 /** Bytes of the cache: what is read lies together, and is not read again. */
 const CACHE_BYTES = 4 << 20;
-/** Names after which the map's size is looked at. */
-const LOOK_EVERY = 10_000;
-
-/** Puts what a crawl finds into a map. */
-class IndexSink implements CrawlSink {
-  index = new InodeIndex(0);
-  readonly #mostBytes: number;
-  #taken = 0;
-
-  constructor(mostBytes: number) {
-    this.#mostBytes = mostBytes;
-  }
-
-  begin(rootInode: number): void {
-    this.index = new InodeIndex(rootInode);
-  }
-
-  inode(...[ino, state]: Parameters<CrawlSink["inode"]>): void {
-    this.index.setState(ino, state);
-    this.#look();
-  }
-
-  name(...[directory, name, start, length, ino, isAgain]: Parameters<CrawlSink["name"]>): void {
-    if (isAgain) this.index.link(directory, name.subarray(start, start + length), ino);
-    else this.index.add(directory, name, start, length, ino);
-    this.#look();
-  }
-
-  #look(): void {
-    if (++this.#taken % LOOK_EVERY !== 0 || this.index.bytes <= this.#mostBytes) return;
-    throw new Error(`its map of names would take more than ${Math.floor(this.#mostBytes / 2 ** 20)} MiB`);
-  }
-}
-
 function findSource({ images, volume }: CrawlData): Source {
   for (const [index, path] of images.entries()) {
     const table = findVolumes(openRawImage(path), diskName(index), () => {});

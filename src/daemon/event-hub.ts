@@ -1,14 +1,16 @@
-/** The events of all guests of a daemon: maps of names, logs, and who listens. */
+/** The events of all guests of a daemon: maps of names, logs, who listens, and the control socket. */
 import { join } from "node:path";
 import type { SharedLogs } from "../events/log-reader.js";
 import { Logs } from "../events/logs.js";
 import type { ReopenReason, Step } from "../filesystems/follower.js";
 import type { Log } from "../images/image.js";
 import { isAfter } from "../versions/commit.js";
+import { Control } from "./control.js";
 import { Crawling } from "./crawling.js";
 import type { GuestSpec } from "./guest-name.js";
 import type { MountedVolume } from "./mounted-volume.js";
 import { Positions } from "./positions.js";
+import { eventsFolder } from "./state-directory.js";
 import { Telling } from "./telling.js";
 import { volumeKey } from "./updates.js";
 import { UserError } from "./user-error.js";
@@ -16,6 +18,8 @@ import { UserError } from "./user-error.js";
 export interface EventsOptions {
   /** The daemon's state directory. */
   readonly state: string;
+  /** Whether the user named it: then it is an error if it cannot be used. */
+  readonly isStateNamed: boolean;
   /** Bytes of a segment of each log; undefined: as many as is usual. */
   readonly logSize: number | undefined;
   /** Whether directories list their files of events. */
@@ -40,18 +44,26 @@ export function openEventHub(
 
 export class EventHub {
   readonly logs: Logs;
+  readonly #control: Control;
   readonly #positions: Positions;
   readonly #crawling: Crawling;
   readonly #telling: Telling;
+  readonly #log: Log;
 
   /** Opens the logs. Throws a system error if they cannot be read. */
   constructor(host: string, guests: readonly GuestSpec[], { state, logSize }: EventsOptions, log: Log) {
     const specs = new Map(guests.map((spec) => [spec.name, spec]));
+    this.#log = log;
     this.logs = new Logs({
-      folder: join(state, "events"),
+      folder: eventsFolder(state),
       guests: [...specs.keys()],
       ...(logSize === undefined ? {} : { limit: logSize }),
       log,
+    });
+    this.#control = new Control({
+      directory: state,
+      events: this.logs,
+      status: () => ({ pid: process.pid, host, guests: [...specs.keys()] }),
     });
     this.#positions = new Positions(join(state, "positions.json"), log);
     this.#crawling = new Crawling(log);
@@ -62,6 +74,15 @@ export class EventHub {
       crawl: (guest, volume) => this.#crawling.crawl(specs.get(guest) as GuestSpec, volume),
       log,
     });
+  }
+
+  /** Answers at the control socket. */
+  async listen(): Promise<void> {
+    try {
+      await this.#control.start();
+    } catch (error) {
+      this.#log(`nobody can ask this daemon for events: ${(error as Error).message}`);
+    }
   }
 
   /** For readers of the logs in another thread. */
@@ -103,6 +124,7 @@ export class EventHub {
 
   async stop(): Promise<void> {
     this.#telling.stop();
+    await this.#control.stop();
     await this.#crawling.stop();
     this.#positions.close();
     this.logs.close();

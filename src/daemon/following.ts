@@ -195,11 +195,20 @@ export class Following {
         this.#send({ kind: "unnamed", volume: volume.key, inodes: unnamed });
       }
     }
+    this.#reveal(volume.key, found.revealed);
     // Last, as users who read files wait for what comes before.
     for (const step of found.steps) this.#events?.take(volume.guest, volume.volume, step);
     if (found.settled !== undefined)
       this.#send({ kind: "settled", volume: volume.key, sequence: found.settled });
-    return found.steps.length > 0;
+    return found.steps.length + found.revealed.length > 0;
+  }
+
+  #reveal(key: string, files: readonly number[]): void {
+    if (files.length === 0) return;
+    for (const placeId of this.#placeIds.get(key) ?? []) {
+      for (let at = 0; at < files.length; at += 2)
+        this.#notifier?.invalidateInode(nodeHigh(placeId, files[at] as number), files[at + 1] as number);
+    }
   }
 
   #notify(key: string, { inodes, names, unsureInodes, unsureDirectories }: Changes): void {

@@ -4,13 +4,16 @@ import { join } from "node:path";
 import { LogReaders } from "../events/log-reader.js";
 import { mountLibfuse } from "../fuse/libfuse.js";
 import { mountAt } from "../fuse/mountpoint.js";
+import type { Log } from "../images/image.js";
 import { type EventsOptions, openEventHub } from "./event-hub.js";
 import { Following } from "./following.js";
 import type { GuestSpec } from "./guest-name.js";
 import { mountedVolumes } from "./mounted-volume.js";
 import { openTree } from "./open-tree.js";
+import { StateDirectory } from "./state-directory.js";
 import { supervise } from "./supervisor.js";
 import { Updating } from "./updating.js";
+import { UserError } from "./user-error.js";
 
 export type Driver = "auto" | "kernel" | "libfuse";
 
@@ -40,7 +43,17 @@ export interface Served {
 export async function serve(options: ServeOptions): Promise<Served> {
   const driver =
     options.driver === "auto" ? (process.geteuid?.() === 0 ? "kernel" : "libfuse") : options.driver;
-  return driver === "kernel" ? supervise(options) : serveByLibfuse(options);
+  const state = options.events && lockState(options.events, options.log);
+  const usable = state === undefined ? { ...options, events: undefined } : options;
+  try {
+    const served = await (driver === "kernel" ? supervise(usable) : serveByLibfuse(usable));
+    const close = (): void => state?.close();
+    served.ended.then(close, close);
+    return served;
+  } catch (error) {
+    state?.close();
+    throw error;
+  }
 }
 
 async function serveByLibfuse(options: ServeOptions): Promise<Served> {
@@ -63,6 +76,7 @@ async function serveByLibfuse(options: ServeOptions): Promise<Served> {
   const mounted = await mountLibfuse({ path: directory, tree: opened.tree, log });
   if (events !== undefined) following.tell(events);
   following.startUnnotified();
+  await events?.listen();
   let end: () => void = () => {};
   const ended = new Promise<void>((resolve) => {
     end = resolve;
@@ -84,4 +98,17 @@ async function serveByLibfuse(options: ServeOptions): Promise<Served> {
       end();
     },
   };
+}
+
+/** Undefined: it cannot be used, and the log says so. Throws UserError if it was named, or is another daemon's. */
+function lockState({ state, isStateNamed }: EventsOptions, log: Log): StateDirectory | undefined {
+  try {
+    return new StateDirectory(state);
+  } catch (error) {
+    if (error instanceof UserError) throw error;
+    const { message } = error as Error;
+    if (isStateNamed) throw new UserError(`${state}: cannot be used for the daemon's state: ${message}`);
+    log(`no events are told, as ${state} cannot be used: ${message}; name another directory with --state`);
+    return undefined;
+  }
 }

@@ -94,6 +94,7 @@ async function open({ host, guests, events: eventsOptions }: ServerOptions): Pro
       events = openEventHub(host, guests, eventsOptions, log);
       events.setMounts(message.volumes.map(({ mounted }) => mounted));
       following.tell(events);
+      void events.listen();
       return events.shared;
     } catch (error) {
       log(`no events are told: ${(error as Error).message}`);

@@ -1,10 +1,133 @@
-/** Where a daemon keeps what it must know after a restart. */
+/** Where a daemon keeps what outlives it, and where its control socket is: one directory for each mount point. */
+import { createHash } from "node:crypto";
+import { linkSync, mkdirSync, readdirSync, readFileSync, realpathSync, rmSync, writeFileSync } from "node:fs";
 import { homedir } from "node:os";
-import { join, resolve } from "node:path";
+import { basename, dirname, isAbsolute, join, resolve } from "node:path";
+import { UserError } from "./user-error.js";
 
-/** The state directory of the daemon that serves a mount point, if no other one is named. */
-export function stateDirectory(mountPoint: string): string {
-  const name = resolve(mountPoint).slice(1).replaceAll("/", "-") || "root";
-  if (process.geteuid?.() === 0) return join("/var/lib/slashcloud", name);
-  return join(process.env.XDG_STATE_HOME ?? join(homedir(), ".local/state"), "slashcloud", name);
+/** Bytes of a directory's name; a longer one is its digest. */
+const LONGEST_NAME = 200;
+
+/** The directory for a mount point, unless the user named one. */
+export function stateDirectoryFor(mount: string, named: string | undefined): string {
+  if (named !== undefined) return resolve(named);
+  const { XDG_STATE_HOME: home = "" } = process.env;
+  const user = isAbsolute(home) ? home : join(homedir(), ".local/state");
+  return join(process.geteuid?.() === 0 ? "/var/lib" : user, "slashcloud", nameFor(mount));
+}
+
+/** The folder of the logs of events in a state directory. */
+export function eventsFolder(state: string): string {
+  return join(state, "events");
+}
+
+function nameFor(mount: string): string {
+  const absolute = resolve(mount);
+  let path = absolute;
+  try {
+    // Not the mount point itself: a mount may be there that does not answer.
+    path = join(realpathSync(dirname(absolute)), basename(absolute));
+  } catch {
+    // It is not there: nothing leads elsewhere.
+  }
+  const name = path.slice(1).replace(/[%-]/g, encode).replaceAll("/", "-") || "-";
+  return Buffer.byteLength(name) <= LONGEST_NAME ? name : createHash("sha256").update(path).digest("hex");
+}
+
+function encode(character: string): string {
+  return `%${character.charCodeAt(0).toString(16)}`;
+}
+
+/**
+ * A state directory that is this process' own until it is closed or the process ends. Its lock is the file `lock.N` with
+ * the highest number, if the process that it names runs. Who finds that it does not makes the next one, which only one
+ * can; and only the owner of a lock removes lower ones, so the highest number never goes.
+ */
+export class StateDirectory {
+  readonly path: string;
+  #lock = "";
+
+  /** Makes the directory if need be, and locks it. Throws UserError if it is another daemon's, else a system error. */
+  constructor(path: string) {
+    this.path = path;
+    mkdirSync(path, { recursive: true, mode: 0o700 });
+    this.#take();
+  }
+
+  /** Gives the lock back. */
+  close(): void {
+    if (this.#lock !== "") writeFileSync(this.#lock, "");
+    this.#lock = "";
+  }
+
+  #take(): void {
+    const own = join(this.path, `lock.new.${process.pid}`);
+    writeFileSync(own, `${process.pid} ${startOf(process.pid) ?? ""}\n`, { mode: 0o600 });
+    try {
+      while (this.#lock === "") {
+        const [highest = 0] = locksIn(this.path);
+        const pid = pidOf(readIfThere(lockFile(this.path, highest)) ?? "");
+        if (pid !== undefined) {
+          throw new UserError(
+            `${this.path}: another slashcloud (process ${pid}) keeps its state there; stop it, or use another directory with --state`,
+          );
+        }
+        const lock = lockFile(this.path, highest + 1);
+        try {
+          linkSync(own, lock);
+        } catch (error) {
+          if ((error as NodeJS.ErrnoException).code === "EEXIST") continue;
+          throw error;
+        }
+        // Others may have come and gone since the look: then this number was free as theirs is higher.
+        if (locksIn(this.path)[0] === highest + 1) this.#lock = lock;
+        else rmSync(lock, { force: true });
+      }
+      for (const number of locksIn(this.path).slice(1)) rmSync(lockFile(this.path, number), { force: true });
+    } finally {
+      rmSync(own, { force: true });
+    }
+  }
+}
+
+/** Whether a process that runs has a state directory to itself. Throws a system error if that cannot be seen. */
+export function isStateInUse(path: string): boolean {
+  const [highest] = locksIn(path);
+  return highest !== undefined && pidOf(readIfThere(lockFile(path, highest)) ?? "") !== undefined;
+}
+
+/** The numbers of all locks, the highest first. */
+function locksIn(path: string): number[] {
+  return readdirSync(path)
+    .flatMap((name) => /^lock\.(\d{1,15})$/.exec(name)?.[1] ?? [])
+    .map(Number)
+    .sort((a, b) => b - a);
+}
+
+function lockFile(path: string, number: number): string {
+  return join(path, `lock.${number}`);
+}
+
+function readIfThere(file: string): string | undefined {
+  try {
+    return readFileSync(file, "utf8");
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    throw error;
+  }
+}
+
+/** The process that a lock names, if it runs: another one may have its number by now, but not its start, too. */
+function pidOf(owner: string): number | undefined {
+  const [pid = "", start = ""] = owner.trim().split(" ");
+  if (!/^\d+$/.test(pid)) return undefined;
+  const running = startOf(Number(pid));
+  return running !== undefined && running === start ? Number(pid) : undefined;
+}
+
+/** When a process started, in clock ticks since the boot; undefined: there is none. proc(5): field 22 of stat. */
+function startOf(pid: number): string | undefined {
+  const stat = readIfThere(`/proc/${pid}/stat`);
+  // The second field is the program's name, in parentheses, which may have anything in it.
+  return stat?.slice(stat.lastIndexOf(")") + 2).split(" ")[19];
 }

@@ -1,6 +1,6 @@
 /** Where a scope's lines are in a segment, so that they can be read as a file; and how many bytes such tables may take. */
 import type { Scope } from "./event.js";
-import { LineParts, NEWLINE, needles, TAB } from "./line.js";
+import { LineParts, NEWLINE, needles } from "./line.js";
 
 /** Bytes that a table counts for, whatever it holds. */
 const OVERHEAD = 512;
@@ -52,41 +52,26 @@ export class LineIndex {
         scratch = Buffer.allocUnsafe(scratch.length * 2);
         continue;
       }
-      const known = this.count;
-      if (this.#needles === undefined) this.#takeAll(whole);
-      else this.#takeScope(whole, this.#needles);
-      if (this.count > known) this.written = parts.written(scratch);
+      this.#takeLines(whole);
       this.#scanned += whole;
     }
   }
 
-  #takeAll(length: number): void {
+  #takeLines(length: number): void {
+    const [own, all] = this.#needles ?? [];
     for (let at = 0; at < length; ) {
       const end = scratch.indexOf(NEWLINE, at);
-      this.#take(at, end);
+      if (
+        parts.parse(scratch, at, end) &&
+        (own === undefined || all === undefined || parts.has(scratch, at, own) || parts.has(scratch, at, all))
+      ) {
+        this.#take(end);
+      }
       at = end + 1;
     }
   }
 
-  #takeScope(length: number, [own, all]: readonly [Buffer, Buffer]): void {
-    const piece = scratch.subarray(0, length);
-    let nextOwn = next(piece, own, 0);
-    let nextAll = next(piece, all, 0);
-    for (;;) {
-      const hit = Math.min(nextOwn, nextAll);
-      if (hit === length) return;
-      const start = hit === 0 ? 0 : piece.lastIndexOf(NEWLINE, hit) + 1;
-      const end = piece.indexOf(NEWLINE, hit);
-      // It may be in a name, too.
-      const tab = piece.indexOf(TAB, start);
-      if (hit < tab) this.#take(start, end);
-      if (nextOwn < end) nextOwn = next(piece, own, end);
-      if (nextAll < end) nextAll = next(piece, all, end);
-    }
-  }
-
-  #take(start: number, end: number): void {
-    if (!parts.parse(scratch, start, end)) return;
+  #take(end: number): void {
     if (this.count === this.#places.length) {
       this.#places = grown(this.#places);
       this.#offsets = grown(this.#offsets);
@@ -94,6 +79,7 @@ export class LineIndex {
     this.#places[this.count] = this.#scanned + parts.json;
     this.#offsets[this.count++] = this.size;
     this.size += end + 1 - parts.json;
+    this.written = parts.written(scratch);
   }
 
   /** Reads of the scope's file; returns how many bytes there were. Throws what `read` throws. */
@@ -143,11 +129,6 @@ export class LineIndex {
     const next = line + 1 < this.count ? (this.#offsets[line + 1] as number) : this.size;
     return (this.#places[line] as number) + next - (this.#offsets[line] as number);
   }
-}
-
-function next(piece: Buffer, needle: Buffer, from: number): number {
-  const at = piece.indexOf(needle, from);
-  return at < 0 ? piece.length : at;
 }
 
 function grown(array: Int32Array): Int32Array<ArrayBuffer> {

@@ -27,12 +27,20 @@ export function lineText(
   return `${prefix}\t${isLast ? "." : "+"}${written.toString(36)}\t${eventText(event)}\n`;
 }
 
-function eventText(event: GuestEvent): string {
-  const text = JSON.stringify(event);
+/** An event as JSON. A terminal that shows it obeys nothing in it. */
+export function eventText(event: GuestEvent): string {
+  const text = JSON.stringify(event).replace(CONTROLS, escaped);
   if (text.length <= MOST_JSON) return text;
   const { id, time, event: kind, host, guest, volume, transaction, inode } = event;
   const reason = "this event is too long to be stored whole";
   return JSON.stringify({ id, time, event: kind, host, guest, volume, transaction, inode, reason });
+}
+
+/** JSON escapes the control characters below 0x20; some terminals have an escape at 0x9b, too. */
+const CONTROLS = /[\x7f-\x9f]/g;
+
+function escaped(character: string): string {
+  return `\\u00${character.charCodeAt(0).toString(16)}`;
 }
 
 /** What a scope's lines have in them, between tabs: the scope itself, or that of all directories of its volume. */
@@ -57,16 +65,29 @@ export class LineParts {
   /** Finds the parts of the line from `start` to its newline at `end`; false: it is none. */
   parse(buffer: Buffer, start: number, end: number): boolean {
     if (buffer[start] !== SPACE || buffer[end - 1] !== END_BRACE) return false;
-    const tab = buffer.indexOf(TAB, start);
-    if (tab < 0 || tab >= end) return false;
+    // Prefixes are short: a loop here takes less than a search by Buffer.
+    let tab = start + 1;
+    while (tab < end && buffer[tab] !== TAB) tab++;
     const mark = buffer[tab + 1];
-    if (mark !== DOT && mark !== PLUS) return false;
-    const second = buffer.indexOf(TAB, tab + 1);
-    if (second < 0 || second >= end || buffer[second + 1] !== BRACE) return false;
+    if (tab >= end || (mark !== DOT && mark !== PLUS)) return false;
+    let second = tab + 2;
+    while (second < end && buffer[second] !== TAB) second++;
+    if (second >= end || buffer[second + 1] !== BRACE) return false;
     this.tab = tab;
     this.isLast = mark === DOT;
     this.json = second + 1;
     return true;
+  }
+
+  /** Whether the line that was parsed, which begins at `start`, has a scope; `needle` as `needles` has it. */
+  has(buffer: Buffer, start: number, needle: Buffer): boolean {
+    const { length } = needle;
+    for (let at = start; at + length <= this.tab; at++) {
+      let same = 0;
+      while (same < length && buffer[at + same] === needle[same]) same++;
+      if (same === length) return true;
+    }
+    return false;
   }
 
   /** When the line that was parsed was written: ms since 1970. */

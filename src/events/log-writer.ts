@@ -26,6 +26,8 @@ export const DEFAULT_LIMIT = 4 << 20;
 const MOST_LIMIT = 1 << 30;
 /** Bytes between two checkpoints: what an opening has to read. */
 const CHECKPOINT_EVERY = 256 << 10;
+/** ms for which the log is told no second time: on a full disk a short event may fit, and the next one not. */
+const QUIET = 60_000;
 /** ms until the next try, when nothing is appended meanwhile. */
 const RETRY = 1000;
 
@@ -58,6 +60,8 @@ export class LogWriter {
   #isBetween = true;
   readonly #lost = new Map<string, Lost>();
   #problem = "";
+  #toldAt = Number.NEGATIVE_INFINITY;
+  #isTold = false;
   #retry: NodeJS.Timeout | undefined;
 
   /** Opens the log, or begins it. Throws a system error if what is there cannot be read. */
@@ -262,8 +266,12 @@ export class LogWriter {
   }
 
   #fail({ message }: Error): void {
-    if (this.#problem === "")
+    const now = performance.now();
+    if (!this.#isTold && now - this.#toldAt > QUIET) {
+      this.#toldAt = now;
+      this.#isTold = true;
       this.#log(`${this.#folder}: events are not stored until this is mended: ${message}`);
+    }
     this.#problem = message;
     clearTimeout(this.#retry);
     this.#retry = setTimeout(() => this.#tryAgain(), RETRY);
@@ -272,7 +280,8 @@ export class LogWriter {
 
   #succeed(): void {
     if (this.#problem === "") return;
-    this.#log(`${this.#folder}: events are stored again`);
+    if (this.#isTold) this.#log(`${this.#folder}: events are stored again`);
+    this.#isTold = false;
     this.#problem = "";
     this.#lost.clear();
     clearTimeout(this.#retry);

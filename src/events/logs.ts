@@ -60,6 +60,11 @@ export class Logs {
     return writer;
   }
 
+  /** The number of each guest's last event, for `after` of a Selection. */
+  lastIds(): Record<string, number> {
+    return Object.fromEntries([...this.#guests].map(([guest, { lastId }]) => [guest, lastId]));
+  }
+
   /** For LogReaders in another thread. */
   get shared(): SharedLogs {
     return {
@@ -90,8 +95,8 @@ export class Logs {
     try {
       let batch: ScopedEvent[] = [];
       for (const { json, isLast } of replay.lines()) {
-        const event = JSON.parse(json) as GuestEvent;
-        if (event.id <= known) continue;
+        const event = parsed(json);
+        if (event === undefined || event.id <= known) continue;
         batch.push({ event, scopes: [], isLast });
         if (!isLast || batch.length < BATCH) continue;
         this.#all.append(batch);
@@ -101,5 +106,14 @@ export class Logs {
     } finally {
       replay.close();
     }
+  }
+}
+
+/** `undefined`: the line was damaged, as by a power failure. */
+function parsed(json: string): GuestEvent | undefined {
+  try {
+    return JSON.parse(json) as GuestEvent;
+  } catch {
+    return undefined;
   }
 }

@@ -23,7 +23,12 @@ export type ReopenReason = "overrun" | "changed" | "damaged";
  */
 export type Look =
   | undefined
-  | { readonly steps: readonly Step[]; readonly settled?: number }
+  | {
+      readonly steps: readonly Step[];
+      readonly settled?: number;
+      /** Generations and inodes, in pairs, of files of which more is shown, as their bytes have come. */
+      readonly revealed: readonly number[];
+    }
   | { readonly reopen: ReopenReason };
 
 export interface Follower {

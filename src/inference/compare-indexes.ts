@@ -1,13 +1,14 @@
 /** What differs between two maps of the same volume, as if one transaction had changed it. */
-import type { Changes, InodeChange, NameChange } from "../filesystems/changes.js";
+import { type Changes, type InodeChange, type NameChange, NO_CHANGES } from "../filesystems/changes.js";
 import type { IndexedName, InodeIndex } from "./inode-index.js";
 
 /** A name that stands for another inode, or for another file of the same inode number. */
 type Renamed = { -readonly [Key in keyof NameChange]: NameChange[Key] };
 
 /**
- * What changed from one map to another. Neither knows extended attributes or the targets of links, nor can it be told
- * whether a file was written over whose size and times are the same.
+ * What changed from one map to another; inodes whose names alone changed are among the inodes. Neither map knows
+ * extended attributes or the targets of links, nor can it be told whether a file was written over whose size and times
+ * are the same.
  */
 export function compareIndexes(old: InodeIndex, now: InodeIndex): Changes {
   const inodes: InodeChange[] = [];
@@ -25,7 +26,7 @@ export function compareIndexes(old: InodeIndex, now: InodeIndex): Changes {
   }
   // What is in a directory that another has taken the place of is named anew, though it be the same file.
   const named = reused.size === 0 ? differing : both(old, now);
-  return { inodes, names: nameChanges(old, now, named, reused), unsureInodes: [], unsureDirectories: [] };
+  return { ...NO_CHANGES, inodes, names: nameChanges(old, now, named, reused) };
 }
 
 /** The inodes of both maps, each once. */

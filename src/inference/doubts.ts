@@ -2,6 +2,8 @@
 import type { Changes, InodeChange, InodeState, NameChange } from "../filesystems/changes.js";
 import type { VolumeIndex } from "./volume-events.js";
 
+const NO_NAMES: ReadonlyMap<string, number> = new Map();
+
 export function hasDoubts({ unsureInodes, unsureDirectories }: Changes): boolean {
   return unsureInodes.length + unsureDirectories.length > 0;
 }
@@ -15,8 +17,9 @@ export function settleDoubts(changes: Changes, index: VolumeIndex): Changes {
     if (settled !== undefined) inodes.push(settled);
   }
   const names = [...changes.names];
+  const children = index.children(changes.unsureDirectories.map(({ directory }) => directory));
   for (const { directory, generation, names: listed } of changes.unsureDirectories) {
-    const before = index.children(directory);
+    const before = children.get(directory) ?? NO_NAMES;
     const push = (name: string, ino: number, now: number): void => {
       names.push({ directory, generation, name: Buffer.from(name, "latin1"), ino, now } satisfies NameChange);
     };

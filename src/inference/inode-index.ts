@@ -173,8 +173,15 @@ export class InodeIndex implements VolumeIndex {
     }
   }
 
-  /** Forgets an inode that is not in use any more, and with it what names it still has. */
+  /**
+   * Forgets an inode that is not in use any more, with the names that it still has. A directory has none in it then, but
+   * for those that a crawl took from blocks that were another file's by the time it came to them.
+   */
   drop(ino: number): void {
+    if (this.childCount(ino) > 0) {
+      for (const [name, child] of this.children([ino]).get(ino) ?? [])
+        this.unlink(ino, Buffer.from(name, "latin1"), child);
+    }
     if (!this.#find(ino)) return;
     if (kindOf(this.#words, this.#at) === UNUSUAL) this.#unusual.delete(ino);
     clearState(this.#words, this.#at, NO_STATE);
@@ -254,29 +261,39 @@ export class InodeIndex implements VolumeIndex {
     return [];
   }
 
-  /** The names in a directory, one character a byte, and their inodes. Looks through the whole map. */
-  children(directory: number): Map<string, number> {
-    const found = new Map<string, number>();
-    const left = this.childCount(directory);
-    for (let index = 0; index < this.#inodes.length && found.size < left; index++) {
-      const words = this.#inodes.words(index);
-      const at = this.#inodes.at(index);
-      if (words[at + NAME] === 0) continue;
-      if (words[at + DIRECTORY] === directory)
-        found.set(this.#heap.at(words[at + NAME] as number).toString("latin1"), this.#inodeAt(index));
-    }
-    if (found.size === left) return found;
-    for (const [ino, first] of this.#further.entries()) {
-      for (let link = first; link !== 0; link = this.#link(link, LINK_NEXT)) {
-        if (this.#link(link, LINK_DIRECTORY) === directory)
-          found.set(this.#heap.at(this.#link(link, LINK_NAME)).toString("latin1"), ino);
-      }
-    }
-    return found;
-  }
-
   childCount(directory: number): number {
     return this.#children.get(directory) ?? 0;
+  }
+
+  /** See VolumeIndex: all inodes are looked through, unless the directories have no names. */
+  children(directories: Iterable<number>): Map<number, Map<string, number>> {
+    const children = new Map<number, Map<string, number>>();
+    let left = 0;
+    for (const directory of directories) {
+      if (children.has(directory)) continue;
+      children.set(directory, new Map());
+      left += this.childCount(directory);
+    }
+    const take = (directory: number, offset: number, ino: number): void => {
+      const names = children.get(directory);
+      if (names === undefined) return;
+      names.set(this.#heap.at(offset).toString("latin1"), ino);
+      left--;
+    };
+    for (let index = 0; left > 0 && index < this.#inodes.length; index++) {
+      const words = this.#inodes.words(index);
+      const at = this.#inodes.at(index);
+      const offset = words[at + NAME] as number;
+      if (offset === 0) continue;
+      const directory = words[at + DIRECTORY] as number;
+      if (children.has(directory)) take(directory, offset, this.#inodeAt(index));
+    }
+    for (const [ino, first] of this.#further.entries()) {
+      if (left <= 0) break;
+      for (let link = first; link !== 0; link = this.#link(link, LINK_NEXT))
+        take(this.#link(link, LINK_DIRECTORY), this.#link(link, LINK_NAME), ino);
+    }
+    return children;
   }
 
   /** Whether an inode has the same state and the same names in another index, as far as either knows it. */

@@ -3,7 +3,6 @@
  * not kept is the birth time, which no change of a file changes. What does not fit has to be kept elsewhere.
  */
 import type { InodeState } from "../filesystems/changes.js";
-import { FileType } from "../filesystems/filesystem.js";
 
 /** Words of a record. */
 export const RECORD_WORDS = 12;
@@ -38,17 +37,17 @@ export function kindOf(words: Uint32Array, at: number): number {
 }
 
 /** Whether a record has room for all that is kept of a state, but for its flags. */
-export function fits({ mode, nlink, size, mtime, mtimeNsec, ctime, ctimeNsec }: InodeState): boolean {
-  const type = mode & FileType.MASK;
+export function fits(state: InodeState): boolean {
+  const { mode, nlink, size, major, minor } = state;
   return (
     mode <= 0xffff &&
     nlink <= 0xffff &&
     size >= 0 &&
     size <= Number.MAX_SAFE_INTEGER &&
-    type !== FileType.CHARACTER &&
-    type !== FileType.BLOCK &&
-    isTime(mtime, mtimeNsec) &&
-    isTime(ctime, ctimeNsec)
+    major === 0 &&
+    minor === 0 &&
+    isTime(state.mtime, state.mtimeNsec) &&
+    isTime(state.ctime, state.ctimeNsec)
   );
 }
 

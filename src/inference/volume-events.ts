@@ -10,8 +10,11 @@ import type { FileEvent, Names } from "./file-event.js";
 /** A map of a volume's names and inodes, kept current by what transactions change. */
 export interface VolumeIndex extends Names {
   state(ino: number): InodeState | undefined;
-  /** The names in a directory, one character a byte, and their inodes. */
-  children(directory: number): ReadonlyMap<string, number>;
+  /**
+   * The names in some directories, one character a byte, and their inodes, by directory. Takes a while whatever their
+   * number: all that are wanted are best asked for at once.
+   */
+  children(directories: Iterable<number>): ReadonlyMap<number, ReadonlyMap<string, number>>;
   setState(ino: number, state: InodeState): void;
   drop(ino: number): void;
 }

@@ -142,6 +142,20 @@ export class View {
     return this.#copies.size;
   }
 
+  /**
+   * Whether the `length` bytes at `offset` of a block's newest copy are also in its place; false if there is no copy.
+   * Throws IoError.
+   */
+  isInPlace(block: number, offset: number, length: number): boolean {
+    const copy = this.#copies.get(block);
+    if (copy === undefined) return false;
+    const bytes = this.#locateCopy(block, copy);
+    const place = Buffer.allocUnsafe(length);
+    const position = block * this.blockSize + offset;
+    if (readFully(this.#cached.source, place, length, position) < length) return false;
+    return bytes.compare(place, 0, length, offset, offset + length) === 0;
+  }
+
   /** Forgets what was read of a block's place. */
   forgetPlace(block: number): void {
     this.#cached.chunks.drop(this.#cached.id, Math.floor(block / this.#blocksPerChunk));

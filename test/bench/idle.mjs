@@ -2,9 +2,8 @@
 import { execFileSync } from "node:child_process";
 import { mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 import { folder } from "./images.mjs";
-import { processorSeconds, serving } from "./mounts.mjs";
+import { atRest, processorShare, serving } from "./mounts.mjs";
 
 const run = (program, ...args) => execFileSync(program, args, { stdio: ["ignore", "ignore", "inherit"] });
 
@@ -37,21 +36,12 @@ function makeImages(count) {
   }
 }
 
-/** Percent of one core that a process and its children take over so many seconds. */
-async function share(pid, seconds) {
-  const before = processorSeconds(pid);
-  const start = performance.now();
-  await sleep(seconds * 1000);
-  return ((processorSeconds(pid) - before) * 100_000) / (performance.now() - start);
-}
-
 /** Percent of one core that watching `count` guests at rest takes, over `seconds`. */
 export async function idle(count, seconds) {
   const served = await serving(makeImages(count));
   try {
-    // It reads all directories at first, for the paths of events; longer waits come with time.
-    for (let tries = 0; tries < 60 && (await share(served.pid, 2)) > 5; tries++);
-    return await share(served.pid, seconds);
+    await atRest(served.pid);
+    return await processorShare(served.pid, seconds);
   } finally {
     await served.end();
     rmSync(join(folder, "idle"), { recursive: true, force: true });

@@ -18,6 +18,12 @@ import os
 os.mkdir("wide")
 for f in range(250000): os.close(os.open("wide/a-name-of-some-length-%06d" % f, os.O_CREAT | os.O_WRONLY))
 `,
+  million: `
+import os
+for d in range(1000):
+    os.mkdir("dir-%04d" % d)
+    for f in range(1000): os.close(os.open("dir-%04d/file-%03d.log" % (d, f), os.O_CREAT | os.O_WRONLY))
+`,
   large: `
 import os
 block = os.urandom(1 << 20)
@@ -26,7 +32,9 @@ with open("large", "wb") as out:
 `,
 };
 
-const SIZES = { many: "2G", wide: "1G", large: "6G", empty: "8T" };
+const SIZES = { many: "2G", wide: "1G", million: "4G", large: "6G", empty: "8T" };
+/** Inodes, where it is more than mkfs makes. */
+const INODES = { wide: 300_000, million: 1_010_000 };
 
 /** Makes the image of that name if it is not there; returns its path. */
 export function image(name) {
@@ -37,7 +45,7 @@ export function image(name) {
   rmSync(work, { force: true });
   const run = (program, ...args) => execFileSync(program, args, { stdio: ["ignore", "ignore", "inherit"] });
   run("truncate", "-s", SIZES[name], work);
-  run("mkfs.ext4", "-q", "-F", ...(name === "wide" ? ["-N", "300000"] : []), work);
+  run("mkfs.ext4", "-q", "-F", ...(name in INODES ? ["-N", `${INODES[name]}`] : []), work);
   if (FILL[name] !== undefined) {
     const point = join(folder, "fill");
     mkdirSync(point, { recursive: true });

@@ -2,6 +2,7 @@
 import { execFileSync, spawn } from "node:child_process";
 import { mkdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { folder } from "./images.mjs";
 
 const main = join(import.meta.dirname, "../../dist/main.js");
@@ -40,12 +41,12 @@ async function kernel(image) {
 }
 
 /** Serves guests (`NAME=IMAGE`) below `path`; returns when the tree answers. */
-export async function serving(guests) {
+export async function serving(guests, more = []) {
   const point = join(folder, "cloud");
   const state = join(folder, "state");
   rmSync(state, { recursive: true, force: true });
   mkdirSync(point, { recursive: true });
-  const options = ["--mount", point, "--host", "bench", "--state", state];
+  const options = ["--mount", point, "--host", "bench", "--state", state, ...more];
   const child = spawn(process.execPath, [main, "up", ...options, ...guests], {
     stdio: ["ignore", "pipe", "inherit"],
   });
@@ -90,14 +91,15 @@ function family(pid) {
   return [pid, ...children.flatMap(family)];
 }
 
-/** Resident memory of a process and of those that it has started, MB. */
+/** Resident memory of a process and of those that it has started, MB; what they share counts once. */
 export function residentMegabytes(pid) {
-  const kilobytes = (id) => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${id}/status`, "utf8"))[1]);
+  const kilobytes = (id) =>
+    Number(/^Pss:\s+(\d+)/m.exec(readFileSync(`/proc/${id}/smaps_rollup`, "utf8"))[1]);
   return family(pid).reduce((sum, id) => sum + kilobytes(id), 0) / 1024;
 }
 
 /** Processor time of a process and of those that it has started, s. */
-export function processorSeconds(pid) {
+function processorSeconds(pid) {
   // utime and stime, in ticks of 10 ms (proc(5)); the name before them may have spaces in it.
   const ticks = (id) => {
     const fields = readFileSync(`/proc/${id}/stat`, "utf8")
@@ -106,4 +108,17 @@ export function processorSeconds(pid) {
     return Number(fields[11]) + Number(fields[12]);
   };
   return family(pid).reduce((sum, id) => sum + ticks(id), 0) / 100;
+}
+
+/** Percent of one core that a process and those that it has started take over so many seconds. */
+export async function processorShare(pid, seconds) {
+  const before = processorSeconds(pid);
+  const start = performance.now();
+  await sleep(seconds * 1000);
+  return ((processorSeconds(pid) - before) * 100_000) / (performance.now() - start);
+}
+
+/** Waits until a daemon has done what it begins with: it reads all directories, for the paths of events. */
+export async function atRest(pid) {
+  for (let tries = 0; tries < 90 && (await processorShare(pid, 2)) > 5; tries++);
 }

@@ -7,6 +7,8 @@ const CACHE = 1 << 20;
 const MOST_ENTRIES = 3000;
 const MOST_BYTES = 8 << 20;
 const CHUNK = 32768;
+/** A map of names that takes more is an error: none of the images has so many. */
+const MOST_MAP_BYTES = 64 << 20;
 const SEEKS = 6;
 
 /** The parts of the library that are fuzzed; `folder` is what the TypeScript compiler made. */
@@ -18,6 +20,7 @@ export async function loadLibrary(folder) {
       "filesystems/formats.js",
       "filesystems/ext/open.js",
       "images/io-error.js",
+      "inference/index-sink.js",
       "layout/crc16.js",
       "layout/crc32c.js",
       "versions/block-cache.js",
@@ -82,6 +85,7 @@ export class Reader {
         this.#try(() => openFileSystem(source, this.#cache(), log)) ??
         this.#try(() => openExt(source, this.#cache(), log));
       if (system !== undefined) this.#system(system);
+      this.#crawl(source, log);
     }
     if (commits.length > 0) this.#follow(bytes, commits, log);
   }
@@ -101,6 +105,22 @@ export class Reader {
         throw error;
       this.refused++;
       return undefined;
+    }
+  }
+
+  /** Crawls a volume, and asks the map for all that it knows of what was found first. */
+  #crawl(source, log) {
+    const { crawlFileSystem, IndexSink } = this.#library;
+    const sink = new IndexSink(MOST_MAP_BYTES);
+    this.#try(() => crawlFileSystem(source, this.#cache(), log, sink) ?? true);
+    const { index } = sink;
+    let known = 0;
+    for (const ino of index.inodes()) {
+      if (++known > MOST_ENTRIES) break;
+      index.state(ino);
+      index.path(ino);
+      index.ancestors(ino);
+      for (const { directory, name } of index.names(ino)) index.pathOf(directory, name);
     }
   }
 
@@ -228,7 +248,7 @@ export class Reader {
     source.bytes = bytes;
     for (let n = 0; n < 3; n++) {
       const look = this.#try(() => follower.look());
-      if (look === undefined || look === "reopen" || system === undefined) break;
+      if (look === undefined || "reopen" in look || system === undefined) break;
       for (const { commit } of look.steps) this.#try(() => system.apply(commit));
       if (look.settled !== undefined) this.#try(() => system.settle(look.settled));
     }

@@ -76,6 +76,7 @@ export class Difference {
     for (const one of touched) {
       one.after.copy(now.raw);
       now.ino = one.ino;
+      this.#parts.inodes.setSeed(now);
       if (one.isUnsure) {
         unsureInodes.push(this.#unsureChange(one.ino, now));
         if (isDirectory(one.old) || isDirectory(now)) unsureDirectories.push(this.#listing(one, now));
@@ -173,6 +174,7 @@ export class Difference {
     const old = new Inode(this.#parts.geometry);
     old.ino = ino;
     before.copy(old.raw);
+    this.#parts.inodes.setSeed(old);
     const isSame = before.equals(after);
     const isGone = modeOf(after) === 0 || linksOf(after) === 0;
     const isOther =

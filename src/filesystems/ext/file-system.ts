@@ -12,7 +12,9 @@ import {
   type Statistics,
 } from "../filesystem.js";
 import { Compat, typeOf } from "./features.js";
+import { HeldSizes } from "./held-sizes.js";
 import { Inode, InodeFlags } from "./inode.js";
+import { InodeTables } from "./inode-tables.js";
 import type { FastCommit } from "./journal/fast-commit.js";
 import { Parts } from "./parts.js";
 import { freeSpace, overheadBlocks, reservedForExtents } from "./space.js";
@@ -30,6 +32,8 @@ export class ExtFileSystem implements FileSystem {
   readonly uuid: string;
   readonly rootInode = ROOT_INODE;
   readonly #log: Log;
+  readonly #held: HeldSizes;
+  #tables: InodeTables | undefined;
   #sequence: number | undefined;
   #hasFastCommits: boolean;
   #parts!: Parts;
@@ -44,6 +48,7 @@ export class ExtFileSystem implements FileSystem {
     this.label = geometry.label;
     this.uuid = geometry.uuid;
     this.#log = log;
+    this.#held = new HeldSizes(geometry.blockSize);
     this.#sequence = version.sequence;
     this.#hasFastCommits = version.fastCommits.length > 0;
     this.#compose(version.geometry, version.view, version.fastCommits);
@@ -57,6 +62,8 @@ export class ExtFileSystem implements FileSystem {
     if (this.#sequence !== undefined && !isAfter(commit.sequence, this.#sequence)) return;
     this.#sequence = commit.sequence;
     const { view, geometry } = this.#parts;
+    this.#tables ??= new InodeTables(geometry, this.#parts.groups);
+    this.#held.addFrom(commit, this.#parts, this.#tables);
     view.apply(commit);
     this.#overhead = -1;
     // A full transaction has in it what the fast commits before it said.
@@ -81,6 +88,7 @@ export class ExtFileSystem implements FileSystem {
   stat(ino: number, out: Attributes): void {
     const inode = this.#parts.inodes.read(ino, this.#inode);
     this.#parts.inodes.attributes(inode, out);
+    if (!this.#held.isEmpty) out.size = this.#held.shown(inode, out.generation, out.size, this.#parts);
     // Inline data takes no block, but the kernel counts what it would take (ext4_file_getattr).
     if (inode.type === FileType.REGULAR && inode.hasFlag(InodeFlags.INLINE_DATA)) {
       out.blocks += Math.ceil(out.size / 512);
@@ -111,7 +119,7 @@ export class ExtFileSystem implements FileSystem {
       throw new FileSystemError(Errno.EINVAL, `inode ${ino} is not a regular file`);
     if (inode.hasFlag(InodeFlags.ENCRYPT))
       throw new FileSystemError(Errno.ENOKEY, `inode ${ino} is encrypted`);
-    const size = this.#parts.inodes.size(inode);
+    const size = this.#size(inode);
     const there = Math.max(0, Math.min(length, size - position));
     if (there === 0) return 0;
     if (inode.hasFlag(InodeFlags.INLINE_DATA))
@@ -122,7 +130,7 @@ export class ExtFileSystem implements FileSystem {
 
   seek(ino: number, position: number, hole: boolean): number {
     const inode = this.#parts.inodes.read(ino, this.#inode);
-    const size = this.#parts.inodes.size(inode);
+    const size = this.#size(inode);
     if (position >= size) return -1;
     if (inode.hasFlag(InodeFlags.INLINE_DATA)) return hole ? size : position;
     const found = this.#parts.content.seek(inode, position, size, hole);
@@ -160,8 +168,15 @@ export class ExtFileSystem implements FileSystem {
     out.nameLength = 255;
   }
 
+  /** The size up to which a file is shown. */
+  #size(inode: Inode): number {
+    const size = this.#parts.inodes.size(inode);
+    return this.#held.isEmpty ? size : this.#held.shown(inode, inode.fields.i_generation, size, this.#parts);
+  }
+
   #compose(geometry: Geometry, view: View, fastCommits: readonly FastCommit[]): void {
     this.#parts = new Parts(geometry, view, this.#log, fastCommits);
+    this.#tables = undefined;
     this.#inode = new Inode(geometry);
     this.#listed = new Inode(geometry);
   }

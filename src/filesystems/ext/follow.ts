@@ -9,6 +9,9 @@ import type { Changes } from "../changes.js";
 import type { Follower, Look, Step } from "../follower.js";
 import { Difference } from "./difference.js";
 import { Compat } from "./features.js";
+import { HeldSizes } from "./held-sizes.js";
+import { Inode } from "./inode.js";
+import { InodeTables } from "./inode-tables.js";
 import type { Journal, LoggedBlock, Transaction } from "./journal/journal.js";
 import { Parts } from "./parts.js";
 import { SUPERBLOCK_OFFSET, Superblock } from "./superblock.js";
@@ -19,6 +22,9 @@ const MOST_TRANSACTIONS = 16;
 /** Transactions that are held at most before they are applied. */
 const MOST_GATHERED = 64;
 
+/** ms between looks at files whose bytes were not all there. */
+const REVEAL_EVERY = 20;
+
 const OVERRUN: Look = { reopen: "overrun" };
 const CHANGED: Look = { reopen: "changed" };
 
@@ -28,6 +34,9 @@ export class ExtFollower implements Follower {
   readonly #version: Version;
   #parts: Parts;
   #difference: Difference | undefined;
+  readonly #held: HeldSizes;
+  #tables: InodeTables | undefined;
+  #looked = 0;
   #settled: number | undefined;
   /** Finished transactions that have been read, and not been applied. */
   readonly #upcoming: Omit<Step, "changes">[] = [];
@@ -47,6 +56,7 @@ export class ExtFollower implements Follower {
     this.#readSuperblock(this.#superblock);
     this.#version = openVersion(source, cache, log, after);
     this.#parts = new Parts(this.#version.geometry, this.#version.view, log);
+    this.#held = new HeldSizes(this.#version.view.blockSize);
   }
 
   get isResumed(): boolean {
@@ -67,13 +77,24 @@ export class ExtFollower implements Follower {
       steps.push({ commit, changes: this.#apply(commit, journal), seconds, nanoseconds });
       this.#upcoming.shift();
     }
-    if (steps.length > 0) return { steps };
+    const revealed = this.#revealed();
+    if (steps.length > 0) return { steps, revealed };
     // The log was used again before it was read.
     if (this.#isLost || journal.status === "overrun") return OVERRUN;
     if (this.#hasNewFastCommits(journal)) return CHANGED;
-    if (journal.status === "empty")
-      return this.#superblockChanged() ? CHANGED : this.#settle(journal.sequence);
-    return this.#settle(journal.superblock.sequence);
+    if (journal.status === "empty" && this.#superblockChanged()) return CHANGED;
+    const isEmpty = journal.status === "empty";
+    const settled = this.#settle(isEmpty ? journal.sequence : journal.superblock.sequence);
+    return settled ?? (revealed.length > 0 ? { steps: [], revealed } : undefined);
+  }
+
+  /** Looks, not too often, at files whose bytes were not all there. */
+  #revealed(): number[] {
+    if (this.#held.isEmpty) return [];
+    const now = performance.now();
+    if (now - this.#looked < REVEAL_EVERY) return [];
+    this.#looked = now;
+    return this.#held.revealed(this.#parts, new Inode(this.#parts.geometry), now);
   }
 
   /** Takes the transactions that are finished from the journal. */
@@ -115,11 +136,13 @@ export class ExtFollower implements Follower {
     if (this.#settled === sequence || this.#version.view.copies === 0) return undefined;
     this.#settled = sequence;
     this.#version.view.settle(sequence);
-    return { steps: [], settled: sequence };
+    return { steps: [], settled: sequence, revealed: [] };
   }
 
   #apply(commit: Commit, journal: Journal): Changes {
     this.#difference ??= new Difference(this.#parts);
+    this.#tables ??= new InodeTables(this.#parts.geometry, this.#parts.groups);
+    this.#held.addFrom(commit, this.#parts, this.#tables);
     let hasGathered = false;
     const changes = this.#difference.apply(commit, (block, bytes, at) => {
       if (!hasGathered) this.#gather(journal);
@@ -133,6 +156,7 @@ export class ExtFollower implements Follower {
       if (geometry.blocksCount !== this.#parts.geometry.blocksCount) {
         this.#parts = new Parts(geometry, view, this.#log);
         this.#difference = undefined;
+        this.#tables = undefined;
       }
     }
     return changes;

@@ -145,18 +145,30 @@ export class Inodes {
     return true;
   }
 
+  /** Whether an inode that is in the journal has been written to its place as well. Throws IoError. */
+  isInPlace(ino: number): boolean {
+    const { inodeSize, blockSize } = this.#geometry;
+    const within = (((ino - 1) % this.#geometry.inodesPerGroup) * inodeSize) % blockSize;
+    return this.#view.isInPlace(this.#blockOf(ino), within, inodeSize);
+  }
+
   /** Copies a raw inode out of its table. */
   #copy(ino: number, into: Inode): void {
-    const geometry = this.#geometry;
-    const group = Math.floor((ino - 1) / geometry.inodesPerGroup);
-    const index = (ino - 1) % geometry.inodesPerGroup;
-    const position = index * geometry.inodeSize;
-    const block = this.#groups.inodeTable(group) + Math.floor(position / geometry.blockSize);
-    if (block >= geometry.blocksCount)
-      throw new IoError(EIO, `inode ${ino}: its table lies outside the file system`);
-    const buffer = this.#view.locate(block, true);
-    const at = this.#view.at + (position % geometry.blockSize);
-    buffer.copy(into.raw, 0, at, at + geometry.inodeSize);
+    const { inodeSize, blockSize } = this.#geometry;
+    const within = (((ino - 1) % this.#geometry.inodesPerGroup) * inodeSize) % blockSize;
+    const buffer = this.#view.locate(this.#blockOf(ino), true);
+    const at = this.#view.at + within;
+    buffer.copy(into.raw, 0, at, at + inodeSize);
+  }
+
+  /** The block that has an inode. Throws IoError. */
+  #blockOf(ino: number): number {
+    const { inodesPerGroup, inodeSize, blockSize, blocksCount } = this.#geometry;
+    const group = Math.floor((ino - 1) / inodesPerGroup);
+    const position = ((ino - 1) % inodesPerGroup) * inodeSize;
+    const block = this.#groups.inodeTable(group) + Math.floor(position / blockSize);
+    if (block >= blocksCount) throw new IoError(EIO, `inode ${ino}: its table lies outside the file system`);
+    return block;
   }
 
   /** Whether an inode without names is still in use: deleted, but open in the guest. */
@@ -242,15 +254,21 @@ export class Inodes {
     out.minor = (device & 0xff) | ((device >>> 12) & 0xfff00);
   }
 
-  /** Checks i_checksum and sets the seed (ext4_inode_csum). */
-  #verify(inode: Inode): void {
-    const { raw, fields } = inode;
+  /** Sets the checksum seed of an inode that was not read by `read`. */
+  setSeed(inode: Inode): void {
+    if (!this.#geometry.checksums) return;
     const scratch = this.#scratch;
     scratch.writeUInt32LE(inode.ino, 0);
-    let seed = crc32c(this.#geometry.checksumSeed, scratch, 0, 4);
-    scratch.writeUInt32LE(fields.i_generation, 0);
-    seed = crc32c(seed, scratch, 0, 4);
-    inode.checksumSeed = seed;
+    const seed = crc32c(this.#geometry.checksumSeed, scratch, 0, 4);
+    scratch.writeUInt32LE(inode.fields.i_generation, 0);
+    inode.checksumSeed = crc32c(seed, scratch, 0, 4);
+  }
+
+  /** Checks i_checksum and sets the seed (ext4_inode_csum). */
+  #verify(inode: Inode): void {
+    const { raw } = inode;
+    this.setSeed(inode);
+    const seed = inode.checksumSeed;
     const low = raw.readUInt16LE(CHECKSUM_LO_AT);
     const size = raw.length;
     const hasHigh = size > GOOD_OLD_SIZE && inode.extraEnd >= CHECKSUM_HI_AT + 2;
