@@ -91,11 +91,21 @@ function family(pid) {
   return [pid, ...children.flatMap(family)];
 }
 
-/** Resident memory of a process and of those that it has started, MB; what they share counts once. */
+/** Resident memory of a process and of those that it has started, MB; the program, which they share, counts once. */
 export function residentMegabytes(pid) {
-  const kilobytes = (id) =>
-    Number(/^Pss:\s+(\d+)/m.exec(readFileSync(`/proc/${id}/smaps_rollup`, "utf8"))[1]);
-  return family(pid).reduce((sum, id) => sum + kilobytes(id), 0) / 1024;
+  let own = 0;
+  let shared = 0;
+  for (const id of family(pid)) {
+    const rollup = readFileSync(`/proc/${id}/smaps_rollup`, "utf8");
+    const kilobytes = (kind) =>
+      [...rollup.matchAll(new RegExp(`^${kind}_(?:Clean|Dirty):\\s+(\\d+)`, "gm"))].reduce(
+        (sum, [, n]) => sum + Number(n),
+        0,
+      );
+    own += kilobytes("Private");
+    shared = Math.max(shared, kilobytes("Shared"));
+  }
+  return (own + shared) / 1024;
 }
 
 /** Processor time of a process and of those that it has started, s. */
