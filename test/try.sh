@@ -8,7 +8,7 @@ if [ -z "${SLASHCLOUD_MAIN:-}" ]; then
   [ -d node_modules ] || npm install --no-save --no-audit --no-fund --loglevel=error
   npm run --silent build
 fi
-main=${SLASHCLOUD_MAIN:-dist/main.js}
+main=$(realpath "${SLASHCLOUD_MAIN:-dist/main.js}")
 if [ "$(id -u)" -eq 0 ]; then mount=/cloud; else mount=$HOME/cloud; fi
 mount=${SLASHCLOUD_MOUNT:-$mount}
 folder=${SLASHCLOUD_TRY:-/tmp/slashcloud-try}
@@ -28,20 +28,21 @@ trap 'exit 0' INT
 trap 'exit 143' TERM HUP
 
 log=
-options=()
 if [ "$#" -eq 0 ]; then
   image=$folder/web.img
-  rm -rf "$folder/state"
+  # What was kept of the sample before is not of this one.
+  state=$folder/sample-state
+  rm -rf "$state"
   test/make-sample.sh "$image"
   set -- "web=$image"
   guest=web
-  options=(--state "$folder/state")
   if [ "$(id -u)" -eq 0 ]; then
     log=var/log/app.log
     setpriv --pdeathsig KILL unshare --mount --propagation private test/sample-guest.sh "$image" "$folder/root" &
     started+=($!)
   fi
 else
+  state=$folder/state
   guest=${1%%=*}
   [ "$guest" != "$1" ] || guest=$(basename "$1")
 fi
@@ -56,6 +57,7 @@ EOT
 [ -z "$log" ] || echo "  tail -F $here/$log"
 cat <<EOT
   tail -F $here/.events
+  $main events --follow --state $state
   grep -r password $here/var/log
   find $here -size +1M
   df -h $here
@@ -64,6 +66,6 @@ cat <<EOT
 Ctrl-C here unmounts.
 
 EOT
-setpriv --pdeathsig TERM node "$main" up --mount "$mount" "${options[@]}" "$@" &
+setpriv --pdeathsig TERM node "$main" up --mount "$mount" --state "$state" "$@" &
 started+=($!)
 wait $!

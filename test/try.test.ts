@@ -6,7 +6,7 @@ import { hostname } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, expect, test } from "vitest";
-import { cleanUp, onEnd, run, unmountNow, workFolder } from "./support/images-mount.js";
+import { cleanUp, endWithTests, onEnd, run, unmountNow, workFolder } from "./support/images-mount.js";
 import { main } from "./support/images-serve.js";
 
 const folder = workFolder("try");
@@ -90,19 +90,28 @@ test("without an image it shows a living guest, says what to type next, and leav
   const commands = terminal.shown.split("\n").flatMap((line) => /^ {2}(\S.*)$/.exec(line)?.[1] ?? []);
   const log = join(terminal.mount, hostname(), "web/var/log/app.log");
   expect(commands).toContain(`tail -F ${log}`);
-  const events = join(terminal.mount, hostname(), "web/.events");
-  expect(commands).toContain(`tail -F ${events}`);
+  const file = join(terminal.mount, hostname(), "web/.events");
+  expect(commands).toContain(`tail -F ${file}`);
+  const follow = commands.find((command) => command.includes("events --follow")) as string;
+  const followed = spawn(follow, { shell: true, stdio: ["ignore", "pipe", "inherit"] });
+  endWithTests(followed);
+  let events = "";
+  followed.stdout.setEncoding("utf8").on("data", (text: string) => {
+    events += text;
+  });
   // What it says can be typed, and those that end succeed.
   for (const command of commands.filter((line) => !/^tail|--follow/.test(line)))
     expect(await run("bash", ["-c", command]), command).not.toBe("");
 
   await until("the log is there", () => existsSync(log), terminal);
   const size = statSync(log).size;
-  const before = readFileSync(events, "utf8").length;
+  const before = readFileSync(file, "utf8").length;
   await until("the log grows", () => statSync(log).size > size, terminal);
   expect(readFileSync(log, "utf8")).toMatch(/^(\S+Z shop\[812\]: GET \/orders\/\d+ 200 \d+ ms\n)+$/);
-  await until("events come", () => readFileSync(events, "utf8").length > before, terminal);
-  expect(readFileSync(events, "utf8")).toContain('"path":"/var/log/app.log"');
+  await until("events come", () => readFileSync(file, "utf8").length > before, terminal);
+  expect(readFileSync(file, "utf8")).toContain('"path":"/var/log/app.log"');
+
+  await until("events are told", () => events.includes("/var/log/app.log"), terminal);
 
   expect(await terminal.controlC()).toBe(0);
   await until("nothing is left", () => terminal.left().length === 0, terminal);
