@@ -10,7 +10,7 @@ const cache = process.env.SLASHCLOUD_TEST_CACHE ?? "/var/cache/slashcloud-test";
 const init = join(import.meta.dirname, "../guest/init");
 
 /** How long a guest may take to start, or to do what it is told, ms. */
-const LIMIT = 60_000;
+const LIMIT = 120_000;
 
 /** What the guest's init calls. */
 const APPLETS =
