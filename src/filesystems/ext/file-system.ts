@@ -13,6 +13,7 @@ import {
   type Statistics,
 } from "../filesystem.js";
 import { Compat, typeOf } from "./features.js";
+import { FreedBlocks } from "./freed-blocks.js";
 import { HeldSizes } from "./held-sizes.js";
 import { Inode, InodeFlags } from "./inode.js";
 import { InodeTables } from "./inode-tables.js";
@@ -41,6 +42,7 @@ export class ExtFileSystem implements FileSystem {
   #copyReads = 0;
   readonly #held: HeldSizes;
   #tables: InodeTables | undefined;
+  #freed: FreedBlocks | undefined;
   #sequence: number | undefined;
   #hasFastCommits: boolean;
   #parts!: Parts;
@@ -76,6 +78,7 @@ export class ExtFileSystem implements FileSystem {
     this.#tables ??= new InodeTables(geometry, this.#parts.groups);
     this.#held.addFrom(commit, this.#parts, this.#tables);
     view.apply(commit);
+    this.#dropFreed(commit.blocks);
     this.#overhead = -1;
     // A full transaction has in it what the fast commits before it said.
     if (this.#hasFastCommits || commit.blocks.includes(superblockBlock(view))) {
@@ -207,8 +210,15 @@ export class ExtFileSystem implements FileSystem {
   #compose(geometry: Geometry, view: View, fastCommits: readonly FastCommit[]): void {
     this.#parts = new Parts(geometry, view, this.#log, fastCommits);
     this.#tables = undefined;
+    this.#freed = undefined;
     this.#inode = new Inode(geometry);
     this.#listed = new Inode(geometry);
+  }
+
+  #dropFreed(logged: Iterable<number>): void {
+    const { geometry, groups, view } = this.#parts;
+    this.#freed ??= new FreedBlocks(geometry, groups);
+    this.#freed.drop(view, logged);
   }
 
   #journalBlocks(): number {
