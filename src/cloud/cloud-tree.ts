@@ -33,6 +33,13 @@ export interface Upkeep {
   holds(): boolean;
 }
 
+/** Told of reads of files that have changed lately. */
+export interface ChangedReads {
+  /** By their ctime, s since the epoch. */
+  changedSince: number;
+  read(high: number, low: number): void;
+}
+
 export class CloudTree implements Tree {
   readonly #places: ReadonlyMap<number, Place>;
   readonly #directories: ReadonlyMap<number, CloudDirectory>;
@@ -43,6 +50,7 @@ export class CloudTree implements Tree {
   readonly #events: EventFiles | undefined;
   readonly #eventsAreListed: boolean;
   readonly #eventsEntry: Entry = emptyEntry();
+  #readers: ChangedReads = { changedSince: Number.POSITIVE_INFINITY, read: () => {} };
 
   /** `events` are listed only if that is asked for. */
   constructor(
@@ -57,6 +65,11 @@ export class CloudTree implements Tree {
     this.#places = places;
     this.#directories = directories;
     this.#upkeep = upkeep;
+  }
+
+  /** Has reads of files told that have changed lately. */
+  tellReads(readers: ChangedReads): void {
+    this.#readers = readers;
   }
 
   refresh(): void {
@@ -175,6 +188,7 @@ export class CloudTree implements Tree {
       return this.#eventFiles().read(high, low, position, length, target, targetOffset);
     }
     const place = this.#requiredPlace(high, low, Errno.EISDIR);
+    if (this.#attributes.ctime >= this.#readers.changedSince) this.#readers.read(high, low);
     return place.fileSystem.read(low, position, length, target, targetOffset);
   }
 

@@ -28,6 +28,12 @@ const AGAIN_AFTER = [1000, 3000, 6000, 12_000, 20_000, 36_000];
 /** Files that are remembered for that. */
 const MOST_AGAIN = 10_000;
 /**
+ * Those that changed last are dropped more often, in ms: when others' fsync has committed a file's mtime and size before its
+ * bytes were written, its own fsync writes the bytes and leaves no trace in the journal.
+ */
+const LATEST_EVERY = 100;
+const MOST_LATEST = 64;
+/**
  * A listing that the kernel is filling its cache with as a directory is dropped goes on with the old entries, and counts
  * as current if the directory's mtime has not moved on by a tick of the guest's clock: ms after which it is dropped again.
  */
@@ -63,7 +69,7 @@ class FollowedVolume {
     this.path = path;
     this.#source = source;
     this.#log = log;
-    this.#follower = followFileSystem(source, this.#cache, () => {});
+    this.#follower = followFileSystem(source, this.#cache, (line) => log(`${this.key}: ${line}`));
   }
 
   /** Whether it goes on from the transaction that it was to go on from. */
@@ -78,7 +84,8 @@ class FollowedVolume {
   /** Opens the volume afresh, if possible as transaction `after` left it. */
   reopen(after?: number): void {
     try {
-      this.#follower = followFileSystem(this.#source, this.#cache, () => {}, after);
+      const log = (line: string) => this.#log(`${this.key}: ${line}`);
+      this.#follower = followFileSystem(this.#source, this.#cache, log, after);
     } catch (error) {
       this.#log(`${this.key}: cannot be followed: ${(error as Error).message}`);
       this.#follower = undefined;
@@ -157,13 +164,18 @@ export class Following {
     this.#hostDirectory = hostDirectory;
     this.#placeIds = new Map(shown.map(({ volume, placeIds }) => [volume, placeIds]));
     this.startUnnotified();
-    this.#timer = setInterval(() => this.#notifyAgain(), 500);
+    this.#timer = setInterval(() => this.#notifyAgain(), LATEST_EVERY);
   }
 
   stop(): void {
     clearInterval(this.#timer);
     this.#watch.stop();
     this.#notifier = undefined;
+  }
+
+  /** A file was read that may have changed shortly before the start: its bytes may be yet to come. */
+  read(high: number, low: number): void {
+    this.#remember(high, low, performance.now());
   }
 
   /** Drops what the kernel has of a volume that the serving thread reads afresh. */
@@ -186,6 +198,11 @@ export class Following {
       this.#poke();
       return true;
     }
+    if (found.afresh === true) {
+      if (found.steps.length > 0) this.#events?.reopened(volume.guest, volume.volume, "changed");
+      this.#send({ kind: "reopen", volume: volume.key });
+      this.#poke();
+    }
     for (const step of found.steps) {
       const { commit, changes } = step;
       this.#send({ kind: "commit", volume: volume.key, commit });
@@ -204,7 +221,8 @@ export class Following {
       this.#send({ kind: "reread", volume: volume.key });
       this.#poke();
     }
-    return found.reread === true || found.steps.length + found.revealed.length > 0;
+    const isNew = found.steps.length + found.revealed.length > 0;
+    return isNew || found.reread === true || found.isWaiting === true;
   }
 
   #reveal(key: string, files: readonly number[]): void {
@@ -220,6 +238,15 @@ export class Following {
     if (notifier === undefined) return;
     const now = performance.now();
     const directories: number[] = [];
+    // Names before inodes: whoever has found a name by then has found what it stood for, and as it was.
+    for (const placeId of this.#placeIds.get(key) ?? []) {
+      for (const { directory, generation, name, ino } of names) {
+        if (ino === 0) continue;
+        notifier.invalidateEntry(nodeHigh(placeId, generation), directory, name);
+      }
+    }
+    // Which names are no longer there is not known: all are to be looked up again.
+    if (unsureDirectories.length > 0) this.#dropNames(key);
     for (const placeId of this.#placeIds.get(key) ?? []) {
       for (const { ino, old, now: state } of [...inodes, ...unsureInodes]) {
         if (old !== undefined) notifier.invalidateInode(nodeHigh(placeId, old.generation), ino);
@@ -230,14 +257,8 @@ export class Following {
         if (type === FileType.REGULAR) this.#remember(high, ino, now);
         else if (type === FileType.DIRECTORY) directories.push(high, ino);
       }
-      for (const { directory, generation, name, ino } of names) {
-        if (ino === 0) continue;
-        notifier.invalidateEntry(nodeHigh(placeId, generation), directory, name);
-      }
     }
     this.#dropListingsAgain(directories);
-    // Which names are no longer there is not known: all are to be looked up again.
-    if (unsureDirectories.length > 0) this.#dropNames(key);
   }
 
   /** Has the kernel look up all names again. */
@@ -269,11 +290,13 @@ export class Following {
 
   #notifyAgain(): void {
     const now = performance.now();
+    let left = this.#pending.size;
     for (const [key, pending] of this.#pending) {
+      const isLatest = left-- <= MOST_LATEST;
       const due = AGAIN_AFTER[pending.done];
       if (due === undefined) this.#pending.delete(key);
-      else if (now - pending.changed >= due) {
-        pending.done++;
+      else if (isLatest || now - pending.changed >= due) {
+        if (now - pending.changed >= due) pending.done++;
         this.#notifier?.invalidateInode(pending.high, pending.low);
       }
     }

@@ -8,6 +8,7 @@ import { placeOf } from "../cloud/ids.js";
 import type { Place } from "../cloud/place.js";
 import type { SharedLogs } from "../events/log-reader.js";
 import { FuseServer } from "../fuse/kernel/server.js";
+import { EarlyReads } from "./early-reads.js";
 import type { GuestSpec } from "./guest-name.js";
 import { LateLogs } from "./late-logs.js";
 import { Ledger, visitSlots } from "./ledger.js";
@@ -37,13 +38,15 @@ export interface ShownVolume {
 }
 
 /**
- * What the thread tells: the guests are open, or why they are not (then it waits for the descriptors); later, that the
- * ledger cannot be kept any more.
+ * What the thread tells: the guests are open (then it waits for the descriptors), or why they are not; later, that the
+ * ledger cannot be kept any more, and what the main thread is to see to.
  */
 export type ServingMessage =
   | { readonly kind: "open"; readonly volumes: readonly ShownVolume[]; readonly hostDirectory: number }
   | { readonly kind: "failed"; readonly message: string }
   | { readonly kind: "unrecorded"; readonly message: string }
+  /** See EarlyReads. */
+  | { readonly kind: "read"; readonly high: number; readonly low: number }
   | Told;
 
 /** What the thread is told, once the tree is mounted. */
@@ -120,6 +123,10 @@ class Serving {
     }
     visitSlots(ledger.slots, (high, low, directory) => places.get(placeOf(high))?.inherit(low, directory));
     for (const place of places.values()) place.ledger = ledger;
+    const early = new EarlyReads((high, low) => {
+      this.#port.postMessage({ kind: "read", high, low } satisfies ServingMessage);
+    });
+    this.#opened.tree.tellReads(early);
     new FuseServer({ fd, tree: this.#opened.tree, log, longTimeouts: true, ledger }).serve();
   }
 

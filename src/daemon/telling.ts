@@ -68,7 +68,7 @@ class ToldVolume {
       if (crawl === this.#crawls)
         this.events.crawled(index, { sequence: this.#last.sequence, ...hostTime() });
     } catch (error) {
-      if (crawl !== this.#crawls) return;
+      if (crawl !== this.#crawls || this.#telling.isStopped) return;
       this.#telling.options.log(
         `${this.guest}/${this.volume}: paths are left out of its events: ${(error as Error).message}`,
       );
@@ -81,6 +81,7 @@ class ToldVolume {
 export class Telling {
   readonly options: TellingOptions;
   readonly #volumes = new Map<string, Map<string, ToldVolume>>();
+  #isStopped = false;
   readonly #clock: NodeJS.Timeout;
   readonly #preparing: NodeJS.Timeout;
 
@@ -97,7 +98,12 @@ export class Telling {
     this.#preparing.unref();
   }
 
+  get isStopped(): boolean {
+    return this.#isStopped;
+  }
+
   stop(): void {
+    this.#isStopped = true;
     clearInterval(this.#clock);
     clearTimeout(this.#preparing);
   }

@@ -30,6 +30,10 @@ export type Look =
       readonly reread?: true;
       /** Generations and inodes, in pairs, of files of which more is shown, as their bytes have come. */
       readonly revealed: readonly number[];
+      /** The steps go on from the file system as it is when it is opened now: nobody knows what has changed so far. */
+      readonly afresh?: true;
+      /** More has been written, which is not taken yet. */
+      readonly isWaiting?: true;
     }
   | { readonly reopen: ReopenReason };
 

@@ -196,11 +196,13 @@ export class View {
     let held = this.#atHand.get(block);
     if (held === undefined) {
       const limit = Math.max(64, COPIES_AT_HAND / this.blockSize);
-      for (const oldest of this.#atHand.keys()) {
+      let spare: Buffer | undefined;
+      for (const [oldest, { bytes }] of this.#atHand) {
         if (this.#atHand.size < limit) break;
         this.#atHand.delete(oldest);
+        spare = bytes;
       }
-      held = { bytes: Buffer.allocUnsafeSlow(this.blockSize), checked: false };
+      held = { bytes: spare ?? Buffer.allocUnsafeSlow(this.blockSize), checked: false };
       this.copyReads++;
       copy.read(held.bytes, 0);
       this.#atHand.set(block, held);

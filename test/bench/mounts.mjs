@@ -75,7 +75,9 @@ async function fuse2fs(image) {
 
 export const mounts = { kernel, slashcloud, fuse2fs };
 
-/** Resident memory of a process, MB. */
+/** Resident memory of a process and its children, MB. */
 export function residentMegabytes(pid) {
-  return Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))[1]) / 1024;
+  const children = readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").split(" ").filter(Boolean);
+  const own = Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))[1]) / 1024;
+  return children.reduce((sum, child) => sum + residentMegabytes(child), own);
 }

@@ -1,6 +1,6 @@
 /** ext2, ext3 and ext4 behind the interface of all file systems. */
 import type { Log } from "../../images/image.js";
-import { type Commit, isAfter } from "../../versions/commit.js";
+import { type Commit, isAfter, type LogicalChanges } from "../../versions/commit.js";
 import type { View } from "../../versions/view.js";
 import {
   type Attributes,
@@ -17,7 +17,7 @@ import { FreedBlocks } from "./freed-blocks.js";
 import { HeldSizes } from "./held-sizes.js";
 import { Inode, InodeFlags } from "./inode.js";
 import { InodeTables } from "./inode-tables.js";
-import type { FastCommit } from "./journal/fast-commit.js";
+import { type FastCommit, fastCommitOperations } from "./journal/fast-commit.js";
 import { Lookout } from "./lookout.js";
 import { Parts } from "./parts.js";
 import { freeSpace, overheadBlocks, reservedForExtents } from "./space.js";
@@ -44,7 +44,8 @@ export class ExtFileSystem implements FileSystem {
   #tables: InodeTables | undefined;
   #freed: FreedBlocks | undefined;
   #sequence: number | undefined;
-  #hasFastCommits: boolean;
+  /** How many fast commits there are in force. */
+  #fastCommits: number;
   #parts!: Parts;
   #inode!: Inode;
   /** A visitor may stat what it is told of, which uses the inode above: so listing has one of its own. */
@@ -62,7 +63,7 @@ export class ExtFileSystem implements FileSystem {
     this.#lookout = journal === undefined ? undefined : new Lookout(journal, log);
     this.#held = new HeldSizes(geometry.blockSize);
     this.#sequence = version.sequence;
-    this.#hasFastCommits = version.fastCommits.length > 0;
+    this.#fastCommits = version.fastCommits.length;
     this.#compose(version.geometry, version.view, version.fastCommits);
   }
 
@@ -72,19 +73,25 @@ export class ExtFileSystem implements FileSystem {
    */
   apply(commit: Commit): void {
     if (this.#sequence !== undefined && !isAfter(commit.sequence, this.#sequence)) return;
+    const { logical } = commit;
+    if (logical !== undefined) {
+      this.#addFastCommit(logical);
+      return;
+    }
     this.#sequence = commit.sequence;
     if (commit.next !== undefined) this.#journal?.journal.pass(commit.sequence, commit.next);
     const { view, geometry } = this.#parts;
     this.#tables ??= new InodeTables(geometry, this.#parts.groups);
     this.#held.addFrom(commit, this.#parts, this.#tables);
+    // A full transaction has in it what the fast commits before it said.
+    this.#fastCommits = 0;
+    this.#parts.dropFastCommits();
     view.apply(commit);
     this.#dropFreed(commit.blocks);
     this.#overhead = -1;
-    // A full transaction has in it what the fast commits before it said.
-    if (this.#hasFastCommits || commit.blocks.includes(superblockBlock(view))) {
-      this.#hasFastCommits = false;
+    if (commit.blocks.includes(superblockBlock(view)))
       this.#compose(committedGeometry(view, geometry, this.#log), view, []);
-    } else this.#parts.forget();
+    else this.#parts.forget();
   }
 
   /** Copies of transactions before this one are in their places. */
@@ -199,6 +206,15 @@ export class ExtFileSystem implements FileSystem {
     out.files = geometry.inodesCount;
     out.filesFree = free.inodes;
     out.nameLength = 255;
+  }
+
+  #addFastCommit({ number, records }: LogicalChanges): void {
+    if (number <= this.#fastCommits) return;
+    this.#fastCommits = number;
+    const blocks = Buffer.from(records.buffer, records.byteOffset, records.length);
+    const operations = fastCommitOperations(blocks, this.#parts.geometry.blockSize);
+    this.#held.addFromFastCommit(operations, this.#parts);
+    this.#parts.addFastCommit(operations);
   }
 
   /** The size up to which a file is shown. */

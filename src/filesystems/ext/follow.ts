@@ -8,10 +8,12 @@ import type { Commit } from "../../versions/commit.js";
 import type { Changes } from "../changes.js";
 import type { Follower, Look, Step } from "../follower.js";
 import { Difference } from "./difference.js";
+import { addFastCommit, supersedeFastCommits } from "./fast-commit-difference.js";
 import { Compat } from "./features.js";
 import { HeldSizes } from "./held-sizes.js";
 import { Inode } from "./inode.js";
 import { InodeTables } from "./inode-tables.js";
+import { type FastCommit, fastCommitOperations, type LoggedFastCommit } from "./journal/fast-commit.js";
 import type { Journal } from "./journal/journal.js";
 import { Parts } from "./parts.js";
 import { SUPERBLOCK_OFFSET } from "./superblock.js";
@@ -37,6 +39,9 @@ const REVEAL_EVERY = 20;
 
 const OVERRUN: Look = { reopen: "overrun" };
 const CHANGED: Look = { reopen: "changed" };
+
+const NO_BLOCKS = new Float64Array(0);
+const NO_BYTES = new Uint8Array(0);
 
 export class ExtFollower implements Follower {
   readonly #log: Log;
@@ -65,8 +70,8 @@ export class ExtFollower implements Follower {
     this.#log = log;
     this.#superblock = new SuperblockInPlace(source);
     this.#version = openVersion(source, cache, log, after);
-    const { view, journal, geometry } = this.#version;
-    this.#parts = new Parts(geometry, view, log);
+    const { view, journal, geometry, fastCommits } = this.#version;
+    this.#parts = new Parts(geometry, view, log, fastCommits);
     this.#held = new HeldSizes(view.blockSize);
     if (journal?.journal.status === "empty") this.#isMounted = this.#superblock.isInUse;
     else if (journal !== undefined) {
@@ -95,17 +100,15 @@ export class ExtFollower implements Follower {
     while (steps.length < MOST_TRANSACTIONS) {
       const [upcoming] = this.#upcoming;
       if (upcoming === undefined) break;
-      // What fast commits have shown is not in this follower's own version.
-      if (this.#version.fastCommits.length > 0) return CHANGED;
       const { commit, seconds, nanoseconds } = upcoming;
       steps.push({ commit, changes: this.#apply(commit, open), seconds, nanoseconds });
       this.#upcoming.shift();
     }
+    if (this.#upcoming.length === 0 && !this.#isLost) this.#takeFastCommits(journal, steps);
     const revealed = this.#revealed();
     if (steps.length > 0) return { steps, revealed };
     // The log was used again before it was read.
     if (this.#isLost) return OVERRUN;
-    if (this.#hasNewFastCommits(journal)) return CHANGED;
     if (journal.status === "overrun") return this.#afterMount(open, lookedAt, revealed);
     const rest = journal.status === "empty" ? this.#superblock.look() : "same";
     if (rest === "changed") return CHANGED;
@@ -186,10 +189,19 @@ export class ExtFollower implements Follower {
     });
   }
 
-  #hasNewFastCommits(journal: Journal): boolean {
+  /** Fast commits are a part of the transaction after those that were taken: after all of them, in order. */
+  #takeFastCommits(journal: Journal, steps: Step[]): void {
     const { geometry } = this.#parts;
-    if (!geometry.hasCompat(Compat.FAST_COMMIT) || journal.status !== "waiting") return false;
-    return journal.fastCommits(geometry.inodeSize).length !== this.#version.fastCommits.length;
+    if (!geometry.hasCompat(Compat.FAST_COMMIT) || journal.status !== "waiting") return;
+    while (steps.length < MOST_TRANSACTIONS) {
+      const logged = journal.nextFastCommit(geometry.inodeSize);
+      if (logged === undefined) return;
+      const operations = fastCommitOperations(logged.blocks, geometry.blockSize);
+      if (operations.length === 0) continue;
+      this.#held.addFromFastCommit(operations, this.#parts);
+      const changes = addFastCommit(this.#parts, operations);
+      steps.push({ commit: logicalCommit(logged, journal), changes, ...timeOf(operations, changes) });
+    }
   }
 
   #settle(sequence: number): Look {
@@ -203,14 +215,16 @@ export class ExtFollower implements Follower {
     this.#difference ??= new Difference(this.#parts);
     this.#tables ??= new InodeTables(this.#parts.geometry, this.#parts.groups);
     this.#held.addFrom(commit, this.#parts, this.#tables);
+    const difference = this.#difference;
     let hasGathered = false;
     this.#isMounted = false;
     this.#superblock.noteUse();
-    const changes = this.#difference.apply(commit, (block, bytes, at) => {
+    const isNewer = (block: number, bytes: Buffer, at: number): boolean => {
       if (!hasGathered) this.#gather(open);
       hasGathered = true;
       return this.#isLost || this.#upcoming.length >= MOST_GATHERED || this.#isUpcoming(block, bytes, at);
-    });
+    };
+    const changes = supersedeFastCommits(this.#parts, () => difference.apply(commit, isNewer));
     const { view } = this.#version;
     const logged = commit.blocks.indexOf(superblockBlock(view));
     if (logged >= 0) {
@@ -225,4 +239,34 @@ export class ExtFollower implements Follower {
     }
     return changes;
   }
+}
+
+function logicalCommit({ sequence, number, blocks }: LoggedFastCommit, journal: Journal): Commit {
+  return {
+    sequence,
+    blocks: NO_BLOCKS,
+    bytes: NO_BYTES,
+    places: NO_BLOCKS,
+    revoked: NO_BLOCKS,
+    settled: journal.settled,
+    logical: { number, records: blocks },
+  };
+}
+
+/**
+ * Fast commits do not say when they were made: when the latest of the inodes that one records was changed, by the guest's
+ * clock; without any about now.
+ */
+function timeOf(operations: FastCommit, { inodes }: Changes): { seconds: number; nanoseconds: number } {
+  const recorded = new Set(operations.flatMap(({ kind, ino }) => (kind === "inode" ? [ino] : [])));
+  let seconds = 0;
+  let nanoseconds = 0;
+  for (const { ino, now } of inodes) {
+    if (now === undefined || !recorded.has(ino) || now.ctime < seconds) continue;
+    nanoseconds = now.ctime > seconds ? now.ctimeNsec : Math.max(nanoseconds, now.ctimeNsec);
+    seconds = now.ctime;
+  }
+  if (seconds > 0) return { seconds, nanoseconds };
+  const now = Date.now();
+  return { seconds: Math.floor(now / 1000), nanoseconds: (now % 1000) * 1_000_000 };
 }

@@ -63,7 +63,7 @@ export class Groups {
     let high = Math.ceil(groups / descriptorsPerBlock);
     while (low < high) {
       const middle = (low + high) >>> 1;
-      if (this.#descriptorBlock(middle) < blocks) low = middle + 1;
+      if (this.descriptorBlock(middle) < blocks) low = middle + 1;
       else high = middle;
     }
     return Math.min(groups, low * descriptorsPerBlock);
@@ -162,7 +162,7 @@ export class Groups {
 
   #locate(group: number): void {
     const geometry = this.#geometry;
-    const buffer = this.#view.locate(this.#descriptorBlock(Math.floor(group / geometry.descriptorsPerBlock)));
+    const buffer = this.#view.locate(this.descriptorBlock(Math.floor(group / geometry.descriptorsPerBlock)));
     const at = this.#view.at + (group % geometry.descriptorsPerBlock) * geometry.descriptorSize;
     this.#descriptor.move(buffer, at);
     if (this.#high) this.#descriptorHigh.move(buffer, at);
@@ -170,7 +170,7 @@ export class Groups {
   }
 
   /** Where the n-th block of descriptors lies (descriptor_loc in the kernel's super.c). */
-  #descriptorBlock(n: number): number {
+  descriptorBlock(n: number): number {
     const geometry = this.#geometry;
     const superblockBlock = geometry.blockSize === 1024 ? 1 : 0;
     if (n < geometry.firstMetaGroup) return superblockBlock + 1 + n;

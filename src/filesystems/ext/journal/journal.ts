@@ -10,7 +10,12 @@ import { Errno, FileSystemError } from "../../filesystem.js";
 import { commitHolds } from "./commit.js";
 import { copyHolds, type LoggedBlock, readTags, revokedBlocks, revokedEnd, tailHolds } from "./descriptor.js";
 import type { JournalDevice } from "./device.js";
-import { type FastCommit, readFastCommits } from "./fast-commit.js";
+import {
+  type FastCommit,
+  FastCommitArea,
+  fastCommitOperations,
+  type LoggedFastCommit,
+} from "./fast-commit.js";
 import {
   BlockType,
   CommitLayout,
@@ -68,6 +73,7 @@ export class Journal {
   /** Blocks from the log's start, as the superblock last told it, to #position. */
   #span = 0;
   #lastCommitSeconds = 0;
+  #fastCommits: FastCommitArea | undefined;
   #awaited = 0;
   /** What the superblock last said that the next transaction would be, while all was known to be in its place. */
   #emptied: number | undefined;
@@ -222,8 +228,21 @@ export class Journal {
    * undefined. `inodeSize` in bytes. Throws FileSystemError (EIO) if they cannot be read.
    */
   fastCommits(inodeSize: number): FastCommit[] {
-    if (this.#position === 0 || this.#status !== "waiting") return [];
-    return readFastCommits(this.#device, this.#superblock, this.#sequence, inodeSize, this.#log);
+    this.#fastCommits = undefined;
+    const commits: FastCommit[] = [];
+    for (let next = this.nextFastCommit(inodeSize); next; next = this.nextFastCommit(inodeSize))
+      commits.push(fastCommitOperations(next.blocks, this.#superblock.blockSize));
+    return commits;
+  }
+
+  /** The one after the last of these, once it is there and complete. Costs little while it is not. Throws likewise. */
+  nextFastCommit(inodeSize: number): LoggedFastCommit | undefined {
+    if (this.#position === 0 || this.#status !== "waiting") return undefined;
+    if (this.#fastCommits?.sequence !== this.#sequence) {
+      const { superblock } = this;
+      this.#fastCommits = new FastCommitArea(this.#device, superblock, this.#sequence, inodeSize, this.#log);
+    }
+    return this.#fastCommits?.next();
   }
 
   #begin(superblock: JournalSuperblock): void {
@@ -236,6 +255,7 @@ export class Journal {
     this.#reason = "";
     this.#span = 0;
     this.#lastCommitSeconds = 0;
+    this.#fastCommits = undefined;
   }
 
   #readSuperblock(): JournalSuperblock {
