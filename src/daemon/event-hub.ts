@@ -11,6 +11,7 @@ import type { GuestSpec } from "./guest-name.js";
 import type { MountedVolume } from "./mounted-volume.js";
 import { Positions } from "./positions.js";
 import { eventsFolder } from "./state-directory.js";
+import type { VolumeStatus } from "./status.js";
 import { Telling } from "./telling.js";
 import { volumeKey } from "./updates.js";
 import { UserError } from "./user-error.js";
@@ -49,6 +50,7 @@ export class EventHub {
   readonly #crawling: Crawling;
   readonly #telling: Telling;
   readonly #log: Log;
+  #volumes: () => readonly VolumeStatus[] = () => [];
 
   /** Opens the logs. Throws a system error if they cannot be read. */
   constructor(host: string, guests: readonly GuestSpec[], { state, logSize }: EventsOptions, log: Log) {
@@ -63,7 +65,7 @@ export class EventHub {
     this.#control = new Control({
       directory: state,
       events: this.logs,
-      status: () => ({ pid: process.pid, host, guests: [...specs.keys()] }),
+      status: () => ({ pid: process.pid, host, guests: [...specs.keys()], volumes: this.#volumes() }),
     });
     this.#positions = new Positions(join(state, "positions.json"), log);
     this.#crawling = new Crawling(log);
@@ -103,6 +105,15 @@ export class EventHub {
     if (!isResumed && this.lastTransaction(guest, volume) !== undefined)
       this.#telling.reopened(guest, volume, "the volume was not watched for a while");
     else this.#telling.begin(guest, volume);
+  }
+
+  /** `volumes` says how following goes. */
+  tellStatus(volumes: () => readonly Omit<VolumeStatus, "hasPaths">[]): void {
+    this.#volumes = () =>
+      volumes().map((status) => ({
+        ...status,
+        hasPaths: this.#telling.hasPaths(status.guest, status.volume),
+      }));
   }
 
   setMounts(mounts: readonly MountedVolume[]): void {

@@ -128,6 +128,11 @@ export class Telling {
     return this.#volume(guest, volume).events.toldUpTo;
   }
 
+  /** Whether there is a map of a volume's names. */
+  hasPaths(guest: string, volume: string): boolean {
+    return this.#volume(guest, volume).events.index !== undefined;
+  }
+
   /** A volume had to be opened afresh; `gap`: why something may have been missed. */
   reopened(guest: string, volume: string, gap: string | undefined): void {
     this.#volume(guest, volume).events.reopened(gap);

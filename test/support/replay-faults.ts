@@ -7,6 +7,7 @@ import { Inode } from "../../src/filesystems/ext/inode.js";
 import type { FastCommitOperation } from "../../src/filesystems/ext/journal/fast-commit.js";
 import { Parts } from "../../src/filesystems/ext/parts.js";
 import { openVersion } from "../../src/filesystems/ext/version.js";
+import { FileType } from "../../src/filesystems/filesystem.js";
 import { BlockCache } from "../../src/versions/block-cache.js";
 import type { ReplayFaults } from "../oracle/compare.js";
 import { MemorySource } from "./journal-tree.js";
@@ -86,7 +87,9 @@ class Replay {
     const known = this.#names.get(keyOf(parent, name));
     if (known !== undefined) return known;
     const directory = this.#inode(parent);
-    return directory === undefined ? 0 : this.#parts.directories.lookup(directory, name);
+    // A new one may have the number of a file.
+    if (directory?.type !== FileType.DIRECTORY) return 0;
+    return this.#parts.directories.lookup(directory, name);
   }
 
   /** Whether a new file gets the attributes of the one that had its number before: they are not recorded. */
