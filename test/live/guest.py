@@ -520,7 +520,10 @@ class Guest:
     }  # fmt: skip
 
     def operate(self):
-        operations, weights = zip(*self.WEIGHTS.items())
+        allowed = self.WEIGHTS if not self.options.whole else {
+            of: weight for of, weight in self.WEIGHTS.items() if of not in (Guest.cut, Guest.extend)
+        }
+        operations, weights = zip(*allowed.items())
         (operation,) = self.random.choices(operations, weights)
         if operation is Guest.close_orphan and not self.open_orphans:
             operation = Guest.orphan
@@ -726,6 +729,8 @@ def main():
     parser.add_argument("--compare-fsync", action="store_true", help="compare at each fsync too")
     parser.add_argument("--only-synced", action="store_true", help="after an fsync, only the file itself")
     parser.add_argument("--extents", action="store_true", help="files can have holes punched and blocks reserved")
+    parser.add_argument("--whole", action="store_true", help="files are never cut short or made longer by truncate")
+    parser.add_argument("--whole", action="store_true", help="files are never cut short or made longer by truncate")
     parser.add_argument("--pause", type=float, default=0, help="ms between operations at most")
     parser.add_argument("--hold", action="store_true", help="stand still for ever at the first difference")
     guest = Guest(parser.parse_args())
