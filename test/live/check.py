@@ -25,8 +25,6 @@ AWAY = {errno.ENOTCONN, errno.ECONNABORTED}
 NEVER = 1 << 60
 # How long a file may be shown without the zeros at its end, ns.
 HELD_BACK = 40 * 10**9
-# How long a file may be shown without the zeros at its end, ns.
-HELD_BACK = 40 * 10**9
 
 
 def core(status):
@@ -495,9 +493,6 @@ class Checker:
         if length // 16 != len(file.units):
             states = states or file.later(last)
             sizes = {len(units) * 16 for units in states}
-            # Zeros at the end may be held back longer.
-            if any(length < 16 * len(units) and not any(units[length // 16 :]) for units in states):
-                return
             # Zeros at the end may be held back longer.
             if any(length < 16 * len(units) and not any(units[length // 16 :]) for units in states):
                 return

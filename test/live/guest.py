@@ -730,7 +730,6 @@ def main():
     parser.add_argument("--only-synced", action="store_true", help="after an fsync, only the file itself")
     parser.add_argument("--extents", action="store_true", help="files can have holes punched and blocks reserved")
     parser.add_argument("--whole", action="store_true", help="files are never cut short or made longer by truncate")
-    parser.add_argument("--whole", action="store_true", help="files are never cut short or made longer by truncate")
     parser.add_argument("--pause", type=float, default=0, help="ms between operations at most")
     parser.add_argument("--hold", action="store_true", help="stand still for ever at the first difference")
     guest = Guest(parser.parse_args())
