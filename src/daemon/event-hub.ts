@@ -8,6 +8,7 @@ import { isAfter } from "../versions/commit.js";
 import { Control } from "./control.js";
 import { Crawling } from "./crawling.js";
 import type { GuestSpec } from "./guest-name.js";
+import { MapFiles, type SavedMap } from "./map-files.js";
 import type { MountedVolume } from "./mounted-volume.js";
 import { Positions } from "./positions.js";
 import { eventsFolder } from "./state-directory.js";
@@ -25,6 +26,14 @@ export interface EventsOptions {
   readonly logSize: number | undefined;
   /** Whether directories list their files of events. */
   readonly areListed: boolean;
+}
+
+/** A transaction that events can go on from, and the map of names as it left it, if that was kept. */
+export interface ResumePoint {
+  readonly after: number;
+  /** The last one that was told: what comes after `after` and up to it is not told again. */
+  readonly told: number;
+  readonly saved: SavedMap | undefined;
 }
 
 /** Throws UserError when the logs cannot be read. */
@@ -48,6 +57,7 @@ export class EventHub {
   readonly #control: Control;
   readonly #positions: Positions;
   readonly #crawling: Crawling;
+  readonly #maps: MapFiles;
   readonly #telling: Telling;
   readonly #log: Log;
   #volumes: () => readonly VolumeStatus[] = () => [];
@@ -69,11 +79,13 @@ export class EventHub {
     });
     this.#positions = new Positions(join(state, "positions.json"), log);
     this.#crawling = new Crawling(log);
+    this.#maps = new MapFiles(join(state, "maps"), log);
     this.#telling = new Telling({
       host,
       guestLog: (guest) => this.logs.guest(guest),
       everything: this.logs.everything,
       crawl: (guest, volume) => this.#crawling.crawl(specs.get(guest) as GuestSpec, volume),
+      maps: this.#maps,
       log,
     });
   }
@@ -92,19 +104,43 @@ export class EventHub {
     return this.logs.shared;
   }
 
-  /** The last transaction of a volume that was told; undefined: none. */
-  lastTransaction(guest: string, volume: string): number | undefined {
-    const noted = this.#positions.get(volumeKey(guest, volume));
-    const logged = this.logs.guest(guest).lastTransaction(volume);
-    if (noted === undefined || logged === undefined) return noted ?? logged;
-    return isAfter(logged, noted) ? logged : noted;
+  /** Where to follow a volume from, the best first: after which transactions its events can go on. */
+  resumePoints(guest: string, volume: string, uuid: string): ResumePoint[] {
+    const saved = this.#maps.load(volumeKey(guest, volume), uuid);
+    const told = this.#toldUpTo(guest, volume, saved);
+    if (told === undefined) return [];
+    const points: ResumePoint[] = [];
+    if (saved !== undefined) points.push({ after: saved.sequence, told, saved });
+    if (saved?.sequence !== told) points.push({ after: told, told, saved: undefined });
+    return points;
   }
 
-  /** A volume is followed from now on. `isResumed`: no transaction was missed since the last one that was told. */
-  begin(guest: string, volume: string, isResumed: boolean): void {
-    if (!isResumed && this.lastTransaction(guest, volume) !== undefined)
-      this.#telling.reopened(guest, volume, "the volume was not watched for a while");
-    else this.#telling.begin(guest, volume);
+  /** A volume is followed from now on, from one of the points if that was possible. */
+  begin(guest: string, volume: string, uuid: string, point: ResumePoint | undefined): void {
+    if (point?.saved !== undefined) {
+      this.#telling.resume(guest, volume, uuid, point.saved.index, point.told);
+      return;
+    }
+    const saved = this.#maps.load(volumeKey(guest, volume), uuid);
+    const told = this.#toldUpTo(guest, volume, saved);
+    if (told === undefined || point !== undefined) this.#telling.begin(guest, volume, uuid);
+    else {
+      const before = saved?.sequence === told ? saved.index : undefined;
+      this.#telling.reopened(guest, volume, uuid, "the volume was not watched for a while", before);
+    }
+  }
+
+  /** The last transaction of a volume that was told; undefined: none. A map is kept after what it has was told. */
+  #toldUpTo(guest: string, volume: string, saved: SavedMap | undefined): number | undefined {
+    const known = [
+      this.#positions.get(volumeKey(guest, volume)),
+      this.logs.guest(guest).lastTransaction(volume),
+      saved?.sequence,
+    ].filter((sequence) => sequence !== undefined);
+    return known.reduce<number | undefined>(
+      (latest, sequence) => (latest === undefined || isAfter(sequence, latest) ? sequence : latest),
+      undefined,
+    );
   }
 
   /** `volumes` says how following goes. */
@@ -127,10 +163,10 @@ export class EventHub {
   }
 
   /** A volume had to be opened afresh. */
-  reopened(guest: string, volume: string, reason: ReopenReason): void {
+  reopened(guest: string, volume: string, uuid: string, reason: ReopenReason): void {
     const gap =
       reason === "overrun" ? "the guest's journal was used again before all of it was read" : undefined;
-    this.#telling.reopened(guest, volume, gap);
+    this.#telling.reopened(guest, volume, uuid, gap);
   }
 
   async stop(): Promise<void> {

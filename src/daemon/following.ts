@@ -7,9 +7,10 @@ import { nodeHigh } from "../cloud/ids.js";
 import type { Changes } from "../filesystems/changes.js";
 import { FileType } from "../filesystems/filesystem.js";
 import type { Follower, Look, ReopenReason } from "../filesystems/follower.js";
-import { followFileSystem } from "../filesystems/formats.js";
+import { followFileSystem, identify } from "../filesystems/formats.js";
 import type { Notifier } from "../fuse/kernel/notify.js";
 import type { Log, Source } from "../images/image.js";
+import { IoError } from "../images/io-error.js";
 import { BlockCache } from "../versions/block-cache.js";
 import type { EventHub } from "./event-hub.js";
 import { openGuest } from "./guest.js";
@@ -108,6 +109,16 @@ class FollowedVolume {
     this.#reason = reason;
   }
 
+  /** The file system's. */
+  get uuid(): string {
+    try {
+      return identify(this.#source)?.uuid ?? "";
+    } catch (error) {
+      if (error instanceof IoError) return "";
+      throw error;
+    }
+  }
+
   /** Opens the volume afresh, if possible as transaction `after` left it. */
   reopen(after?: number): void {
     try {
@@ -171,10 +182,12 @@ export class Following {
     this.#events = events;
     events.tellStatus(() => this.#volumes.map(({ status }) => status));
     for (const followed of this.#volumes) {
-      const { guest, volume } = followed;
-      const after = events.lastTransaction(guest, volume);
-      if (after !== undefined) followed.reopen(after);
-      events.begin(guest, volume, followed.isResumed);
+      const { guest, volume, uuid } = followed;
+      const point = events.resumePoints(guest, volume, uuid).find(({ after }) => {
+        followed.reopen(after);
+        return followed.isResumed;
+      });
+      events.begin(guest, volume, uuid, point);
     }
   }
 
@@ -223,14 +236,15 @@ export class Following {
       volume.reopen();
       volume.noteReopened(found.reopen);
       // Once for as long as it cannot be read.
-      if (wasFollowed || volume.isFollowed) this.#events?.reopened(volume.guest, volume.volume, found.reopen);
+      if (wasFollowed || volume.isFollowed)
+        this.#events?.reopened(volume.guest, volume.volume, volume.uuid, found.reopen);
       this.#send({ kind: "reopen", volume: volume.key });
       // The serving thread takes updates in when it is asked something, and the kernel may have no reason to ask.
       this.#poke();
       return true;
     }
     if (found.afresh === true) {
-      if (found.steps.length > 0) this.#events?.reopened(volume.guest, volume.volume, "changed");
+      if (found.steps.length > 0) this.#events?.reopened(volume.guest, volume.volume, volume.uuid, "changed");
       this.#send({ kind: "reopen", volume: volume.key });
       this.#poke();
     }
