@@ -2,7 +2,7 @@
 import { join } from "node:path";
 import type { SharedLogs } from "../events/log-reader.js";
 import { Logs } from "../events/logs.js";
-import type { ReopenReason, Step } from "../filesystems/follower.js";
+import type { ReopenReason } from "../filesystems/follower.js";
 import type { Log } from "../images/image.js";
 import { isAfter } from "../versions/commit.js";
 import { Control } from "./control.js";
@@ -11,7 +11,7 @@ import type { GuestSpec } from "./guest-name.js";
 import type { MountedVolume } from "./mounted-volume.js";
 import { Positions } from "./positions.js";
 import { eventsFolder } from "./state-directory.js";
-import { Telling } from "./telling.js";
+import { Telling, type ToldStep } from "./telling.js";
 import { volumeKey } from "./updates.js";
 import { UserError } from "./user-error.js";
 
@@ -25,6 +25,9 @@ export interface EventsOptions {
   /** Whether directories list their files of events. */
   readonly areListed: boolean;
 }
+
+/** Where what happens in followed volumes goes. */
+export type EventTaker = Pick<EventHub, "lastTransaction" | "begin" | "take" | "reopened">;
 
 /** Throws UserError when the logs cannot be read. */
 export function openEventHub(
@@ -71,7 +74,11 @@ export class EventHub {
       host,
       guestLog: (guest) => this.logs.guest(guest),
       everything: this.logs.everything,
-      crawl: (guest, volume) => this.#crawling.crawl(specs.get(guest) as GuestSpec, volume),
+      crawl: (guest, volume) => {
+        const spec = specs.get(guest) as GuestSpec;
+        // A crawl that is held up is to hold up no other guest's.
+        return this.#crawling.crawl(spec, volume, spec.isRemote ? guest : "");
+      },
       log,
     });
   }
@@ -98,6 +105,17 @@ export class EventHub {
     return isAfter(logged, noted) ? logged : noted;
   }
 
+  /** The same of all a guest's volumes that are known, by volumeKey. */
+  lastTransactions(guest: string): Map<string, number> {
+    const volumes = [...this.#positions.volumes(guest), ...this.logs.guest(guest).volumes];
+    return new Map(
+      volumes.flatMap((volume) => {
+        const last = this.lastTransaction(guest, volume);
+        return last === undefined ? [] : [[volumeKey(guest, volume), last]];
+      }),
+    );
+  }
+
   /** A volume is followed from now on. `isResumed`: no transaction was missed since the last one that was told. */
   begin(guest: string, volume: string, isResumed: boolean): void {
     if (!isResumed && this.lastTransaction(guest, volume) !== undefined)
@@ -109,7 +127,7 @@ export class EventHub {
     this.#telling.setMounts(mounts);
   }
 
-  take(guest: string, volume: string, step: Step): void {
+  take(guest: string, volume: string, step: ToldStep): void {
     this.#telling.take(guest, volume, step);
     const told = this.#telling.toldUpTo(guest, volume);
     if (told !== undefined) this.#positions.set(volumeKey(guest, volume), told);

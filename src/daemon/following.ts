@@ -8,13 +8,12 @@ import type { Changes } from "../filesystems/changes.js";
 import { FileType } from "../filesystems/filesystem.js";
 import type { Follower, Look } from "../filesystems/follower.js";
 import { followFileSystem } from "../filesystems/formats.js";
-import type { Notifier } from "../fuse/kernel/notify.js";
 import type { Log, Source } from "../images/image.js";
 import { BlockCache } from "../versions/block-cache.js";
-import type { EventHub } from "./event-hub.js";
+import type { EventTaker } from "./event-hub.js";
 import { openGuest } from "./guest.js";
 import type { GuestSpec } from "./guest-name.js";
-import type { ShownVolume } from "./serving-thread.js";
+import type { ShownVolume } from "./shown-volumes.js";
 import { type Told, type Update, volumeKey } from "./updates.js";
 
 /** Bytes of metadata at hand, to compare commits with. */
@@ -34,6 +33,14 @@ const MOST_AGAIN = 10_000;
 const LISTINGS_AGAIN_AFTER = [30, 300];
 /** ms before a volume that could not be followed is tried again. */
 const RETRY = 1000;
+
+/** Has the kernel drop what it has; see Notifier of fuse/kernel/notify.ts. */
+export interface Notifications {
+  invalidateInode(high: number, low: number): void;
+  invalidateEntry(high: number, low: number, name: Buffer): void;
+  /** False: it cannot be done. */
+  increaseEpoch(): boolean;
+}
 
 /** A file whose bytes may still change. */
 interface Pending {
@@ -103,11 +110,11 @@ class FollowedVolume {
 export class Following {
   readonly #volumes: FollowedVolume[] = [];
   readonly #send: (update: Update) => void;
-  #events: EventHub | undefined;
+  #events: EventTaker | undefined;
   readonly #watch = new Watch();
   readonly #pending = new Map<string, Pending>();
   #placeIds = new Map<string, readonly number[]>();
-  #notifier: Notifier | undefined;
+  #notifier: Notifications | undefined;
   #hostDirectory = 0;
   #poke: () => void = () => {};
   #timer: NodeJS.Timeout | undefined;
@@ -133,7 +140,7 @@ export class Following {
   }
 
   /** Has events told, from where those end that have been. To be called before it begins. */
-  tell(events: EventHub): void {
+  tell(events: EventTaker): void {
     this.#events = events;
     for (const followed of this.#volumes) {
       const { guest, volume } = followed;
@@ -151,7 +158,12 @@ export class Following {
   }
 
   /** Begins; the serving thread has opened the volumes by now. `poke` has the kernel ask it something. */
-  start(notifier: Notifier, shown: readonly ShownVolume[], hostDirectory: number, poke: () => void): void {
+  start(
+    notifier: Notifications,
+    shown: readonly ShownVolume[],
+    hostDirectory: number,
+    poke: () => void,
+  ): void {
     this.#poke = poke;
     this.#notifier = notifier;
     this.#hostDirectory = hostDirectory;

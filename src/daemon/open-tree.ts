@@ -1,5 +1,5 @@
 /** Guests opened and composed into a tree, in this thread. */
-import { type BuiltTree, buildTree, type EventsShown } from "../cloud/build.js";
+import { type BuiltTree, buildTree, type EventsShown, type TreeShare } from "../cloud/build.js";
 import type { Log } from "../images/image.js";
 import { BlockCache } from "../versions/block-cache.js";
 import { type Guest, type OpenVolume, openGuest } from "./guest.js";
@@ -33,6 +33,7 @@ export function openTree(
   log: Log,
   { refresh, isFollowed }: Currency = AT_REST,
   events?: EventsShown,
+  share?: TreeShare,
 ): OpenTree {
   const cache = new BlockCache(CACHE_BYTES);
   const guests = specs.map((spec) => openGuest(spec, cache, (line) => log(`${spec.name}: ${line}`)));
@@ -61,6 +62,7 @@ export function openTree(
     refresh,
     log,
     events,
+    share,
   );
   return { ...built, guests, cache };
 }

@@ -17,6 +17,11 @@ export interface EventSink {
   append(events: readonly ScopedEvent[]): void;
 }
 
+/** Of a step, what is told. */
+export interface ToldStep extends Omit<Step, "commit"> {
+  readonly commit: Pick<Step["commit"], "sequence">;
+}
+
 export interface TellingOptions {
   readonly host: string;
   /** The log of a guest, and that of all. */
@@ -83,6 +88,7 @@ export class Telling {
   readonly #volumes = new Map<string, Map<string, ToldVolume>>();
   readonly #clock: NodeJS.Timeout;
   readonly #preparing: NodeJS.Timeout;
+  #isPreparing = false;
 
   constructor(options: TellingOptions) {
     this.options = options;
@@ -91,6 +97,7 @@ export class Telling {
       for (const volume of this.#all()) volume.events.lookAtClock(now);
     }, CLOCK_EVERY);
     this.#preparing = setTimeout(() => {
+      this.#isPreparing = true;
       for (const volume of this.#all()) volume.events.prepare();
     }, PREPARE_AFTER);
     this.#clock.unref();
@@ -109,11 +116,12 @@ export class Telling {
 
   /** A volume's events are to be told from now on. */
   begin(guest: string, volume: string): void {
-    this.#volume(guest, volume);
+    const { events } = this.#volume(guest, volume);
+    if (this.#isPreparing) events.prepare();
   }
 
   /** A transaction of a volume. */
-  take(guest: string, volume: string, { commit, changes, seconds, nanoseconds }: Step): void {
+  take(guest: string, volume: string, { commit, changes, seconds, nanoseconds }: ToldStep): void {
     this.#volume(guest, volume).take({ changes, sequence: commit.sequence, seconds, nanoseconds });
   }
 
