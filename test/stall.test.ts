@@ -1,0 +1,182 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import {
+  appendFileSync,
+  closeSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  writeFileSync,
+} from "node:fs";
+import { dirname, join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import {
+  cleanUp,
+  endWithTests,
+  loopDevice,
+  mount,
+  onEnd,
+  run,
+  unmountNow,
+  workFolder,
+} from "./support/images-mount.js";
+import { host, main, type Served, serve } from "./support/images-serve.js";
+
+vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
+
+const folder = workFolder("stall");
+const dist = dirname(main);
+
+/** A guest that is at work: an image, and where its kernel has it mounted. */
+interface Guest {
+  readonly image: string;
+  readonly inside: string;
+}
+
+async function makeGuest(name: string): Promise<Guest> {
+  const image = join(folder, `${name}.img`);
+  const source = join(folder, `${name}-source`);
+  for (const directory of ["etc", "var", "cold"]) mkdirSync(join(source, directory), { recursive: true });
+  for (let file = 0; file < 300; file++)
+    writeFileSync(join(source, "cold", `file ${file}`), `needle ${file} of ${name}\n`.repeat(400));
+  writeFileSync(join(source, "etc", "hostname"), `${name}\n`);
+  writeFileSync(join(source, "var", "log"), "first\n");
+  await run("truncate", ["-s", "64M", image]);
+  await run("mke2fs", ["-q", "-F", "-t", "ext4", "-b", "4096", "-d", source, image]);
+  const { device } = await loopDevice(image);
+  const inside = join(folder, `${name}-inside`);
+  await mount(device, inside, "commit=1");
+  return { image, inside };
+}
+
+/** Storage that serves an image; it can be stopped. */
+interface Storage {
+  readonly image: string;
+  stall(): void;
+  goOn(): void;
+}
+
+async function startStorage(name: string, image: string): Promise<Storage> {
+  const point = join(folder, name);
+  mkdirSync(point);
+  const script = join(import.meta.dirname, "support/storage.mjs");
+  const child = spawn(process.execPath, [script, dist, image, point], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  onEnd(() => unmountNow(point));
+  endWithTests(child);
+  await once(child.stdout, "data");
+  return {
+    image: join(point, "disk.img"),
+    stall: () => void child.kill("SIGSTOP"),
+    goOn: () => void child.kill("SIGCONT"),
+  };
+}
+
+/** A program that runs; `output` resolves with what it printed and its exit code. */
+interface Running {
+  readonly child: ChildProcess;
+  readonly output: Promise<string>;
+  hasEnded: boolean;
+}
+
+function start(command: string, ...args: string[]): Running {
+  const child = spawn(command, args, {
+    stdio: ["ignore", "pipe", "pipe"],
+    env: { ...process.env, LC_ALL: "C" },
+  });
+  endWithTests(child);
+  let text = "";
+  for (const stream of [child.stdout, child.stderr])
+    stream.setEncoding("utf8").on("data", (more) => {
+      text += more;
+    });
+  const running: Running = {
+    child,
+    hasEnded: false,
+    output: once(child, "close").then(([code]) => {
+      running.hasEnded = true;
+      return `${text}exit ${code}`;
+    }),
+  };
+  return running;
+}
+
+const output = (command: string, ...args: string[]): Promise<string> => start(command, ...args).output;
+
+async function eventually<T>(read: () => Promise<T | undefined> | T | undefined, limit = 20_000): Promise<T> {
+  const until = performance.now() + limit;
+  for (;;) {
+    const value = await read();
+    if (value !== undefined) return value;
+    if (performance.now() > until) throw new Error("it never came");
+    await sleep(20);
+  }
+}
+
+/** Appends a line to a guest's file, durably. */
+function writeInside({ inside }: Guest, line: string): void {
+  const path = join(inside, "var", "log");
+  appendFileSync(path, `${line}\n`);
+  const fd = openSync(path, "r");
+  fsyncSync(fd);
+  closeSync(fd);
+}
+
+/** Waits until a file has a line. */
+function appears(path: string, line: string): Promise<true> {
+  return eventually(async () => ((await output("cat", path)).includes(line) ? true : undefined));
+}
+
+function isMounted(path: string): boolean {
+  return readFileSync("/proc/self/mountinfo", "utf8").includes(` ${path} `);
+}
+
+let near: Guest;
+let far: Guest;
+let storage: Storage;
+
+beforeAll(async () => {
+  [near, far] = await Promise.all([makeGuest("near"), makeGuest("far")]);
+  storage = await startStorage("storage", far.image);
+});
+
+afterAll(() => {
+  storage.goOn();
+  cleanUp();
+});
+
+const images = () => ({ near: near.image, far: storage.image });
+
+/** All that lies below a folder, with numbers and contents. */
+async function everything(tree: string): Promise<string> {
+  const listing = await output("find", tree, "-printf", "%i %y %m %n %s %T@ %P\n");
+  return `${listing.split("\n").sort().join("\n")}\n${await output("grep", "-rc", "needle", tree)}`;
+}
+
+describe("a guest on storage across a network", () => {
+  test("looks as it does on a local disk, goes on as its guest does, and tells its events", async () => {
+    const local = await serve(join(folder, "local"), { near: near.image, far: far.image });
+    const expected = (await everything(local.guest("far"))).replaceAll(local.mountPoint, "");
+    expect(expected).toContain("file 299");
+    await local.stop();
+    const served = await serve(join(folder, "remote"), images());
+    await eventually(async () =>
+      (await output("ls", served.guest("far"))).includes("etc") ? true : undefined,
+    );
+    expect((await everything(served.guest("far"))).replaceAll(served.mountPoint, "")).toBe(expected);
+    expect(await output("ls", join(served.mountPoint, host))).toBe("far\nnear\nexit 0");
+    writeInside(far, "from afar");
+    await appears(join(served.guest("far"), "var", "log"), "from afar");
+    for (const events of [
+      served.guest("far"),
+      join(served.guest("far"), "var"),
+      join(served.mountPoint, host),
+    ])
+      await appears(join(events, ".events"), '"path":"/var/log"');
+    expect(await output("cat", join(served.volume("far"), "etc", "hostname"))).toBe("far\nexit 0");
+    expect(await served.stop()).toBe(0);
+  });
+});
