@@ -22,7 +22,7 @@ import {
   unmountNow,
   workFolder,
 } from "./support/images-mount.js";
-import { host, main, type Served, serve } from "./support/images-serve.js";
+import { host, main, serve } from "./support/images-serve.js";
 
 vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
 
@@ -177,6 +177,51 @@ describe("a guest on storage across a network", () => {
     ])
       await appears(join(events, ".events"), '"path":"/var/log"');
     expect(await output("cat", join(served.volume("far"), "etc", "hostname"))).toBe("far\nexit 0");
+    expect(await served.stop()).toBe(0);
+  });
+});
+
+describe("storage that stalls", () => {
+  test("fails its guest's readers after a while, holds up nobody else, and is read again when it answers", async () => {
+    const served = await serve(join(folder, "stalled"), images());
+    const [nearTree, farTree] = [served.guest("near"), served.guest("far")];
+    expect(await output("cat", join(farTree, "etc", "hostname"))).toBe("far\nexit 0");
+    const tail = start("tail", "-n", "+1", "-F", join(nearTree, "var", "log"));
+    let followed = "";
+    tail.child.stdout?.on("data", (text) => {
+      followed += text;
+    });
+    storage.stall();
+    const readers = Array.from({ length: 20 }, (_, at) => start("cat", join(farTree, "cold", `file ${at}`)));
+    const starting = serve(join(folder, "started"), images());
+
+    expect((await output("grep", "-rc", "needle", nearTree)).split("file ").length).toBe(301);
+    expect(await output("ls", join(served.mountPoint, host))).toBe("far\nnear\nexit 0");
+    writeInside(near, "while the other one stalls");
+    await eventually(() => (followed.includes("while the other one stalls") ? true : undefined));
+    await appears(join(nearTree, ".events"), '"path":"/var/log"');
+    expect(readers.map(({ hasEnded }) => hasEnded)).not.toContain(true);
+
+    const started = await starting;
+    expect(await output("cat", join(started.guest("near"), "etc", "hostname"))).toBe("near\nexit 0");
+    expect(await output("ls", join(started.mountPoint, host))).toBe("far\nnear\nexit 0");
+    const listing = start("ls", started.guest("far"));
+    expect(await output("ls", "-R", join(started.guest("near"), "etc"))).toContain("hostname");
+    expect(listing.hasEnded).toBe(false);
+
+    for (const { output: text } of readers) expect(await text).toMatch(/Input\/output error\nexit 1$/);
+    expect(await listing.output).toMatch(/Input\/output error\nexit 2$/);
+    expect(served.log()).toContain("far: its storage has not answered");
+    expect(await output("cat", join(farTree, "etc", "hostname"))).toMatch(/Input\/output error\nexit 1$/);
+    expect(await output("cat", join(nearTree, "etc", "hostname"))).toBe("near\nexit 0");
+
+    expect(await started.stop()).toBe(0);
+    expect(isMounted(started.mountPoint)).toBe(false);
+    storage.goOn();
+    await appears(join(farTree, "etc", "hostname"), "far\nexit 0");
+    expect(await output("grep", "-rc", "needle", join(farTree, "cold", "file 3"))).toBe("400\nexit 0");
+    writeInside(far, "afterwards");
+    await appears(join(farTree, "var", "log"), "afterwards");
     expect(await served.stop()).toBe(0);
   });
 });

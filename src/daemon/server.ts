@@ -8,7 +8,6 @@ import { MessageChannel, Worker } from "node:worker_threads";
 import { IdOwners } from "../cloud/id-owners.js";
 import { unmount } from "../fuse/kernel/mount.js";
 import { Notifier } from "../fuse/kernel/notify.js";
-import { ask } from "./asking.js";
 import { type EventHub, openEventHub } from "./event-hub.js";
 import { Following } from "./following.js";
 import { RemoteGuests } from "./remote-guests.js";
@@ -49,7 +48,7 @@ function crash(message: string): void {
 
 /** Guests that are open, and what serves them. */
 interface OpenServer {
-  serve(mounted: MountedAt, isTakenOver: boolean): void;
+  serve(isTakenOver: boolean): void;
   stop(): Promise<void>;
 }
 
@@ -108,14 +107,14 @@ async function open({ host, guests, events: eventsOptions }: ServerOptions): Pro
     }
   };
   return {
-    serve: (mounted, isTakenOver) => {
+    serve: (isTakenOver) => {
       thread.once("exit", (code) => {
         // Otherwise it has failed, and said so.
         if (code === 0) tell({ kind: "unmounted" }, end);
       });
       tellEvents();
       const notifier = new Notifier(DEVICE_FD);
-      following.start(notifier, message.volumes, message.hostDirectory, () => void ask(mounted.path));
+      following.start(notifier, message.volumes, message.hostDirectory, () => tell({ kind: "ask" }));
       const finish = isTakenOver
         ? takeOver(notifier, LEDGER_FD, () => {
             for (const { name } of guests)
@@ -186,7 +185,7 @@ export function runServer(): void {
         break;
       case "serve":
         mounted = message.mounted;
-        server?.serve(message.mounted, message.isTakenOver);
+        server?.serve(message.isTakenOver);
         break;
       case "stop":
         (server?.stop() ?? Promise.resolve()).then(
