@@ -20,6 +20,11 @@ export class IdOwners {
     return this.#owners[high >>> GENERATION_BITS] as number;
   }
 
+  /** Has the id in a node's upper half belong to an owner, if it is nobody's. */
+  claim(high: number, owner: number): void {
+    this.#claim(high >>> GENERATION_BITS, owner);
+  }
+
   /** Has a place's id belong to an owner (from 1 on); false if it is another's. */
   claimPlace(id: number, owner: number): boolean {
     return this.#claim(id, owner);

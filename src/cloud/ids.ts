@@ -73,8 +73,8 @@ export class StableIds {
   }
 }
 
-/** FNV-1a over UTF-8, with a last mix so that all bits depend on all characters. */
-function hash(key: string): number {
+/** 32 bits that depend on a key alone: FNV-1a over UTF-8, with a last mix so that all bits depend on all characters. */
+export function hash(key: string): number {
   let h = 0x811c9dc5;
   for (const byte of Buffer.from(key)) h = Math.imul(h ^ byte, 0x01000193);
   h = Math.imul(h ^ (h >>> 16), 0x85ebca6b);

@@ -31,8 +31,9 @@ const MOST_AGAIN = 10_000;
  * as current if the directory's mtime has not moved on by a tick of the guest's clock: ms after which it is dropped again.
  */
 const LISTINGS_AGAIN_AFTER = [30, 300];
-/** ms before a volume that could not be followed is tried again. */
+/** ms before a volume that could not be followed is tried again: at first, and at most; each time twice as long. */
 const RETRY = 1000;
+const LONGEST_RETRY = 30_000;
 
 /** Has the kernel drop what it has; see Notifier of fuse/kernel/notify.ts. */
 export interface Notifications {
@@ -61,6 +62,9 @@ class FollowedVolume {
   readonly #log: Log;
   #follower: Follower | undefined;
   #retryAt = 0;
+  #retry = RETRY;
+  /** What was wrong last; said once. */
+  #problem = "";
 
   /** Throws IoError. */
   constructor(guest: string, volume: string, path: string, source: Source, log: Log) {
@@ -86,12 +90,18 @@ class FollowedVolume {
   reopen(after?: number): void {
     try {
       this.#follower = followFileSystem(this.#source, this.#cache, () => {}, after);
+      this.#problem = "";
     } catch (error) {
-      this.#log(`${this.key}: cannot be followed: ${(error as Error).message}`);
+      this.#say(`cannot be followed: ${(error as Error).message}`);
       this.#follower = undefined;
     }
+    if (this.#follower !== undefined) {
+      this.#retry = RETRY;
+      return;
+    }
     // None, or none yet: a guest may be making it.
-    if (this.#follower === undefined) this.#retryAt = performance.now() + RETRY;
+    this.#retryAt = performance.now() + this.#retry;
+    this.#retry = Math.min(LONGEST_RETRY, this.#retry * 2);
   }
 
   look(): Look {
@@ -100,9 +110,14 @@ class FollowedVolume {
     try {
       return this.#follower.look();
     } catch (error) {
-      this.#log(`${this.key}: ${(error as Error).message}`);
+      this.#say((error as Error).message);
       return { reopen: "damaged" };
     }
+  }
+
+  #say(problem: string): void {
+    if (problem !== this.#problem) this.#log(`${this.key}: ${problem}`);
+    this.#problem = problem;
   }
 }
 

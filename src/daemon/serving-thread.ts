@@ -116,7 +116,7 @@ class Serving {
     const forwarder =
       remotes.length === 0
         ? undefined
-        : new Forwarding(remotes, this.#data.names, this.#owners, this.hostDirectory);
+        : new Forwarding(remotes, this.#data.names, this.#owners, this.hostDirectory, ledger);
     new FuseServer({ fd, tree: this.#opened.tree, log, longTimeouts: true, ledger, forwarder }).serve();
   }
 
