@@ -7,11 +7,13 @@ import {
   mkdirSync,
   openSync,
   readFileSync,
+  symlinkSync,
   writeFileSync,
 } from "node:fs";
 import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { isRemote } from "../src/images/remote.js";
 import {
   cleanUp,
   endWithTests,
@@ -209,6 +211,10 @@ describe("storage that stalls", () => {
     storage.stall();
     const readers = Array.from({ length: 20 }, (_, at) => start("cat", join(farTree, "cold", `file ${at}`)));
     const starting = serve(join(folder, "started"), images());
+    const impatient = start("ls", "-l", join(farTree, "var"));
+    await sleep(200);
+    impatient.child.kill("SIGINT");
+    await impatient.output;
 
     expect((await output("grep", "-rc", "needle", nearTree)).split("file ").length).toBe(301);
     expect(await output("ls", join(served.mountPoint, host))).toBe("far\nnear\nexit 0");
@@ -257,6 +263,31 @@ describe("storage that stalls", () => {
     storage.goOn();
     expect(await reader.output).toContain("needle 5 of far\nexit 0");
     expect(await output("cat", path)).toContain("needle 5 of far");
+    expect(await served.stop()).toBe(0);
+  });
+
+  test("is told by where an image lies, without a word from the storage", async () => {
+    const link = join(folder, "link");
+    symlinkSync(dirname(storage.image), link);
+    const { device } = await loopDevice(storage.image, ["--read-only"]);
+    storage.stall();
+    try {
+      expect(isRemote(storage.image)).toBe(true);
+      expect(isRemote(join(link, "disk.img"))).toBe(true);
+      expect(isRemote(device)).toBe(true);
+      expect(isRemote(near.image)).toBe(false);
+      expect(isRemote(join(folder, "nothing", "there"))).toBe(false);
+    } finally {
+      storage.goOn();
+    }
+  });
+
+  test("that lacks an image fails its guest's readers, and the log says why", async () => {
+    const missing = join(dirname(storage.image), "missing.img");
+    const served = await serve(join(folder, "missing"), { near: near.image, far: missing });
+    expect(await output("ls", served.guest("far"))).toMatch(/Input\/output error\nexit 2$/);
+    expect(await output("cat", join(served.guest("near"), "etc", "hostname"))).toBe("near\nexit 0");
+    expect(served.log()).toContain(`far: cannot be opened, and is tried again: ${missing}: no such image`);
     expect(await served.stop()).toBe(0);
   });
 });
