@@ -191,6 +191,9 @@ class Monitor {
       if (this.paths.has(at)) throw new Error(`${kind} ${at}, which is taken`);
       if (parent !== "" && !this.paths.has(parent)) throw new Error(`${kind} ${at}, below nothing`);
     }
+    const isKnown = (): boolean => [...this.paths.values()].includes(ino);
+    if (kind === "linked" && !isKnown()) throw new Error(`linked ${at}, before ${ino} was created`);
+    if (kind === "created" && isKnown()) throw new Error(`created ${at}, while ${ino} has another name`);
     if (kind === "created" || kind === "linked") this.paths.set(at, ino);
     if (kind === "deleted" || kind === "unlinked") {
       if (this.paths.get(at) !== ino) throw new Error(`${kind} ${at} ${ino}, which is not there`);
@@ -198,8 +201,9 @@ class Monitor {
         throw new Error(`${kind} ${at}, which is not empty`);
       this.paths.delete(at);
     }
-    if (kind === "deleted" && [...this.paths.values()].includes(ino))
-      throw new Error(`deleted ${at}, while ${ino} has another name`);
+    if (kind === "deleted" && isKnown()) throw new Error(`deleted ${at}, while ${ino} has another name`);
+    if (kind === "unlinked" && !isKnown())
+      throw new Error(`unlinked ${at}, which was the last name of ${ino}`);
     if (kind !== "renamed") return;
     const old = from?.toString() ?? "?";
     if (this.paths.get(old) !== ino) throw new Error(`renamed ${old} ${ino}, which is not there`);
@@ -287,5 +291,26 @@ test("doubts are settled by the map: only what differs is told", () => {
     setStates(index, settled);
     guest = next;
     expect([...monitor.paths].map(([path, ino]) => `${path} ${ino}`).sort()).toEqual(paths(guest).sort());
+  }
+});
+
+test("a file that came with several names is created first and linked then, and goes with its last name", () => {
+  const index = indexOf();
+  const monitor = new Monitor();
+  const guests = [newGuest(), newGuest(), newGuest()] as const;
+  // The names in directories that come or go themselves have to wait, whichever way they are listed.
+  guests[1].inodes.set(12, { generation: 1, isDirectory: true, size: 0 });
+  guests[1].inodes.set(13, { generation: 1, isDirectory: false, size: 7 });
+  guests[1].names.set(12, new Map([["first", 13]]));
+  guests[1].names.get(ROOT)?.set("directory", 12).set("second", 13);
+  for (const [before, after, kinds] of [
+    [guests[0], guests[1], ["created", "created", "linked"]],
+    [guests[1], guests[2], ["unlinked", "deleted", "deleted"]],
+  ] as const) {
+    const changes = differenceOf(before, after);
+    const events = composeEvents({ ...changes, names: [...changes.names].reverse() }, index);
+    setStates(index, changes);
+    for (const event of events) monitor.take(event);
+    expect(events.map(({ kind }) => kind)).toEqual(kinds);
   }
 });

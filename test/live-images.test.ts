@@ -11,6 +11,7 @@ import {
 } from "./support/images-live.js";
 import { cleanUp } from "./support/images-mount.js";
 import { serve } from "./support/images-serve.js";
+import { replayFaults } from "./support/replay-faults.js";
 
 /** Copies of each guest's image. */
 const copies = 4;
@@ -46,6 +47,7 @@ describe.concurrent("an image copied while its guest writes shows what the kerne
             throw new Error(`the kernel cannot recover ${guest}`);
           }
           recoveredCopies++;
+          const faults = replayFaults(image);
           try {
             const expected = await walkKernel(recovered.folder);
             const ours = await walkOurs(served.volume(guest), served.guest(guest));
@@ -54,10 +56,15 @@ describe.concurrent("an image copied while its guest writes shows what the kerne
               // The kernel calls unwritten blocks data once they have been read into its page cache. What its replay of
               // fast commits changes, the guest itself saw otherwise: that is compared in journal-fast-commit.test.ts.
               untold: ["segments", "segmentCount"],
-              recovery: { started: recovered.started, fastCommits: recipe.fastCommits === true },
+              recovery: {
+                started: recovered.started,
+                fastCommits: recipe.fastCommits === true,
+                ...(recipe.fastCommits ? { faults } : {}),
+              },
             });
             expect(differences.slice(0, shown), `${guest}\n${served.log()}`).toEqual([]);
             expect(compared).toBeGreaterThan(20);
+            expect(faults.inodes.size).toBeLessThan(compared / 20);
             // Many of those that fast commits touched have the time of the replay.
             expect(excepted.length).toBeLessThan(compared / (recipe.fastCommits ? 2 : 4));
           } finally {

@@ -196,14 +196,16 @@ describe("a server that is killed", () => {
     await run("truncate", ["-s", "64M", image]);
     await run("mke2fs", ["-q", "-F", "-t", "ext4", image]);
     const inside = join(folder, "changing-inside");
-    const unmount = await mount(image, inside, "loop");
+    let unmount = await mount(image, inside, "loop");
     mkdirSync(join(inside, "a/b"), { recursive: true });
     const put = (path: string, text: string): void => writeFileSync(join(inside, path), text);
     put("grows", "one\n");
     put("overwritten", "before\n");
     put("a/b/moved", "moved\n");
     put("deleted", "deleted\n");
+    put("cached", "before\n");
     put("replaced", "old\n");
+    put("renamed", "renamed\n");
     symlinkSync("/grows", join(inside, "a/b/link"));
     execFileSync("sync", ["-f", inside]);
     const served = await serve(join(folder, "changing"), { g: image });
@@ -220,7 +222,12 @@ describe("a server that is killed", () => {
         }
       });
     expect(contents()).toEqual(["one\n", "before\n", "old\n"]);
-    expect([text("a/b/moved"), text("deleted"), text("a/b/link")]).toEqual(["moved\n", "deleted\n", "one\n"]);
+    expect([text("a/b/moved"), text("deleted"), text("a/b/link"), text("renamed")]).toEqual([
+      "moved\n",
+      "deleted\n",
+      "one\n",
+      "renamed\n",
+    ]);
     expect(readdirSync(tree)).toContain("deleted");
 
     process.kill(served.pid, "SIGSTOP");
@@ -231,23 +238,34 @@ describe("a server that is killed", () => {
     fsyncSync(fd);
     closeSync(fd);
     renameSync(join(inside, "a/b"), join(inside, "c"));
+    renameSync(join(inside, "renamed"), join(inside, "renamed so"));
     rmSync(join(inside, "deleted"));
     rmSync(join(inside, "replaced"));
     execFileSync("sync", ["-f", inside]);
     put("replaced", "something new\n");
     put("new", "new\n");
     execFileSync("sync", ["-f", inside]);
+    // A reboot leaves nothing in the journal that would tell of the changes.
+    unmount();
+    unmount = await mount(image, inside, "loop");
+    const cached = openSync(join(inside, "cached"), "r+");
+    writeSync(cached, "after!\n");
+    closeSync(cached);
+    const other = openSync(join(inside, "new"), "r+");
+    writeSync(other, "New\n");
+    fsyncSync(other);
+    closeSync(other);
     process.kill(served.pid, "SIGCONT");
 
     await answered(tree);
     expect(readdirSync(tree).sort()).toEqual(readdirSync(inside).sort());
-    expect([text("c/moved"), text("new"), text("replaced"), text("c/link")]).toEqual([
+    expect([text("c/moved"), text("new").toLowerCase(), text("replaced"), text("c/link")]).toEqual([
       "moved\n",
       "new\n",
       "something new\n",
       "one\ntwo\n",
     ]);
-    for (const gone of ["deleted", "a/b", "a/b/moved"]) {
+    for (const gone of ["deleted", "renamed", "a/b", "a/b/moved"]) {
       expect(existsSync(join(tree, gone)), gone).toBe(false);
     }
     const current = ["one\ntwo\n", "after!\n"];
@@ -259,6 +277,11 @@ describe("a server that is killed", () => {
     // The inode is another file's, or nobody's.
     expect(contents()[2]).toBe("ESTALE");
     for (const fd of held) closeSync(fd);
+
+    // Bytes that the guest had not written back yet, of a change that it had committed.
+    expect(text("cached")).toBe("before\n");
+    execFileSync("sync", ["-f", inside]);
+    await eventually(() => (text("cached") === "after!\n" ? true : undefined));
 
     // And it is followed on.
     appendFileSync(join(inside, "grows"), "three\n");
@@ -301,6 +324,25 @@ describe("a server that crashes", () => {
       /ended with 1[\s\S]*the server crashed 3 times within 10 s \(the serving thread failed: a planted fault\)/,
     );
     expect(isMounted(mountPoint)).toBe(false);
+  });
+});
+
+describe("a kernel that cannot hand out requests again", () => {
+  test("has the tree mounted anew when the server dies, and open files cut off", async () => {
+    const copy = copyOfProgram("old-kernel");
+    plant(copy, "fuse/kernel/protocol.js", "RESEND: 7,", "RESEND: 77,");
+    const served = await serve(join(folder, "old-kernel-cloud"), { g: big }, [], join(copy, "main.js"));
+    for (let round = 1; round <= 4; round++) {
+      const fd = openSync(join(served.guest("g"), "directory 1/below/deep/file 1"), "r");
+      await killServer(served);
+      await eventually(() => (served.log().split("is mounted anew").length > round ? true : undefined));
+      await eventually(() => (existsSync(served.guest("g")) ? true : undefined));
+      await answered(served.guest("g"));
+      expect(() => readSync(fd, Buffer.alloc(10), 0, 10, 0)).toThrow("ENOTCONN");
+      expect(() => closeSync(fd)).toThrow("ENOTCONN");
+    }
+    expect(await served.stop()).toBe(0);
+    expect(isMounted(served.mountPoint)).toBe(false);
   });
 });
 

@@ -20,58 +20,73 @@ const LONGEST = 200;
 const GROWTH = 1.5;
 /** ms from a wake-up to the look: a transaction comes in several writes. */
 const WAKE = 1;
+/** ms that a timer may fire early, as its clock is coarser. */
+const EARLY = 1;
 
-/** One watch of one thing. */
-class Patrol {
-  readonly #watched: Watched;
-  #interval = SHORTEST;
-  #timer: NodeJS.Timeout | undefined;
-  #due = Number.POSITIVE_INFINITY;
-  #watcher: FSWatcher | undefined;
-
-  constructor(watched: Watched) {
-    this.#watched = watched;
-    try {
-      this.#watcher = watch(watched.path, { persistent: false }, () => this.#schedule(WAKE));
-      // A watch that ends is only a wake-up less.
-      this.#watcher.on("error", () => {});
-    } catch {
-      this.#watcher = undefined;
-    }
-    this.#schedule(SHORTEST);
-  }
-
-  stop(): void {
-    clearTimeout(this.#timer);
-    this.#watcher?.close();
-    this.#due = 0;
-  }
-
-  #schedule(wait: number): void {
-    const due = performance.now() + wait;
-    if (due >= this.#due) return;
-    clearTimeout(this.#timer);
-    this.#due = due;
-    this.#timer = setTimeout(() => this.#look(), wait);
-  }
-
-  #look(): void {
-    this.#due = Number.POSITIVE_INFINITY;
-    this.#interval = this.#watched.look() ? SHORTEST : Math.min(LONGEST, this.#interval * GROWTH);
-    this.#schedule(this.#interval);
-  }
+/** One thing that is watched. */
+interface Patrol {
+  readonly watched: Watched;
+  readonly watcher: FSWatcher | undefined;
+  /** ms from the last look to the next. */
+  interval: number;
+  /** When it is looked at next, by performance.now(). */
+  due: number;
 }
 
 /** All that is watched. */
 export class Watch {
   readonly #patrols: Patrol[] = [];
+  /** One for all: to wake up costs more than to look. */
+  #timer: NodeJS.Timeout | undefined;
+  #wakesAt = Number.POSITIVE_INFINITY;
 
   add(watched: Watched): void {
-    this.#patrols.push(new Patrol(watched));
+    let watcher: FSWatcher | undefined;
+    try {
+      watcher = watch(watched.path, { persistent: false }, () => this.#lookIn(patrol, WAKE));
+      // A watch that ends is only a wake-up less.
+      watcher.on("error", () => {});
+    } catch {
+      watcher = undefined;
+    }
+    const patrol: Patrol = { watched, watcher, interval: SHORTEST, due: Number.POSITIVE_INFINITY };
+    this.#patrols.push(patrol);
+    this.#lookIn(patrol, SHORTEST);
   }
 
   stop(): void {
-    for (const patrol of this.#patrols) patrol.stop();
+    clearTimeout(this.#timer);
+    for (const { watcher } of this.#patrols) watcher?.close();
     this.#patrols.length = 0;
+  }
+
+  #lookIn(patrol: Patrol, wait: number): void {
+    patrol.due = Math.min(patrol.due, performance.now() + wait);
+    this.#wakeFor(patrol);
+  }
+
+  #wakeFor({ due }: Patrol): void {
+    if (due >= this.#wakesAt) return;
+    clearTimeout(this.#timer);
+    this.#wakesAt = due;
+    this.#timer = setTimeout(() => this.#round(), Math.max(0, due - performance.now()));
+  }
+
+  /** Looks at all that is due. */
+  #round(): void {
+    this.#wakesAt = Number.POSITIVE_INFINITY;
+    const now = performance.now();
+    for (const patrol of this.#patrols) {
+      if (patrol.due <= now + EARLY) this.#look(patrol);
+    }
+    for (const patrol of this.#patrols) this.#wakeFor(patrol);
+  }
+
+  #look(patrol: Patrol): void {
+    patrol.interval = patrol.watched.look() ? SHORTEST : Math.min(LONGEST, patrol.interval * GROWTH);
+    const now = performance.now();
+    // Those at rest are all looked at in the same round.
+    patrol.due =
+      patrol.interval < LONGEST ? now + patrol.interval : (Math.floor(now / LONGEST) + 1) * LONGEST;
   }
 }

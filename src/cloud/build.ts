@@ -1,7 +1,7 @@
 /** Building the tree: where each guest's volumes are shown. */
 import { type FileSystem, FileType } from "../filesystems/filesystem.js";
 import type { Log } from "../images/image.js";
-import { CloudTree, VOLUMES } from "./cloud-tree.js";
+import { CloudTree, type Upkeep, VOLUMES } from "./cloud-tree.js";
 import { CloudDirectory } from "./directory.js";
 import { EventFiles, type EventLogs } from "./event-files.js";
 import type { IdOwners } from "./id-owners.js";
@@ -69,20 +69,20 @@ const UNFOLLOWED_TIMEOUT = 1000;
 const FSTAB = ["etc", "fstab"].map((name) => Buffer.from(name));
 
 /**
- * Builds the tree of one host. `refresh` takes in what has changed; `log` is told of what a guest's mount table names and
- * is not there. Without `share`, nobody else shows guests of this host.
+ * Builds the tree of one host. `log` is told of what a guest's mount table names and is not there. Without `share`, nobody
+ * else shows guests of this host.
  */
 export function buildTree(
   host: string,
   guests: readonly CloudGuest[],
-  refresh: () => void,
+  upkeep: Upkeep,
   log: Log,
   events?: EventsShown,
   share?: TreeShare,
 ): BuiltTree {
   return new TreeBuilder(host, log, share?.guests ?? guests.map(({ name }) => name), share).build(
     guests,
-    refresh,
+    upkeep,
     events,
   );
 }
@@ -109,7 +109,7 @@ class TreeBuilder {
     this.#eventsIds = new StableIds(PLACE_IDS, share && ((id) => share.owners.claimEvents(id, share.owner)));
   }
 
-  build(guests: readonly CloudGuest[], refresh: () => void, events: EventsShown | undefined): BuiltTree {
+  build(guests: readonly CloudGuest[], upkeep: Upkeep, events: EventsShown | undefined): BuiltTree {
     const top = new CloudDirectory(1, undefined, undefined);
     this.#directories.set(top.id, top);
     const host = this.#directory(HOST_KEY, top, undefined);
@@ -123,7 +123,7 @@ class TreeBuilder {
     }
     const files =
       events === undefined ? undefined : new EventFiles(events.logs, this.#places, this.#directories);
-    const tree = new CloudTree(this.#places, this.#directories, refresh, files, events?.areListed ?? false);
+    const tree = new CloudTree(this.#places, this.#directories, upkeep, files, events?.areListed ?? false);
     return { tree, mounts, places: this.#shown, host };
   }
 

@@ -26,22 +26,37 @@ const EVENTS_LISTED = [EVENTS, EVENTS_BEFORE].map((name) => Buffer.from(name));
 /** Directories of the tree's own change when guests come and go. */
 const DIRECTORY_TIMEOUT = 1000;
 
+/** How a tree is kept at what its guests are: see Tree. */
+export interface Upkeep {
+  /** Takes in what has changed in the guests. */
+  refresh(): void;
+  holds(): boolean;
+}
+
+/** Told of reads of files that have changed lately. */
+export interface ChangedReads {
+  /** By their ctime, s since the epoch. */
+  changedSince: number;
+  read(high: number, low: number): void;
+}
+
 export class CloudTree implements Tree {
   readonly #places: ReadonlyMap<number, Place>;
   readonly #directories: ReadonlyMap<number, CloudDirectory>;
-  readonly #refresh: () => void;
+  readonly #upkeep: Upkeep;
   readonly #started = Date.now() / 1000;
   readonly #attributes = new Attributes();
   readonly #entries = new PlaceEntries();
   readonly #events: EventFiles | undefined;
   readonly #eventsAreListed: boolean;
   readonly #eventsEntry: Entry = emptyEntry();
+  #readers: ChangedReads = { changedSince: Number.POSITIVE_INFINITY, read: () => {} };
 
-  /** `refresh` takes in what has changed in the guests. `events` are listed only if that is asked for. */
+  /** `events` are listed only if that is asked for. */
   constructor(
     places: ReadonlyMap<number, Place>,
     directories: ReadonlyMap<number, CloudDirectory>,
-    refresh: () => void,
+    upkeep: Upkeep,
     events: EventFiles | undefined,
     eventsAreListed: boolean,
   ) {
@@ -49,11 +64,20 @@ export class CloudTree implements Tree {
     this.#eventsAreListed = eventsAreListed;
     this.#places = places;
     this.#directories = directories;
-    this.#refresh = refresh;
+    this.#upkeep = upkeep;
+  }
+
+  /** Has reads of files told that have changed lately. */
+  tellReads(readers: ChangedReads): void {
+    this.#readers = readers;
   }
 
   refresh(): void {
-    this.#refresh();
+    this.#upkeep.refresh();
+  }
+
+  holds(): boolean {
+    return this.#upkeep.holds();
   }
 
   lookup(high: number, low: number, name: Buffer, out: Entry): boolean {
@@ -108,8 +132,9 @@ export class CloudTree implements Tree {
       this.#fillDirectory(this.#directory(low), out);
       return;
     }
-    this.#fillInode(place, low, out);
-    if (!isGeneration(high, out.attributes.generation)) throw stale(low);
+    place.fileSystem.stat(low, out.attributes);
+    requireGeneration(place, high, low, out.attributes.generation);
+    this.#fillNode(place, low, out);
   }
 
   entry(inoHigh: number, ino: number, out: Entry): void {
@@ -163,6 +188,7 @@ export class CloudTree implements Tree {
       return this.#eventFiles().read(high, low, position, length, target, targetOffset);
     }
     const place = this.#requiredPlace(high, low, Errno.EISDIR);
+    if (this.#attributes.ctime >= this.#readers.changedSince) this.#readers.read(high, low);
     return place.fileSystem.read(low, position, length, target, targetOffset);
   }
 
@@ -228,10 +254,9 @@ export class CloudTree implements Tree {
     return place;
   }
 
-  /** Throws ESTALE unless the inode is still the one that the node was made for. */
   #require(place: Place, high: number, low: number): void {
     place.fileSystem.stat(low, this.#attributes);
-    if (!isGeneration(high, this.#attributes.generation)) throw stale(low);
+    requireGeneration(place, high, low, this.#attributes.generation);
   }
 
   #directory(id: number): CloudDirectory {
@@ -246,9 +271,14 @@ export class CloudTree implements Tree {
   }
 
   #fillInode(place: Place, ino: number, out: Entry): void {
+    place.fileSystem.stat(ino, out.attributes);
+    this.#fillNode(place, ino, out);
+  }
+
+  /** Fills in what is about an inode but its attributes, which are there. */
+  #fillNode(place: Place, ino: number, out: Entry): void {
     const { attributes } = out;
-    place.fileSystem.stat(ino, attributes);
-    place.told.add(ino);
+    place.told.add(ino, attributes.generation);
     out.high = nodeHigh(place.id, attributes.generation);
     out.low = ino;
     out.generation = attributes.generation;
@@ -411,6 +441,14 @@ class PlaceEntries implements EntryVisitor {
     }
     return visitor.entry(name, nameOffset, nameLength, place.id, ino, type, next);
   }
+}
+
+/**
+ * Throws ESTALE unless the inode is still the one that the node was made for. A node's digest of the generation is
+ * short: of generations that have the same one, it was the one last told of that the kernel has the node for.
+ */
+function requireGeneration(place: Place, high: number, ino: number, generation: number): void {
+  if (!isGeneration(high, generation) || !place.told.agree(ino, generation)) throw stale(ino);
 }
 
 function stale(ino: number): FileSystemError {

@@ -28,6 +28,11 @@ export function isGeneration(high: number, generation: number): boolean {
   return (high & (2 ** GENERATION_BITS - 1)) === digest(generation);
 }
 
+/** Whether files with these generations, one after the other in an inode, have the same node id. */
+export function haveSameNode(generation: number, other: number): boolean {
+  return digest(generation) === digest(other);
+}
+
 /** Whether the upper half of a node id, or of an inode number, is that of a file of events. */
 export function isEvents(high: number): boolean {
   return high >= EVENTS_FROM;

@@ -1,7 +1,7 @@
 /** A place in the tree where a volume is shown: a guest's root, a mount point of the guest's, `.volumes/<name>`. */
 import type { FileSystem } from "../filesystems/filesystem.js";
 import type { CloudDirectory } from "./directory.js";
-import { InodeSet } from "./inode-set.js";
+import { ToldInodes } from "./told-inodes.js";
 
 /** Directories and links whose parents are remembered; links in what comes beyond that cannot be followed. */
 const MOST_PARENTS = 1_000_000;
@@ -39,7 +39,7 @@ export class Place {
   /** Replaced when the volume is opened afresh. */
   fileSystem: FileSystem;
   /** The inodes that somebody was told of, who may still hold what he was told. */
-  readonly told = new InodeSet();
+  readonly told = new ToldInodes();
   /** Where ".." of its root leads: a directory of the tree's own, or the parent of a covered directory. */
   readonly parent: CloudDirectory | Hook;
   /** The `.volumes` of the guest whose root this is. */
@@ -103,7 +103,7 @@ export class Place {
 
   /** Notes that an earlier server of the same mount had shown an inode, in that directory unless it is 0. */
   inherit(ino: number, directory: number): void {
-    this.told.add(ino);
+    this.told.inherit(ino);
     if (directory !== 0) this.#inherited.set(ino, directory);
   }
 

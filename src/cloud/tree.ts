@@ -42,6 +42,12 @@ export interface TreeVisitor {
 export interface Tree {
   /** Takes in what has changed since. Drivers call it before each request; must be cheap when nothing has. */
   refresh(): void;
+  /**
+   * Whether what was answered since the last refresh, errors among it, is of one version. False: the guest has moved on
+   * meanwhile, and the request is to be answered again, from `refresh` on. Drivers call it after each request; it must
+   * be cheap when nothing was read of an image.
+   */
+  holds(): boolean;
   /** Fills `out` with the child of that name; false if there is none. */
   lookup(high: number, low: number, name: Buffer, out: Entry): boolean;
   /** Fills `out` with the directory's parent; the root's is the root. */

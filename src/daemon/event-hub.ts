@@ -11,6 +11,7 @@ import type { GuestSpec } from "./guest-name.js";
 import type { MountedVolume } from "./mounted-volume.js";
 import { Positions } from "./positions.js";
 import { eventsFolder } from "./state-directory.js";
+import type { VolumeStatus } from "./status.js";
 import { Telling, type ToldStep } from "./telling.js";
 import { volumeKey } from "./updates.js";
 import { UserError } from "./user-error.js";
@@ -27,7 +28,7 @@ export interface EventsOptions {
 }
 
 /** Where what happens in followed volumes goes. */
-export type EventTaker = Pick<EventHub, "lastTransaction" | "begin" | "take" | "reopened">;
+export type EventTaker = Pick<EventHub, "lastTransaction" | "begin" | "take" | "reopened" | "tellStatus">;
 
 /** Throws UserError when the logs cannot be read. */
 export function openEventHub(
@@ -52,6 +53,7 @@ export class EventHub {
   readonly #crawling: Crawling;
   readonly #telling: Telling;
   readonly #log: Log;
+  #volumes: () => readonly VolumeStatus[] = () => [];
 
   /** Opens the logs. Throws a system error if they cannot be read. */
   constructor(host: string, guests: readonly GuestSpec[], { state, logSize }: EventsOptions, log: Log) {
@@ -66,7 +68,7 @@ export class EventHub {
     this.#control = new Control({
       directory: state,
       events: this.logs,
-      status: () => ({ pid: process.pid, host, guests: [...specs.keys()] }),
+      status: () => ({ pid: process.pid, host, guests: [...specs.keys()], volumes: this.#volumes() }),
     });
     this.#positions = new Positions(join(state, "positions.json"), log);
     this.#crawling = new Crawling(log);
@@ -121,6 +123,18 @@ export class EventHub {
     if (!isResumed && this.lastTransaction(guest, volume) !== undefined)
       this.#telling.reopened(guest, volume, "the volume was not watched for a while");
     else this.#telling.begin(guest, volume);
+  }
+
+  /** `volumes` says how following goes of some volumes: those that the earlier calls were not about. */
+  tellStatus(volumes: () => readonly Omit<VolumeStatus, "hasPaths">[]): void {
+    const others = this.#volumes;
+    this.#volumes = () => [
+      ...others(),
+      ...volumes().map((status) => ({
+        ...status,
+        hasPaths: this.#telling.hasPaths(status.guest, status.volume),
+      })),
+    ];
   }
 
   setMounts(mounts: readonly MountedVolume[]): void {

@@ -6,7 +6,7 @@ import { Watch } from "../capture/watch.js";
 import { nodeHigh } from "../cloud/ids.js";
 import type { Changes } from "../filesystems/changes.js";
 import { FileType } from "../filesystems/filesystem.js";
-import type { Follower, Look } from "../filesystems/follower.js";
+import type { Follower, Look, ReopenReason } from "../filesystems/follower.js";
 import { followFileSystem } from "../filesystems/formats.js";
 import type { Log, Source } from "../images/image.js";
 import { BlockCache } from "../versions/block-cache.js";
@@ -14,6 +14,7 @@ import type { EventTaker } from "./event-hub.js";
 import { openGuest } from "./guest.js";
 import type { GuestSpec } from "./guest-name.js";
 import type { ShownVolume } from "./shown-volumes.js";
+import type { VolumeStatus } from "./status.js";
 import { type Told, type Update, volumeKey } from "./updates.js";
 
 /** Bytes of metadata at hand, to compare commits with. */
@@ -26,6 +27,12 @@ const CACHE_BYTES = 8 << 20;
 const AGAIN_AFTER = [1000, 3000, 6000, 12_000, 20_000, 36_000];
 /** Files that are remembered for that. */
 const MOST_AGAIN = 10_000;
+/**
+ * Those that changed last are dropped more often, in ms: when others' fsync has committed a file's mtime and size before its
+ * bytes were written, its own fsync writes the bytes and leaves no trace in the journal.
+ */
+const LATEST_EVERY = 100;
+const MOST_LATEST = 64;
 /**
  * A listing that the kernel is filling its cache with as a directory is dropped goes on with the old entries, and counts
  * as current if the directory's mtime has not moved on by a tick of the guest's clock: ms after which it is dropped again.
@@ -60,11 +67,16 @@ class FollowedVolume {
   readonly #source: Source;
   readonly #cache = new BlockCache(CACHE_BYTES);
   readonly #log: Log;
+  /** The last transaction that was taken. */
+  transaction: number | undefined;
   #follower: Follower | undefined;
   #retryAt = 0;
   #retry = RETRY;
   /** What was wrong last; said once. */
   #problem = "";
+  #reopened = 0;
+  #lastReopened: Date | undefined;
+  #reason: ReopenReason | undefined;
 
   /** Throws IoError. */
   constructor(guest: string, volume: string, path: string, source: Source, log: Log) {
@@ -74,7 +86,7 @@ class FollowedVolume {
     this.path = path;
     this.#source = source;
     this.#log = log;
-    this.#follower = followFileSystem(source, this.#cache, () => {});
+    this.#follower = followFileSystem(source, this.#cache, (line) => log(`${this.key}: ${line}`));
   }
 
   /** Whether it goes on from the transaction that it was to go on from. */
@@ -86,10 +98,32 @@ class FollowedVolume {
     return this.#follower !== undefined;
   }
 
+  get status(): Omit<VolumeStatus, "hasPaths"> {
+    const { guest, volume, transaction } = this;
+    const lastReopened = this.#lastReopened?.toISOString();
+    const state = this.isFollowed ? "followed" : "unreadable";
+    return {
+      guest,
+      volume,
+      state,
+      transaction,
+      reopened: this.#reopened,
+      lastReopened,
+      reason: this.#reason,
+    };
+  }
+
+  noteReopened(reason: ReopenReason): void {
+    this.#reopened++;
+    this.#lastReopened = new Date();
+    this.#reason = reason;
+  }
+
   /** Opens the volume afresh, if possible as transaction `after` left it. */
   reopen(after?: number): void {
     try {
-      this.#follower = followFileSystem(this.#source, this.#cache, () => {}, after);
+      const log = (line: string) => this.#log(`${this.key}: ${line}`);
+      this.#follower = followFileSystem(this.#source, this.#cache, log, after);
       this.#problem = "";
     } catch (error) {
       this.#say(`cannot be followed: ${(error as Error).message}`);
@@ -157,6 +191,7 @@ export class Following {
   /** Has events told, from where those end that have been. To be called before it begins. */
   tell(events: EventTaker): void {
     this.#events = events;
+    events.tellStatus(() => this.#volumes.map(({ status }) => status));
     for (const followed of this.#volumes) {
       const { guest, volume } = followed;
       const after = events.lastTransaction(guest, volume);
@@ -184,7 +219,7 @@ export class Following {
     this.#hostDirectory = hostDirectory;
     this.#placeIds = new Map(shown.map(({ volume, placeIds }) => [volume, placeIds]));
     this.startUnnotified();
-    this.#timer = setInterval(() => this.#notifyAgain(), 500);
+    this.#timer = setInterval(() => this.#notifyAgain(), LATEST_EVERY);
   }
 
   stop(): void {
@@ -193,7 +228,12 @@ export class Following {
     this.#notifier = undefined;
   }
 
-  /** Drops what the kernel has of a volume that the serving thread has opened afresh. */
+  /** A file was read that may have changed shortly before the start: its bytes may be yet to come. */
+  read(high: number, low: number): void {
+    this.#remember(high, low, performance.now());
+  }
+
+  /** Drops what the kernel has of a volume that the serving thread reads afresh. */
   told({ volume, nodes }: Told): void {
     const notifier = this.#notifier;
     if (notifier === undefined) return;
@@ -206,15 +246,24 @@ export class Following {
     const found = volume.look();
     if (found === undefined) return false;
     if ("reopen" in found) {
+      const wasFollowed = volume.isFollowed;
       volume.reopen();
-      this.#events?.reopened(volume.guest, volume.volume, found.reopen);
+      volume.noteReopened(found.reopen);
+      // Once for as long as it cannot be read.
+      if (wasFollowed || volume.isFollowed) this.#events?.reopened(volume.guest, volume.volume, found.reopen);
       this.#send({ kind: "reopen", volume: volume.key });
       // The serving thread takes updates in when it is asked something, and the kernel may have no reason to ask.
       this.#poke();
       return true;
     }
+    if (found.afresh === true) {
+      if (found.steps.length > 0) this.#events?.reopened(volume.guest, volume.volume, "changed");
+      this.#send({ kind: "reopen", volume: volume.key });
+      this.#poke();
+    }
     for (const step of found.steps) {
       const { commit, changes } = step;
+      volume.transaction = commit.sequence;
       this.#send({ kind: "commit", volume: volume.key, commit });
       this.#notify(volume.key, changes);
       const unnamed = inodesOfNames(changes);
@@ -227,7 +276,12 @@ export class Following {
     for (const step of found.steps) this.#events?.take(volume.guest, volume.volume, step);
     if (found.settled !== undefined)
       this.#send({ kind: "settled", volume: volume.key, sequence: found.settled });
-    return found.steps.length + found.revealed.length > 0;
+    if (found.reread === true) {
+      this.#send({ kind: "reread", volume: volume.key });
+      this.#poke();
+    }
+    const isNew = found.steps.length + found.revealed.length > 0;
+    return isNew || found.reread === true || found.isWaiting === true;
   }
 
   #reveal(key: string, files: readonly number[]): void {
@@ -243,6 +297,15 @@ export class Following {
     if (notifier === undefined) return;
     const now = performance.now();
     const directories: number[] = [];
+    // Names before inodes: whoever has found a name by then has found what it stood for, and as it was.
+    for (const placeId of this.#placeIds.get(key) ?? []) {
+      for (const { directory, generation, name, ino } of names) {
+        if (ino === 0) continue;
+        notifier.invalidateEntry(nodeHigh(placeId, generation), directory, name);
+      }
+    }
+    // Which names are no longer there is not known: all are to be looked up again.
+    if (unsureDirectories.length > 0) this.#dropNames(key);
     for (const placeId of this.#placeIds.get(key) ?? []) {
       for (const { ino, old, now: state } of [...inodes, ...unsureInodes]) {
         if (old !== undefined) notifier.invalidateInode(nodeHigh(placeId, old.generation), ino);
@@ -253,14 +316,8 @@ export class Following {
         if (type === FileType.REGULAR) this.#remember(high, ino, now);
         else if (type === FileType.DIRECTORY) directories.push(high, ino);
       }
-      for (const { directory, generation, name, ino } of names) {
-        if (ino === 0) continue;
-        notifier.invalidateEntry(nodeHigh(placeId, generation), directory, name);
-      }
     }
     this.#dropListingsAgain(directories);
-    // Which names are no longer there is not known: all are to be looked up again.
-    if (unsureDirectories.length > 0) this.#dropNames(key);
   }
 
   /** Has the kernel look up all names again. */
@@ -292,11 +349,13 @@ export class Following {
 
   #notifyAgain(): void {
     const now = performance.now();
+    let left = this.#pending.size;
     for (const [key, pending] of this.#pending) {
+      const isLatest = left-- <= MOST_LATEST;
       const due = AGAIN_AFTER[pending.done];
       if (due === undefined) this.#pending.delete(key);
-      else if (now - pending.changed >= due) {
-        pending.done++;
+      else if (isLatest || now - pending.changed >= due) {
+        if (now - pending.changed >= due) pending.done++;
         this.#notifier?.invalidateInode(pending.high, pending.low);
       }
     }

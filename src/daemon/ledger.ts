@@ -70,7 +70,7 @@ export function visitSlots(
 }
 
 /** Slots that there is room for at first. */
-const FIRST_ROOM = 4096;
+const FIRST_ROOM = 65536;
 
 /** A ledger that is being kept, by the thread that serves. */
 export class Ledger implements NodeLedger, ParentLedger {

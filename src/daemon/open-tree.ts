@@ -1,5 +1,6 @@
 /** Guests opened and composed into a tree, in this thread. */
 import { type BuiltTree, buildTree, type EventsShown, type TreeShare } from "../cloud/build.js";
+import type { Upkeep } from "../cloud/cloud-tree.js";
 import type { Log } from "../images/image.js";
 import { BlockCache } from "../versions/block-cache.js";
 import { type Guest, type OpenVolume, openGuest } from "./guest.js";
@@ -15,13 +16,11 @@ export interface OpenTree extends BuiltTree {
 }
 
 /** How a tree is kept current; a tree that is not shows the guests as they were when it was opened. */
-export interface Currency {
-  /** Takes in what has changed. */
-  readonly refresh: () => void;
+export interface Currency extends Upkeep {
   readonly isFollowed: (guest: Guest, volume: OpenVolume) => boolean;
 }
 
-const AT_REST: Currency = { refresh: () => {}, isFollowed: () => false };
+const AT_REST: Currency = { refresh: () => {}, holds: () => true, isFollowed: () => false };
 
 /**
  * Opens all guests. `log` gets a line for whatever had to be passed over. Throws ImageError for an image that cannot be
@@ -31,7 +30,7 @@ export function openTree(
   host: string,
   specs: readonly GuestSpec[],
   log: Log,
-  { refresh, isFollowed }: Currency = AT_REST,
+  currency: Currency = AT_REST,
   events?: EventsShown,
   share?: TreeShare,
 ): OpenTree {
@@ -55,11 +54,11 @@ export function openTree(
           partUuid: open.volume.partitionUuid,
           partLabel: open.volume.partitionLabel,
           fileSystem: open.fileSystem,
-          isFollowed: isFollowed(guest, open),
+          isFollowed: currency.isFollowed(guest, open),
         })),
       ),
     })),
-    refresh,
+    currency,
     log,
     events,
     share,

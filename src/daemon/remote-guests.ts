@@ -13,6 +13,7 @@ import type { GuestSpec } from "./guest-name.js";
 import type { NotifyingData } from "./notifying-thread.js";
 import { fromPost } from "./posted-changes.js";
 import type { RemoteData, RemoteMessage } from "./remote-thread.js";
+import type { VolumeStatus } from "./status.js";
 import { DEADLINE, LOOK_EVERY, Waiting } from "./waiting.js";
 
 export interface RemoteGuestsOptions {
@@ -35,6 +36,8 @@ interface Remote {
   readonly guest: string;
   readonly waiting: Waiting;
   isStalled: boolean;
+  /** As it was told last. */
+  status: readonly Omit<VolumeStatus, "hasPaths">[];
 }
 
 export class RemoteGuests {
@@ -66,6 +69,7 @@ export class RemoteGuests {
     const notices = new MessageChannel();
     const waiting = new Waiting();
     const { name } = guest;
+    const remote: Remote = { guest: name, waiting, isStalled: false, status: [] };
     const answering = new Worker(new URL("./remote-thread.js", import.meta.url), {
       workerData: {
         host,
@@ -85,20 +89,26 @@ export class RemoteGuests {
       } satisfies RemoteData,
       transferList: [requests.port2, notices.port1],
     });
-    answering.on("message", (message: RemoteMessage) => this.#take(name, message));
+    answering.on("message", (message: RemoteMessage) => this.#take(remote, message));
     const notifying = new Worker(new URL("./notifying-thread.js", import.meta.url), {
       workerData: { guest: name, fd, hostDirectory, notices: notices.port2 } satisfies NotifyingData,
       transferList: [notices.port2],
     });
     for (const worker of [answering, notifying])
       worker.on("error", (error) => this.#options.crash(`a thread of ${name} failed: ${error.message}`));
-    this.#remotes.push({ guest: name, waiting, isStalled: false });
+    this.#remotes.push(remote);
+    events?.tellStatus(() =>
+      remote.isStalled
+        ? remote.status.map((status) => ({ ...status, state: "unreadable" as const }))
+        : remote.status,
+    );
     return { guest: name, owner, port: requests.port1, waiting: waiting.shared };
   }
 
-  #take(guest: string, message: RemoteMessage): void {
+  #take(remote: Remote, message: RemoteMessage): void {
     const events = this.#events;
     if (events === undefined) return;
+    const { guest } = remote;
     switch (message.kind) {
       case "opened":
         events.setMounts(message.mounts);
@@ -108,6 +118,9 @@ export class RemoteGuests {
         break;
       case "step":
         events.take(guest, message.volume, { ...message.step, changes: fromPost(message.step.changes) });
+        break;
+      case "status":
+        remote.status = message.volumes;
         break;
       case "reopened":
         events.reopened(guest, message.volume, message.reason);

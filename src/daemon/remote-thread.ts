@@ -11,6 +11,7 @@ import { Errno } from "../fuse/errno.js";
 import { RequestHeader } from "../fuse/kernel/protocol.js";
 import { Refusal } from "../fuse/kernel/refusal.js";
 import { FuseServer } from "../fuse/kernel/server.js";
+import { EarlyReads } from "./early-reads.js";
 import type { EventTaker } from "./event-hub.js";
 import { Following } from "./following.js";
 import type { Forwarded } from "./forwarding.js";
@@ -20,6 +21,7 @@ import { PostedNotifications } from "./notifying.js";
 import { openTree } from "./open-tree.js";
 import { toPost } from "./posted-changes.js";
 import { shownVolumes } from "./shown-volumes.js";
+import type { VolumeStatus } from "./status.js";
 import type { ToldStep } from "./telling.js";
 import { volumeKey } from "./updates.js";
 import { Updating } from "./updating.js";
@@ -62,8 +64,11 @@ export type RemoteMessage =
     }
   /** Its changes are as `toPost` makes them. */
   | { readonly kind: "step"; readonly volume: string; readonly step: ToldStep }
+  | { readonly kind: "status"; readonly volumes: readonly Omit<VolumeStatus, "hasPaths">[] }
   | { readonly kind: "reopened"; readonly volume: string; readonly reason: ReopenReason };
 
+/** ms between reports of how following goes. */
+const STATUS_EVERY = 1000;
 /** ms until images that could not be opened are tried again. */
 const OPEN_AGAIN = 5000;
 
@@ -126,6 +131,7 @@ class RemoteGuest {
       log,
       {
         refresh: () => updating?.forgetUnfollowed(),
+        holds: () => updating?.holds((told) => following.told(told)) ?? true,
         // What the kernel is told here, no later server of the same mount would know of.
         isFollowed: () => false,
       },
@@ -136,6 +142,7 @@ class RemoteGuest {
     this.#tell({ kind: "opened", mounts: mountedVolumes(opened) });
     if (events !== undefined) following.tell(this.#eventTaker(events.told));
     following.start(new PostedNotifications(notices), shownVolumes(opened), opened.host.id, () => {});
+    opened.tree.tellReads(new EarlyReads((high, low) => following.read(high, low)));
     return new FuseServer({ fd, tree: opened.tree, log, longTimeouts: true });
   }
 
@@ -147,6 +154,9 @@ class RemoteGuest {
         const { sequence } = commit;
         const step = { commit: { sequence }, changes: toPost(changes), seconds, nanoseconds };
         this.#tell({ kind: "step", volume, step });
+      },
+      tellStatus: (volumes) => {
+        setInterval(() => this.#tell({ kind: "status", volumes: volumes() }), STATUS_EVERY);
       },
       reopened: (_, volume, reason) => this.#tell({ kind: "reopened", volume, reason }),
     };

@@ -66,7 +66,11 @@ async function serveByLibfuse(options: ServeOptions): Promise<Served> {
     host,
     guests,
     log,
-    { refresh: () => updating?.forgetUnfollowed(), isFollowed: () => false },
+    {
+      refresh: () => updating?.forgetUnfollowed(),
+      holds: () => updating?.holds(() => {}) ?? true,
+      isFollowed: () => false,
+    },
     events === undefined
       ? undefined
       : { logs: new LogReaders(events.shared), areListed: options.events?.areListed ?? false },

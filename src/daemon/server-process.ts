@@ -106,9 +106,9 @@ export class ServerProcess {
     this.#child.kill("SIGKILL");
   }
 
-  /** Resolves when it has ended by itself, or was killed as it took too long. */
+  /** Resolves when it has ended by itself, as its mount is no more, or was killed as it took too long. */
   async end(): Promise<void> {
-    await Promise.race([this.dead, sleep(PATIENCE, undefined, { ref: false })]);
+    if (this.#hasServed) await Promise.race([this.dead, sleep(PATIENCE, undefined, { ref: false })]);
     this.kill();
     await this.dead;
   }

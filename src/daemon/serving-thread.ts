@@ -9,6 +9,7 @@ import { placeOf } from "../cloud/ids.js";
 import type { Place } from "../cloud/place.js";
 import type { SharedLogs } from "../events/log-reader.js";
 import { FuseServer } from "../fuse/kernel/server.js";
+import { EarlyReads } from "./early-reads.js";
 import { Forwarding, type RemoteRoute, SERVING_OWNER } from "./forwarding.js";
 import type { GuestSpec } from "./guest-name.js";
 import { LateLogs } from "./late-logs.js";
@@ -36,13 +37,15 @@ export interface ServingData {
 }
 
 /**
- * What the thread tells: the guests are open, or why they are not (then it waits for the descriptors); later, that the
- * ledger cannot be kept any more.
+ * What the thread tells: the guests are open (then it waits for the descriptors), or why they are not; later, that the
+ * ledger cannot be kept any more, and what the main thread is to see to.
  */
 export type ServingMessage =
   | { readonly kind: "open"; readonly volumes: readonly ShownVolume[]; readonly hostDirectory: number }
   | { readonly kind: "failed"; readonly message: string }
   | { readonly kind: "unrecorded"; readonly message: string }
+  /** See EarlyReads. */
+  | { readonly kind: "read"; readonly high: number; readonly low: number }
   | Told;
 
 /** What the thread is told, once the tree is mounted. */
@@ -86,6 +89,7 @@ class Serving {
       log,
       {
         refresh: () => this.#refresh(),
+        holds: () => this.#updating.holds(this.#tell),
         isFollowed: (guest, { volume }) => followed.has(volumeKey(guest.name, volume.name)),
       },
       events === undefined ? undefined : { logs: this.#logs, areListed: events.areListed },
@@ -97,6 +101,10 @@ class Serving {
   get hostDirectory(): number {
     return this.#opened.host.id;
   }
+
+  readonly #tell = (told: Told): void => {
+    this.#port.postMessage(told satisfies ServingMessage);
+  };
 
   shown(): ShownVolume[] {
     return shownVolumes(this.#opened);
@@ -113,6 +121,10 @@ class Serving {
     }
     visitSlots(ledger.slots, (high, low, directory) => places.get(placeOf(high))?.inherit(low, directory));
     for (const place of places.values()) place.ledger = ledger;
+    const early = new EarlyReads((high, low) => {
+      this.#port.postMessage({ kind: "read", high, low } satisfies ServingMessage);
+    });
+    this.#opened.tree.tellReads(early);
     const forwarder =
       remotes.length === 0
         ? undefined
@@ -126,7 +138,7 @@ class Serving {
       if (received === undefined) break;
       this.#taken = (this.#taken + 1) | 0;
       const told = this.#updating.take(received.message);
-      if (told !== undefined) this.#port.postMessage(told satisfies ServingMessage);
+      if (told !== undefined) this.#tell(told);
     }
     this.#updating.forgetUnfollowed();
   }

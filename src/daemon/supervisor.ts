@@ -153,9 +153,9 @@ class Supervisor implements Served {
       // What was asked of the dead server is never answered: it is cut off.
       this.#mounted = undefined;
       mounted.unmount("abort");
-      mounted.close();
       clearLedger(this.#ledger);
       this.#device = openDevice(this.#options.directory);
+      mounted.close();
       this.#unresumable = "";
     }
     const server = this.#spawn();
@@ -191,10 +191,7 @@ class Supervisor implements Served {
   }
 }
 
-/**
- * Whether somebody has unmounted the tree. Files may be open that are served until they are closed; then the mount is
- * gone as well, but the server lives.
- */
+/** Whether somebody has unmounted the tree. While a server lives, files that are open are served all the same. */
 function mountIsGone(mounted: KernelMount): boolean {
   return mountAt(mounted.path)?.device !== mounted.device;
 }

@@ -73,7 +73,7 @@ class ToldVolume {
       if (crawl === this.#crawls)
         this.events.crawled(index, { sequence: this.#last.sequence, ...hostTime() });
     } catch (error) {
-      if (crawl !== this.#crawls) return;
+      if (crawl !== this.#crawls || this.#telling.isStopped) return;
       this.#telling.options.log(
         `${this.guest}/${this.volume}: paths are left out of its events: ${(error as Error).message}`,
       );
@@ -86,6 +86,7 @@ class ToldVolume {
 export class Telling {
   readonly options: TellingOptions;
   readonly #volumes = new Map<string, Map<string, ToldVolume>>();
+  #isStopped = false;
   readonly #clock: NodeJS.Timeout;
   readonly #preparing: NodeJS.Timeout;
   #isPreparing = false;
@@ -104,7 +105,12 @@ export class Telling {
     this.#preparing.unref();
   }
 
+  get isStopped(): boolean {
+    return this.#isStopped;
+  }
+
   stop(): void {
+    this.#isStopped = true;
     clearInterval(this.#clock);
     clearTimeout(this.#preparing);
   }
@@ -128,6 +134,11 @@ export class Telling {
   /** The last transaction of a volume that has been told; undefined: none. */
   toldUpTo(guest: string, volume: string): number | undefined {
     return this.#volume(guest, volume).events.toldUpTo;
+  }
+
+  /** Whether there is a map of a volume's names. */
+  hasPaths(guest: string, volume: string): boolean {
+    return this.#volume(guest, volume).events.index !== undefined;
   }
 
   /** A volume had to be opened afresh; `gap`: why something may have been missed. */

@@ -7,9 +7,11 @@ export type Update =
   | { readonly kind: "settled"; readonly volume: string; readonly sequence: number }
   /** The kernel no longer has the names by which it knew these inodes. */
   | { readonly kind: "unnamed"; readonly volume: string; readonly inodes: readonly number[] }
+  /** It was at rest: what was read of it may have been written over. */
+  | { readonly kind: "reread"; readonly volume: string }
   | { readonly kind: "reopen"; readonly volume: string };
 
-/** From the serving thread, once a volume has been opened afresh: the inodes that the kernel was told of. */
+/** From the serving thread, once a volume has been opened or is read afresh: the inodes that the kernel was told of. */
 export interface Told {
   readonly kind: "told";
   readonly volume: string;

@@ -1,7 +1,7 @@
 /** Taking in what became of the guests' volumes, in the thread that owns the views which users read. */
 import { nodeHigh } from "../cloud/ids.js";
 import type { Place } from "../cloud/place.js";
-import { Attributes } from "../filesystems/filesystem.js";
+import { Attributes, type Standing } from "../filesystems/filesystem.js";
 import { openFileSystem } from "../filesystems/formats.js";
 import type { Log } from "../images/image.js";
 import type { OpenTree } from "./open-tree.js";
@@ -16,6 +16,8 @@ export class Updating {
   readonly #places = new Map<string, readonly Place[]>();
   readonly #unfollowed: readonly Place[];
   #forgotten = performance.now();
+  /** Reads of images that have been looked after. */
+  #reads = -1;
 
   /** `followed`: keys of the volumes that updates come for. */
   constructor(opened: OpenTree, followed: ReadonlySet<string>, log: Log) {
@@ -29,7 +31,7 @@ export class Updating {
     );
   }
 
-  /** Takes an update in. Returns what the kernel was told of a volume that it had opened afresh. */
+  /** Takes an update in. Returns what the kernel was told of a volume that is read afresh. */
   take(update: Update): Told | undefined {
     const places = this.#places.get(update.volume) ?? [];
     const fileSystem = places[0]?.fileSystem;
@@ -45,6 +47,9 @@ export class Updating {
         case "unnamed":
           for (const place of places) for (const ino of update.inodes) place.forgetParent(ino);
           break;
+        case "reread":
+          fileSystem.reread();
+          return told(update.volume, places);
         case "reopen":
           return this.#reopen(update.volume, places);
       }
@@ -52,6 +57,36 @@ export class Updating {
       this.#log(`${update.volume}: an update could not be taken in: ${(error as Error).message}`);
     }
     return undefined;
+  }
+
+  /**
+   * Whether what was answered since the last call stands. What the guests have written since is taken in; `tell` is
+   * given what the kernel was told of a volume that had to be opened afresh.
+   */
+  holds(tell: (told: Told) => void): boolean {
+    const { cache } = this.#opened;
+    if (cache.reads === this.#reads) return true;
+    let holds = true;
+    for (const [key, places] of this.#places) {
+      const standing = this.#standing(key, places);
+      if (standing === "current") continue;
+      holds = false;
+      if (standing === "moved") continue;
+      const told = this.take({ kind: "reopen", volume: key });
+      if (told !== undefined) tell(told);
+    }
+    // Opening a volume afresh reads, too, and is to be looked after.
+    if (holds) this.#reads = cache.reads;
+    return holds;
+  }
+
+  #standing(key: string, [first]: readonly Place[]): Standing {
+    try {
+      return first?.fileSystem.standing() ?? "current";
+    } catch (error) {
+      this.#log(`${key}: ${(error as Error).message}`);
+      return "current";
+    }
   }
 
   /** Forgets, now and then, what was read of volumes that nobody follows. */
@@ -73,19 +108,24 @@ export class Updating {
     const log: Log = (line) => this.#log(`${key}: ${line}`);
     const fileSystem = openFileSystem(found.volume.source, this.#opened.cache, log);
     if (fileSystem === undefined) throw new Error("there is no file system any more");
-    const nodes: number[] = [];
-    const attributes = new Attributes();
-    for (const place of places) {
-      place.fileSystem = fileSystem;
-      for (const ino of place.told) {
-        try {
-          fileSystem.stat(ino, attributes);
-          nodes.push(nodeHigh(place.id, attributes.generation), ino);
-        } catch {
-          // It is no more: asked for again, it is answered so.
-        }
+    for (const place of places) place.fileSystem = fileSystem;
+    return told(key, places);
+  }
+}
+
+/** What the kernel was told of a volume. */
+function told(volume: string, places: readonly Place[]): Told {
+  const nodes: number[] = [];
+  const attributes = new Attributes();
+  for (const place of places) {
+    for (const ino of place.told) {
+      try {
+        place.fileSystem.stat(ino, attributes);
+        nodes.push(nodeHigh(place.id, attributes.generation), ino);
+      } catch {
+        // It is no more: asked for again, it is answered so.
       }
     }
-    return { kind: "told", volume: key, nodes: Float64Array.from(nodes) };
   }
+  return { kind: "told", volume, nodes: Float64Array.from(nodes) };
 }

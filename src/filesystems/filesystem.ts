@@ -5,6 +5,7 @@
 
 import { IoError } from "../images/io-error.js";
 import type { Commit } from "../versions/commit.js";
+import type { ReopenReason } from "./follower.js";
 
 /** A failure that is an answer: the file system says `errno` (a positive Linux errno) and why. */
 export class FileSystemError extends IoError {
@@ -116,6 +117,13 @@ export interface EntryVisitor {
   ): boolean;
 }
 
+/**
+ * How what was answered stands. `current`: it was of one version, and holds. `moved`: the guest has moved on meanwhile,
+ * and so has the file system: it does not count, and is to be asked for again. Else why the file system must be opened
+ * afresh, and asked again then.
+ */
+export type Standing = "current" | "moved" | ReopenReason;
+
 /** One file system in one version. Throws FileSystemError; EIO is for a structure that is bad on disk. */
 export interface FileSystem {
   /** `ext4`, ... */
@@ -147,6 +155,13 @@ export interface FileSystem {
   apply(commit: Commit): void;
   /** Copies of transactions before this one are in their places. */
   settle(sequence: number): void;
+  /**
+   * Looks whether what has been answered since the last call, errors among it, stands. To be called after each request;
+   * costs next to nothing where nothing was read of the image for it. Throws IoError when the image cannot be read.
+   */
+  standing(): Standing;
+  /** Forgets what was read of structures in their places: somebody may have written over them at rest. */
+  reread(): void;
   /** Forgets all that was read: where nobody tells of changes, or the volume is to be opened afresh. */
   forget(): void;
 }

@@ -18,7 +18,8 @@ export interface Step {
 export type ReopenReason = "overrun" | "changed" | "damaged";
 
 /**
- * What a look found: nothing; commits, oldest first, or copies that have been written to their places; or that the file
+ * What a look found: nothing; commits, oldest first, or copies that have been written to their places, and
+ * with `reread` that the file system was at rest meanwhile, so that what was read of it may have been written over; or that the file
  * system must be opened afresh, since it cannot be told step by step what happened to it.
  */
 export type Look =
@@ -26,8 +27,13 @@ export type Look =
   | {
       readonly steps: readonly Step[];
       readonly settled?: number;
+      readonly reread?: true;
       /** Generations and inodes, in pairs, of files of which more is shown, as their bytes have come. */
       readonly revealed: readonly number[];
+      /** The steps go on from the file system as it is when it is opened now: nobody knows what has changed so far. */
+      readonly afresh?: true;
+      /** More has been written, which is not taken yet. */
+      readonly isWaiting?: true;
     }
   | { readonly reopen: ReopenReason };
 

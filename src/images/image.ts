@@ -3,6 +3,9 @@ export interface Source {
   /** Bytes. May grow while the guest runs. */
   readonly size: number;
 
+  /** Another number than before if anything may have been written; undefined where that cannot be told. */
+  readonly revision?: number | undefined;
+
   /**
    * Reads `length` bytes at `position` into `target` from `targetOffset` on.
    * Returns how many bytes were there: fewer than asked only at the end of the source.

@@ -18,6 +18,10 @@ export class Range implements Source {
     return Math.max(0, Math.min(this.length, this.source.size - this.offset));
   }
 
+  get revision(): number | undefined {
+    return this.source.revision;
+  }
+
   read(target: Buffer, targetOffset: number, length: number, position: number): number {
     const there = Math.min(length, this.length - position);
     // The source's end is left to the source, which need not look at its size for that.

@@ -64,6 +64,11 @@ class RawFile extends RawImage {
   get size(): number {
     return fstatSync(this.fd).size;
   }
+
+  /** The time of its last change (ms, with what fractions the host keeps): each write moves it on. */
+  get revision(): number {
+    return fstatSync(this.fd).ctimeMs;
+  }
 }
 
 class BlockDevice extends RawImage {

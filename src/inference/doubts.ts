@@ -49,11 +49,19 @@ function settleInode(
       ...(target === undefined ? {} : { target }),
     };
   }
-  if (!isSame(old, now)) return { ino, old, now };
-  // Something changed that the map does not have: of what changes an inode's ctime, that leaves attributes.
   const isTouched = old.ctime !== now.ctime || old.ctimeNsec !== now.ctimeNsec;
-  if (!isTouched || attributes === undefined) return undefined;
-  return { ino, old, now, attributes: { old: undefined, now: attributes.now } };
+  const all = attributes === undefined ? undefined : { old: undefined, now: attributes.now };
+  // The map has no attributes: beside other changes they may have changed, too.
+  if (!isSame(old, now))
+    return {
+      ino,
+      old,
+      now,
+      ...(isTouched && all !== undefined && all.now.size > 0 ? { attributes: all } : {}),
+    };
+  // Something changed that the map does not have: of what changes an inode's ctime, that leaves attributes.
+  if (!isTouched || all === undefined) return undefined;
+  return { ino, old, now, attributes: all };
 }
 
 function isSame(old: InodeState, now: InodeState): boolean {

@@ -53,7 +53,16 @@ export function nameSteps(changes: Changes, names: Names | undefined): NameStep[
       steps.push({ ino, from: undefined, to: come[n], isBorn: !isSame && n === 0, isDead: false });
     }
   }
-  return lastOnesDead(names === undefined ? steps : inOrder(steps, names));
+  return firstOnesBorn(lastOnesDead(names === undefined ? steps : inOrder(steps, names)));
+}
+
+/** A file comes with the first of its names that come, whichever that is in the order that was found. */
+function firstOnesBorn(steps: readonly NameStep[]): NameStep[] {
+  const born = new Set(steps.flatMap(({ ino, isBorn }) => (isBorn ? [ino] : [])));
+  return steps.map((step) => {
+    const isBorn = step.from === undefined && step.to !== undefined && born.delete(step.ino);
+    return isBorn === step.isBorn ? step : { ...step, isBorn };
+  });
 }
 
 /** A file goes with the last of its names that go. */

@@ -103,12 +103,7 @@ export class VolumeEvents<Index extends VolumeIndex> {
   lookAtClock(now: number): void {
     if (this.#kept.length === 0 || this.#before !== undefined) return;
     if (this.#kept.length < MOST_KEPT && now - this.#since < LONGEST_WAIT) return;
-    for (const kept of this.#kept) {
-      if (kept.isTold) continue;
-      kept.isTold = true;
-      this.#toldUpTo = kept.transaction.sequence;
-      this.#host.publish(composeEvents(kept.transaction.changes, undefined), kept.transaction);
-    }
+    for (const kept of this.#kept) this.#tellWithoutPaths(kept);
   }
 
   /**
@@ -131,8 +126,11 @@ export class VolumeEvents<Index extends VolumeIndex> {
     this.#isCrawling = false;
     const kept = this.#kept;
     this.#kept = [];
+    // What went before the last doubt cannot be told with paths: the map may be of later, and nobody knows what was undone.
+    const doubtful = kept.findLastIndex(({ transaction: { changes } }) => hasDoubts(changes));
+    for (const late of kept.splice(0, doubtful + 1)) this.#tellWithoutPaths(late);
     // The crawl saw some of what was kept: back to before it.
-    for (const { transaction: late } of [...kept].reverse()) undoNames(late.changes, index);
+    for (const { transaction: late } of [...kept].reverse()) undo(late.changes, index);
     const before = this.#before;
     this.#before = undefined;
     if (before !== undefined) {
@@ -154,12 +152,29 @@ export class VolumeEvents<Index extends VolumeIndex> {
     this.#kept = [];
   }
 
+  #tellWithoutPaths(kept: Kept): void {
+    if (kept.isTold) return;
+    kept.isTold = true;
+    this.#toldUpTo = kept.transaction.sequence;
+    const events = composeEvents(kept.transaction.changes, undefined);
+    if (events.length > 0) this.#host.publish(events, kept.transaction);
+  }
+
   #tell(transaction: Transaction, index: VolumeIndex): void {
     const changes = settleDoubts(transaction.changes, index);
     const events = composeEvents(changes, index);
     setStates(changes, index);
     this.#toldUpTo = transaction.sequence;
     if (events.length > 0) this.#host.publish(events, transaction);
+  }
+}
+
+/** Moves a map back to before a transaction. */
+function undo(changes: Changes, index: VolumeIndex): void {
+  undoNames(changes, index);
+  for (const { ino, old } of changes.inodes) {
+    if (old === undefined || old.nlink === 0) index.drop(ino);
+    else index.setState(ino, old);
   }
 }
 

@@ -8,6 +8,7 @@
  */
 import type { Source } from "../images/image.js";
 import { EIO, IoError } from "../images/io-error.js";
+import { CountedSource, type ReadCount } from "./counted-source.js";
 
 /** Bytes of the smallest chunk; volumes with larger blocks have chunks of a block. */
 const SMALLEST_CHUNK = 16384;
@@ -176,7 +177,9 @@ export class ChunkCache {
 }
 
 /** The cache of one process or thread. */
-export class BlockCache {
+export class BlockCache implements ReadCount {
+  /** How often the sources that were made by `counted` have been read. */
+  reads = 0;
   readonly #bytes: number;
   readonly #sizes = new Map<number, ChunkCache>();
   #nextId = 0;
@@ -184,6 +187,11 @@ export class BlockCache {
   /** `bytes`: the most that it holds for volumes with blocks of up to 16 KiB, and again for each larger block size. */
   constructor(bytes: number) {
     this.#bytes = bytes;
+  }
+
+  /** A source whose reads are counted here too. */
+  counted(source: Source): CountedSource {
+    return new CountedSource(source, this);
   }
 
   /** Registers a volume; `blockSize` in bytes, a power of two. */

@@ -11,6 +11,21 @@ export interface Commit {
   readonly revoked: Float64Array;
   /** Copies of transactions before this one have been written to their places. */
   readonly settled: number;
+  /** The journal's block where the next transaction is to begin, where the transaction is one of a journal's. */
+  readonly next?: number;
+  /** Only changes that are no copies of blocks: then there are none of these. */
+  readonly logical?: LogicalChanges;
+}
+
+/**
+ * Changes in the format's own records, which only the file system itself can apply. They are a part of the transaction
+ * that the commit names, and hold until a later commit brings that as a whole.
+ */
+export interface LogicalChanges {
+  /** Their place among that transaction's logical changes, from 1 on. */
+  readonly number: number;
+  /** In shared memory. */
+  readonly records: Uint8Array;
 }
 
 /** Whether transaction `a` comes after `b`; numbers wrap (tid_gt in the kernel's jbd2). */

@@ -30,6 +30,8 @@ export class View {
   at = 0;
   /** Whether the block that was located last has been found good before (see `markChecked`). */
   checked = false;
+  /** How often a logged copy has been read. */
+  copyReads = 0;
   readonly #cached: CachedSource;
   readonly #blocksPerChunk: number;
   readonly #copies = new Map<number, LoggedCopy>();
@@ -156,9 +158,19 @@ export class View {
     return bytes.compare(place, 0, length, offset, offset + length) === 0;
   }
 
+  /** The blocks that have their newest copy outside their place. */
+  logged(): Iterable<number> {
+    return this.#copies.keys();
+  }
+
   /** Forgets what was read of a block's place. */
   forgetPlace(block: number): void {
     this.#cached.chunks.drop(this.#cached.id, Math.floor(block / this.#blocksPerChunk));
+  }
+
+  /** Forgets what was read of all places. */
+  forgetPlaces(): void {
+    this.#cached.chunks.dropAll(this.#cached.id);
   }
 
   /** Forgets all that was read, and all copies. */
@@ -184,11 +196,14 @@ export class View {
     let held = this.#atHand.get(block);
     if (held === undefined) {
       const limit = Math.max(64, COPIES_AT_HAND / this.blockSize);
-      for (const oldest of this.#atHand.keys()) {
+      let spare: Buffer | undefined;
+      for (const [oldest, { bytes }] of this.#atHand) {
         if (this.#atHand.size < limit) break;
         this.#atHand.delete(oldest);
+        spare = bytes;
       }
-      held = { bytes: Buffer.allocUnsafeSlow(this.blockSize), checked: false };
+      held = { bytes: spare ?? Buffer.allocUnsafeSlow(this.blockSize), checked: false };
+      this.copyReads++;
       copy.read(held.bytes, 0);
       this.#atHand.set(block, held);
     }

@@ -163,6 +163,10 @@ export class MemoryTree implements Tree {
     this.onRefresh();
   }
 
+  holds(): boolean {
+    return true;
+  }
+
   lookup(high: number, low: number, name: Buffer, out: Entry): boolean {
     const child = this.#directory(high, low).children.get(name.toString("latin1"));
     if (child === undefined) return false;

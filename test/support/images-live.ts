@@ -108,6 +108,13 @@ export const liveRecipes: readonly LiveRecipe[] = [
     load: full("--fast", ...small),
     fastCommits: true,
   },
+  {
+    name: "ext4 with fast_commit, a mixed load",
+    size: "96M",
+    ...ext4(4096, "fast_commit", "-J", "size=8"),
+    load: full(),
+    fastCommits: true,
+  },
 ];
 
 /** Bytes that must be free in memory for it to hold the images: their fsyncs are cheap there. */
@@ -182,9 +189,12 @@ export interface Recovered {
 /** The kernel's clock of file times lags by up to a tick (ktime_get_coarse_real_ts64), ms. */
 const tick = 20;
 
+/** What mount(8) says of EUCLEAN. */
+const REFUSED = /Structure needs cleaning|probably corrupted filesystem/;
+
 /**
  * Lets the kernel recover an image (which it changes), and shows it read-only. Undefined: the kernel refuses, as it does
- * some images with fast commits of its own making ("Structure needs cleaning").
+ * some images with fast commits of its own making.
  */
 export async function recover(image: string, folder: string): Promise<Recovered | undefined> {
   const loop = await loopDevice(image);
@@ -196,7 +206,7 @@ export async function recover(image: string, folder: string): Promise<Recovered 
     unmount = await mount(loop.device, folder, "noatime");
   } catch (error) {
     loop.free();
-    if (String(error).includes("Structure needs cleaning")) return undefined;
+    if (REFUSED.test(String(error))) return undefined;
     throw error;
   }
   await run("mount", ["-o", "remount,ro", folder]);

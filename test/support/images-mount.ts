@@ -85,8 +85,8 @@ export async function loopDevice(
 }
 
 /** Sees to it that a child process does not outlive the tests. */
-export function endWithTests(child: ChildProcess): () => void {
+export function endWithTests(child: ChildProcess, signal: NodeJS.Signals = "SIGKILL"): () => void {
   return onEnd(() => {
-    if (child.exitCode === null && child.signalCode === null) child.kill("SIGKILL");
+    if (child.exitCode === null && child.signalCode === null) child.kill(signal);
   });
 }

@@ -5,12 +5,12 @@ import type { AttributeValues, Changes, InodeChange, Listing, NameChange } from 
 import { FileType } from "../filesystem.js";
 import { DirectoryBlock } from "./dirblock.js";
 import { Incompat } from "./features.js";
-import { GOOD_OLD_SIZE, I_BLOCK, I_BLOCK_SIZE, Inode, InodeFlags } from "./inode.js";
-import { attributeValues, differingAttributes, inodeState } from "./inode-state.js";
+import { GOOD_OLD_SIZE, Inode, InodeFlags } from "./inode.js";
+import { inodeChange, targetOf } from "./inode-change.js";
+import { attributeValues, inodeState } from "./inode-state.js";
 import { InodeTables } from "./inode-tables.js";
 import type { Parts } from "./parts.js";
 import { Run } from "./run.js";
-import { symlinkTarget } from "./symlink.js";
 
 /** Names of a directory, one character a byte, and the inodes that they stand for. */
 type Names = Map<string, number>;
@@ -82,7 +82,7 @@ export class Difference {
         if (isDirectory(one.old) || isDirectory(now)) unsureDirectories.push(this.#listing(one, now));
         continue;
       }
-      const change = this.#inodeChange(one, now);
+      const change = inodeChange(this.#parts, one.ino, one.old, one.attributes, now);
       if (!one.isSame || change.attributes !== undefined || (hasOther && isRegular(now.mode)))
         inodes.push(change);
       if (isDirectory(one.old) || isDirectory(now)) this.#compareNames(one, now, logged, names);
@@ -114,7 +114,7 @@ export class Difference {
   #unsureChange(ino: number, now: Inode): InodeChange {
     const { inodes, attributes } = this.#parts;
     const state = inodeState(inodes, now);
-    const target = state === undefined ? undefined : this.#target(now);
+    const target = state === undefined ? undefined : targetOf(this.#parts, now);
     return {
       ino,
       old: undefined,
@@ -202,34 +202,6 @@ export class Difference {
     if (before.readUInt32LE(FILE_ACL_AT) !== after.readUInt32LE(FILE_ACL_AT)) return true;
     const { extraEnd } = old;
     return !before.subarray(extraEnd).equals(after.subarray(extraEnd));
-  }
-
-  #inodeChange({ ino, old, attributes: before }: Touched, now: Inode): InodeChange {
-    const { inodes, attributes } = this.#parts;
-    const oldState = inodeState(inodes, old);
-    const nowState = inodeState(inodes, now);
-    const isNew = oldState?.generation !== nowState?.generation || oldState?.nlink === 0;
-    const changed =
-      before === undefined ? undefined : differingAttributes(before, attributeValues(attributes, now));
-    const target =
-      nowState === undefined || (!isNew && hasSameBlock(old, now)) ? undefined : this.#target(now);
-    return {
-      ino,
-      old: oldState,
-      now: nowState,
-      ...(changed === undefined ? {} : { attributes: changed }),
-      ...(target === undefined ? {} : { target }),
-    };
-  }
-
-  #target(inode: Inode): Buffer | undefined {
-    if (inode.type !== FileType.LINK || linksOf(inode.raw) === 0) return undefined;
-    try {
-      return symlinkTarget(this.#parts, inode);
-    } catch (error) {
-      if (error instanceof IoError) return undefined;
-      throw error;
-    }
   }
 
   /** The block as it was; zeros if it cannot be read: then all in it counts as new. */
@@ -332,11 +304,6 @@ function linksOf(raw: Buffer): number {
 
 function generationOf(raw: Buffer): number {
   return raw.readUInt32LE(GENERATION_AT);
-}
-
-function hasSameBlock(old: Inode, now: Inode): boolean {
-  const end = I_BLOCK + I_BLOCK_SIZE;
-  return old.raw.compare(now.raw, I_BLOCK, end, I_BLOCK, end) === 0;
 }
 
 function bytesOf(commit: Commit, index: number, blockSize: number): Buffer {

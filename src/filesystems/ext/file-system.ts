@@ -1,6 +1,6 @@
 /** ext2, ext3 and ext4 behind the interface of all file systems. */
 import type { Log } from "../../images/image.js";
-import { type Commit, isAfter } from "../../versions/commit.js";
+import { type Commit, isAfter, type LogicalChanges } from "../../versions/commit.js";
 import type { View } from "../../versions/view.js";
 import {
   type Attributes,
@@ -9,18 +9,21 @@ import {
   type FileSystem,
   FileSystemError,
   FileType,
+  type Standing,
   type Statistics,
 } from "../filesystem.js";
 import { Compat, typeOf } from "./features.js";
+import { FreedBlocks } from "./freed-blocks.js";
 import { HeldSizes } from "./held-sizes.js";
 import { Inode, InodeFlags } from "./inode.js";
 import { InodeTables } from "./inode-tables.js";
-import type { FastCommit } from "./journal/fast-commit.js";
+import { type FastCommit, fastCommitOperations } from "./journal/fast-commit.js";
+import { Lookout } from "./lookout.js";
 import { Parts } from "./parts.js";
 import { freeSpace, overheadBlocks, reservedForExtents } from "./space.js";
 import type { Geometry } from "./superblock.js";
 import { readInline, symlinkTarget } from "./symlink.js";
-import { committedGeometry, superblockBlock, type Version } from "./version.js";
+import { committedGeometry, type OpenJournal, superblockBlock, type Version } from "./version.js";
 
 /** EXT4_ROOT_INO */
 const ROOT_INODE = 2;
@@ -32,10 +35,17 @@ export class ExtFileSystem implements FileSystem {
   readonly uuid: string;
   readonly rootInode = ROOT_INODE;
   readonly #log: Log;
+  readonly #journal: OpenJournal | undefined;
+  readonly #lookout: Lookout | undefined;
+  /** Reads of the image that have been looked after. */
+  #reads = 0;
+  #copyReads = 0;
   readonly #held: HeldSizes;
   #tables: InodeTables | undefined;
+  #freed: FreedBlocks | undefined;
   #sequence: number | undefined;
-  #hasFastCommits: boolean;
+  /** How many fast commits there are in force. */
+  #fastCommits: number;
   #parts!: Parts;
   #inode!: Inode;
   /** A visitor may stat what it is told of, which uses the inode above: so listing has one of its own. */
@@ -48,9 +58,12 @@ export class ExtFileSystem implements FileSystem {
     this.label = geometry.label;
     this.uuid = geometry.uuid;
     this.#log = log;
+    const { journal } = version;
+    this.#journal = journal;
+    this.#lookout = journal === undefined ? undefined : new Lookout(journal, log);
     this.#held = new HeldSizes(geometry.blockSize);
     this.#sequence = version.sequence;
-    this.#hasFastCommits = version.fastCommits.length > 0;
+    this.#fastCommits = version.fastCommits.length;
     this.#compose(version.geometry, version.view, version.fastCommits);
   }
 
@@ -60,22 +73,49 @@ export class ExtFileSystem implements FileSystem {
    */
   apply(commit: Commit): void {
     if (this.#sequence !== undefined && !isAfter(commit.sequence, this.#sequence)) return;
+    const { logical } = commit;
+    if (logical !== undefined) {
+      this.#addFastCommit(logical);
+      return;
+    }
     this.#sequence = commit.sequence;
+    if (commit.next !== undefined) this.#journal?.journal.pass(commit.sequence, commit.next);
     const { view, geometry } = this.#parts;
     this.#tables ??= new InodeTables(geometry, this.#parts.groups);
     this.#held.addFrom(commit, this.#parts, this.#tables);
-    view.apply(commit);
-    this.#overhead = -1;
     // A full transaction has in it what the fast commits before it said.
-    if (this.#hasFastCommits || commit.blocks.includes(superblockBlock(view))) {
-      this.#hasFastCommits = false;
+    this.#fastCommits = 0;
+    this.#parts.dropFastCommits();
+    view.apply(commit);
+    this.#dropFreed(commit.blocks);
+    this.#overhead = -1;
+    if (commit.blocks.includes(superblockBlock(view)))
       this.#compose(committedGeometry(view, geometry, this.#log), view, []);
-    } else this.#parts.forget();
+    else this.#parts.forget();
   }
 
   /** Copies of transactions before this one are in their places. */
   settle(sequence: number): void {
     this.#parts.view.settle(sequence);
+  }
+
+  /** Looks at the journal, if the image was read since. What was begun in it is taken in. Throws IoError. */
+  standing(): Standing {
+    if (this.#journal === undefined || this.#lookout === undefined) return "current";
+    const { source } = this.#journal;
+    if (source.reads === this.#reads) return "current";
+    const { view } = this.#parts;
+    const standing = this.#lookout.look(this, view.copyReads !== this.#copyReads);
+    this.#reads = source.reads;
+    this.#copyReads = view.copyReads;
+    return standing;
+  }
+
+  /** Forgets what was read of blocks in their places. */
+  reread(): void {
+    this.#parts.view.forgetPlaces();
+    this.#parts.forget();
+    this.#overhead = -1;
   }
 
   /** Forgets all that was read: for a file system whose changes nobody tells of. */
@@ -168,6 +208,15 @@ export class ExtFileSystem implements FileSystem {
     out.nameLength = 255;
   }
 
+  #addFastCommit({ number, records }: LogicalChanges): void {
+    if (number <= this.#fastCommits) return;
+    this.#fastCommits = number;
+    const blocks = Buffer.from(records.buffer, records.byteOffset, records.length);
+    const operations = fastCommitOperations(blocks, this.#parts.geometry.blockSize);
+    this.#held.addFromFastCommit(operations, this.#parts);
+    this.#parts.addFastCommit(operations);
+  }
+
   /** The size up to which a file is shown. */
   #size(inode: Inode): number {
     const size = this.#parts.inodes.size(inode);
@@ -177,8 +226,15 @@ export class ExtFileSystem implements FileSystem {
   #compose(geometry: Geometry, view: View, fastCommits: readonly FastCommit[]): void {
     this.#parts = new Parts(geometry, view, this.#log, fastCommits);
     this.#tables = undefined;
+    this.#freed = undefined;
     this.#inode = new Inode(geometry);
     this.#listed = new Inode(geometry);
+  }
+
+  #dropFreed(logged: Iterable<number>): void {
+    const { geometry, groups, view } = this.#parts;
+    this.#freed ??= new FreedBlocks(geometry, groups);
+    this.#freed.drop(view, logged);
   }
 
   #journalBlocks(): number {

@@ -3,33 +3,47 @@
  * and tells what they change. It has a version of its own to compare with; those who serve users have theirs.
  */
 import type { Log, Source } from "../../images/image.js";
-import { type BlockCache, readFully } from "../../versions/block-cache.js";
+import type { BlockCache } from "../../versions/block-cache.js";
 import type { Commit } from "../../versions/commit.js";
 import type { Changes } from "../changes.js";
 import type { Follower, Look, Step } from "../follower.js";
 import { Difference } from "./difference.js";
+import { addFastCommit, supersedeFastCommits } from "./fast-commit-difference.js";
 import { Compat } from "./features.js";
 import { HeldSizes } from "./held-sizes.js";
 import { Inode } from "./inode.js";
 import { InodeTables } from "./inode-tables.js";
-import type { Journal, LoggedBlock, Transaction } from "./journal/journal.js";
+import { type FastCommit, fastCommitOperations, type LoggedFastCommit } from "./journal/fast-commit.js";
+import type { Journal } from "./journal/journal.js";
 import { Parts } from "./parts.js";
-import { SUPERBLOCK_OFFSET, Superblock } from "./superblock.js";
-import { committedGeometry, openVersion, superblockBlock, type Version } from "./version.js";
+import { SUPERBLOCK_OFFSET } from "./superblock.js";
+import { SuperblockInPlace } from "./superblock-in-place.js";
+import { readCommit } from "./taking.js";
+import {
+  committedGeometry,
+  type OpenJournal,
+  openVersion,
+  superblockBlock,
+  type Version,
+} from "./version.js";
 
 /** Transactions that one look takes at most, so that others have their turn. */
 const MOST_TRANSACTIONS = 16;
 /** Transactions that are held at most before they are applied. */
 const MOST_GATHERED = 64;
 
+/** ms in which no machine is cut off and starts again. */
+const RESTART = 1000;
 /** ms between looks at files whose bytes were not all there. */
 const REVEAL_EVERY = 20;
 
 const OVERRUN: Look = { reopen: "overrun" };
 const CHANGED: Look = { reopen: "changed" };
 
+const NO_BLOCKS = new Float64Array(0);
+const NO_BYTES = new Uint8Array(0);
+
 export class ExtFollower implements Follower {
-  readonly #source: Source;
   readonly #log: Log;
   readonly #version: Version;
   #parts: Parts;
@@ -42,21 +56,33 @@ export class ExtFollower implements Follower {
   readonly #upcoming: Omit<Step, "changes">[] = [];
   /** Whether the log was used again before it was read. */
   #isLost = false;
-  /** The superblock in its place, as last seen: while nothing is in the journal, it tells of a mount, a fsck, a mkfs. */
-  readonly #superblock = Buffer.alloc(Superblock.size);
-  readonly #now = Buffer.alloc(Superblock.size);
+  /** While nothing is in the journal, it tells of a mount, a fsck, a mkfs. */
+  readonly #superblock: SuperblockInPlace;
+  /** Whether there has been a mount since the last transaction. */
+  #isMounted = false;
+  #lookedAt = performance.now();
 
   /**
    * Opens the committed version; if possible the one that transaction `after` made. Throws IoError when it cannot be
    * read.
    */
   constructor(source: Source, cache: BlockCache, log: Log, after?: number) {
-    this.#source = source;
     this.#log = log;
-    this.#readSuperblock(this.#superblock);
+    this.#superblock = new SuperblockInPlace(source);
     this.#version = openVersion(source, cache, log, after);
-    this.#parts = new Parts(this.#version.geometry, this.#version.view, log);
-    this.#held = new HeldSizes(this.#version.view.blockSize);
+    const { view, journal, geometry, fastCommits } = this.#version;
+    this.#parts = new Parts(geometry, view, log, fastCommits);
+    this.#held = new HeldSizes(view.blockSize);
+    if (journal?.journal.status === "empty") this.#isMounted = this.#superblock.isInUse;
+    else if (journal !== undefined) {
+      const bytes = view.locate(superblockBlock(view));
+      this.#superblock.noteLogged(bytes, view.at + this.#superblockAt);
+    }
+  }
+
+  /** Where the superblock lies in its block. */
+  get #superblockAt(): number {
+    return SUPERBLOCK_OFFSET % this.#version.view.blockSize;
   }
 
   get isResumed(): boolean {
@@ -64,28 +90,65 @@ export class ExtFollower implements Follower {
   }
 
   look(): Look {
-    const journal = this.#version.journal?.journal;
-    if (journal === undefined) return this.#superblockChanged() ? CHANGED : undefined;
-    this.#gather(journal);
+    const open = this.#version.journal;
+    if (open === undefined) return this.#superblock.look() === "same" ? undefined : CHANGED;
+    const { journal } = open;
+    const lookedAt = this.#lookedAt;
+    this.#lookedAt = performance.now();
+    this.#gather(open);
     const steps: Step[] = [];
     while (steps.length < MOST_TRANSACTIONS) {
       const [upcoming] = this.#upcoming;
       if (upcoming === undefined) break;
-      // What fast commits have shown is not in this follower's own version.
-      if (this.#version.fastCommits.length > 0) return CHANGED;
       const { commit, seconds, nanoseconds } = upcoming;
-      steps.push({ commit, changes: this.#apply(commit, journal), seconds, nanoseconds });
+      steps.push({ commit, changes: this.#apply(commit, open), seconds, nanoseconds });
       this.#upcoming.shift();
     }
+    if (this.#upcoming.length === 0 && !this.#isLost) this.#takeFastCommits(journal, steps);
     const revealed = this.#revealed();
     if (steps.length > 0) return { steps, revealed };
     // The log was used again before it was read.
-    if (this.#isLost || journal.status === "overrun") return OVERRUN;
-    if (this.#hasNewFastCommits(journal)) return CHANGED;
-    if (journal.status === "empty" && this.#superblockChanged()) return CHANGED;
-    const isEmpty = journal.status === "empty";
-    const settled = this.#settle(isEmpty ? journal.sequence : journal.superblock.sequence);
-    return settled ?? (revealed.length > 0 ? { steps: [], revealed } : undefined);
+    if (this.#isLost) return OVERRUN;
+    if (journal.status === "overrun") return this.#afterMount(open, lookedAt, revealed);
+    const rest = journal.status === "empty" ? this.#superblock.look() : "same";
+    if (rest === "changed") return CHANGED;
+    if (rest === "mounted") this.#isMounted = true;
+    if (rest !== "same") return this.#reread(journal.settled, revealed);
+    return this.#settle(journal.settled) ?? (revealed.length > 0 ? { steps: [], revealed } : undefined);
+  }
+
+  /** Goes on with a log that a mount has begun anew, if it was that and nothing was missed. */
+  #afterMount(open: OpenJournal, lookedAt: number, revealed: readonly number[]): Look {
+    const { journal } = open;
+    const rest = this.#superblock.look();
+    const lost = rest === "changed" ? CHANGED : OVERRUN;
+    // The mount may have put in place what fast commits say, with no transaction that tells of it.
+    if (this.#parts.geometry.hasCompat(Compat.FAST_COMMIT)) return lost;
+    const isMounted = this.#isMounted || (rest !== "same" && this.#superblock.mounts === 1);
+    this.#isMounted = false;
+    if (!journal.beginAnew(isMounted, this.#lookedAt - lookedAt < RESTART)) return lost;
+    if (rest === "changed") {
+      // What was logged since can be in its place by now.
+      this.#gather(open);
+      if (!this.#upcoming.some(({ commit }) => this.#logsSuperblock(commit))) return lost;
+    }
+    return this.#reread(journal.settled, revealed);
+  }
+
+  /** Whether a commit logs the superblock that was last seen in its place. */
+  #logsSuperblock({ blocks, bytes }: Commit): boolean {
+    const { view } = this.#version;
+    const logged = blocks.indexOf(superblockBlock(view));
+    return logged >= 0 && this.#superblock.isLike(bytes, logged * view.blockSize + this.#superblockAt);
+  }
+
+  #reread(settled: number, revealed: readonly number[]): Look {
+    const { view } = this.#version;
+    this.#settled = settled;
+    view.settle(settled);
+    view.forgetPlaces();
+    this.#parts.forget();
+    return { steps: [], settled, reread: true, revealed };
   }
 
   /** Looks, not too often, at files whose bytes were not all there. */
@@ -98,11 +161,11 @@ export class ExtFollower implements Follower {
   }
 
   /** Takes the transactions that are finished from the journal. */
-  #gather(journal: Journal): void {
+  #gather(open: OpenJournal): void {
     while (!this.#isLost && this.#upcoming.length < MOST_GATHERED) {
-      const transaction = journal.next();
+      const transaction = open.journal.next();
       if (transaction === undefined) return;
-      const commit = this.#commit(journal, transaction);
+      const commit = readCommit(open, transaction, this.#log);
       if (commit === undefined) this.#isLost = true;
       else {
         const { commitSeconds: seconds, commitNanoseconds: nanoseconds } = transaction;
@@ -126,10 +189,19 @@ export class ExtFollower implements Follower {
     });
   }
 
-  #hasNewFastCommits(journal: Journal): boolean {
+  /** Fast commits are a part of the transaction after those that were taken: after all of them, in order. */
+  #takeFastCommits(journal: Journal, steps: Step[]): void {
     const { geometry } = this.#parts;
-    if (!geometry.hasCompat(Compat.FAST_COMMIT) || journal.status !== "waiting") return false;
-    return journal.fastCommits(geometry.inodeSize).length !== this.#version.fastCommits.length;
+    if (!geometry.hasCompat(Compat.FAST_COMMIT) || journal.status !== "waiting") return;
+    while (steps.length < MOST_TRANSACTIONS) {
+      const logged = journal.nextFastCommit(geometry.inodeSize);
+      if (logged === undefined) return;
+      const operations = fastCommitOperations(logged.blocks, geometry.blockSize);
+      if (operations.length === 0) continue;
+      this.#held.addFromFastCommit(operations, this.#parts);
+      const changes = addFastCommit(this.#parts, operations);
+      steps.push({ commit: logicalCommit(logged, journal), changes, ...timeOf(operations, changes) });
+    }
   }
 
   #settle(sequence: number): Look {
@@ -139,18 +211,24 @@ export class ExtFollower implements Follower {
     return { steps: [], settled: sequence, revealed: [] };
   }
 
-  #apply(commit: Commit, journal: Journal): Changes {
+  #apply(commit: Commit, open: OpenJournal): Changes {
     this.#difference ??= new Difference(this.#parts);
     this.#tables ??= new InodeTables(this.#parts.geometry, this.#parts.groups);
     this.#held.addFrom(commit, this.#parts, this.#tables);
+    const difference = this.#difference;
     let hasGathered = false;
-    const changes = this.#difference.apply(commit, (block, bytes, at) => {
-      if (!hasGathered) this.#gather(journal);
+    this.#isMounted = false;
+    this.#superblock.noteUse();
+    const isNewer = (block: number, bytes: Buffer, at: number): boolean => {
+      if (!hasGathered) this.#gather(open);
       hasGathered = true;
       return this.#isLost || this.#upcoming.length >= MOST_GATHERED || this.#isUpcoming(block, bytes, at);
-    });
+    };
+    const changes = supersedeFastCommits(this.#parts, () => difference.apply(commit, isNewer));
     const { view } = this.#version;
-    if (commit.blocks.includes(superblockBlock(view))) {
+    const logged = commit.blocks.indexOf(superblockBlock(view));
+    if (logged >= 0) {
+      this.#superblock.noteLogged(commit.bytes, logged * view.blockSize + this.#superblockAt);
       const geometry = committedGeometry(view, this.#parts.geometry, this.#log);
       // Grown: there are more groups, and so more inode tables.
       if (geometry.blocksCount !== this.#parts.geometry.blocksCount) {
@@ -161,42 +239,34 @@ export class ExtFollower implements Follower {
     }
     return changes;
   }
+}
 
-  /** Reads a transaction's copies; undefined if they are no longer what was logged. */
-  #commit(journal: Journal, transaction: Transaction): Commit | undefined {
-    const { blockSize } = this.#version.view;
-    const { device } = this.#version.journal as NonNullable<Version["journal"]>;
-    try {
-      const revoked = Float64Array.from(new Set(transaction.revoked));
-      const newest = new Map<number, LoggedBlock>();
-      for (const logged of transaction.blocks) newest.set(logged.block, logged);
-      for (const block of revoked) newest.delete(block);
-      const copies = [...newest.values()];
-      const bytes = Buffer.from(new SharedArrayBuffer(copies.length * blockSize));
-      copies.forEach((logged, index) => {
-        journal.readCopy(logged, bytes, index * blockSize);
-      });
-      if (!journal.holds(transaction.sequence)) return undefined;
-      return {
-        sequence: transaction.sequence,
-        blocks: Float64Array.from(copies, ({ block }) => block),
-        bytes,
-        places: Float64Array.from(copies, ({ index, escaped }) => (escaped ? 0 : device.physical(index))),
-        revoked,
-        settled: journal.superblock.sequence,
-      };
-    } catch (error) {
-      this.#log(`transaction ${transaction.sequence} could not be taken: ${(error as Error).message}`);
-      return undefined;
-    }
-  }
+function logicalCommit({ sequence, number, blocks }: LoggedFastCommit, journal: Journal): Commit {
+  return {
+    sequence,
+    blocks: NO_BLOCKS,
+    bytes: NO_BYTES,
+    places: NO_BLOCKS,
+    revoked: NO_BLOCKS,
+    settled: journal.settled,
+    logical: { number, records: blocks },
+  };
+}
 
-  #superblockChanged(): boolean {
-    this.#readSuperblock(this.#now);
-    return !this.#now.equals(this.#superblock);
+/**
+ * Fast commits do not say when they were made: when the latest of the inodes that one records was changed, by the guest's
+ * clock; without any about now.
+ */
+function timeOf(operations: FastCommit, { inodes }: Changes): { seconds: number; nanoseconds: number } {
+  const recorded = new Set(operations.flatMap(({ kind, ino }) => (kind === "inode" ? [ino] : [])));
+  let seconds = 0;
+  let nanoseconds = 0;
+  for (const { ino, now } of inodes) {
+    if (now === undefined || !recorded.has(ino) || now.ctime < seconds) continue;
+    nanoseconds = now.ctime > seconds ? now.ctimeNsec : Math.max(nanoseconds, now.ctimeNsec);
+    seconds = now.ctime;
   }
-
-  #readSuperblock(into: Buffer): void {
-    readFully(this.#source, into, into.length, SUPERBLOCK_OFFSET);
-  }
+  if (seconds > 0) return { seconds, nanoseconds };
+  const now = Date.now();
+  return { seconds: Math.floor(now / 1000), nanoseconds: (now % 1000) * 1_000_000 };
 }

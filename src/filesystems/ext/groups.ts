@@ -63,7 +63,7 @@ export class Groups {
     let high = Math.ceil(groups / descriptorsPerBlock);
     while (low < high) {
       const middle = (low + high) >>> 1;
-      if (this.#descriptorBlock(middle) < blocks) low = middle + 1;
+      if (this.descriptorBlock(middle) < blocks) low = middle + 1;
       else high = middle;
     }
     return Math.min(groups, low * descriptorsPerBlock);
@@ -107,6 +107,13 @@ export class Groups {
     const buffer = this.#view.locate(block);
     buffer.copy(into, 0, this.#view.at, this.#view.at + Math.ceil(inodesPerGroup / 8));
     return Math.max(0, inodesPerGroup - unused);
+  }
+
+  /** The block of a group's block bitmap. Throws IoError. */
+  blockBitmap(group: number): number {
+    this.#locate(group);
+    const low = this.#descriptor.bg_block_bitmap_lo;
+    return this.#high ? low + this.#descriptorHigh.bg_block_bitmap_hi * 2 ** 32 : low;
   }
 
   /** The block of a group's inode bitmap; 0 if it was never written, as no inode was ever used. */
@@ -155,7 +162,7 @@ export class Groups {
 
   #locate(group: number): void {
     const geometry = this.#geometry;
-    const buffer = this.#view.locate(this.#descriptorBlock(Math.floor(group / geometry.descriptorsPerBlock)));
+    const buffer = this.#view.locate(this.descriptorBlock(Math.floor(group / geometry.descriptorsPerBlock)));
     const at = this.#view.at + (group % geometry.descriptorsPerBlock) * geometry.descriptorSize;
     this.#descriptor.move(buffer, at);
     if (this.#high) this.#descriptorHigh.move(buffer, at);
@@ -163,7 +170,7 @@ export class Groups {
   }
 
   /** Where the n-th block of descriptors lies (descriptor_loc in the kernel's super.c). */
-  #descriptorBlock(n: number): number {
+  descriptorBlock(n: number): number {
     const geometry = this.#geometry;
     const superblockBlock = geometry.blockSize === 1024 ? 1 : 0;
     if (n < geometry.firstMetaGroup) return superblockBlock + 1 + n;

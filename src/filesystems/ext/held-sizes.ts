@@ -10,8 +10,9 @@
 import { IoError } from "../../images/io-error.js";
 import type { Commit } from "../../versions/commit.js";
 import { FileType } from "../filesystem.js";
-import { type Inode, InodeFlags } from "./inode.js";
+import { Inode, InodeFlags } from "./inode.js";
 import type { InodeTables } from "./inode-tables.js";
+import type { FastCommit } from "./journal/fast-commit.js";
 import type { Parts } from "./parts.js";
 import { Run } from "./run.js";
 
@@ -73,7 +74,7 @@ export class HeldSizes {
   }
 
   /** Notes the files that a commit makes longer. To be called before it is applied. */
-  addFrom(commit: Commit, { geometry, view }: Parts, tables: InodeTables): void {
+  addFrom(commit: Commit, { geometry, view, fastCommits }: Parts, tables: InodeTables): void {
     const { inodeSize, blockSize } = geometry;
     const now = performance.now();
     const bytes = Buffer.from(commit.bytes.buffer, commit.bytes.byteOffset, commit.bytes.length);
@@ -91,14 +92,45 @@ export class HeldSizes {
         const was = view.at + at;
         const is = index * blockSize + at;
         if (!isSameFile(old, was, bytes, is)) continue;
-        const before = sizeAt(old, was);
-        const size = sizeAt(bytes, is);
-        if (size > before) {
-          const hasExtents = (bytes.readUInt32LE(is + FLAGS_AT) & InodeFlags.EXTENTS) !== 0;
-          this.add(first + at / inodeSize, generationAt(old, was), before, size, hasExtents, now);
-        }
+        const ino = first + at / inodeSize;
+        this.#addGrown(ino, old, was, bytes, is, now, fastCommits?.inode(ino));
       }
     }
+  }
+
+  /** Notes the files that a fast commit makes longer. To be called before it is applied. */
+  addFromFastCommit(operations: FastCommit, { geometry, inodes }: Parts): void {
+    const now = performance.now();
+    const inode = new Inode(geometry);
+    for (const operation of operations) {
+      if (operation.kind !== "inode") continue;
+      try {
+        inodes.read(operation.ino, inode);
+      } catch (error) {
+        if (error instanceof IoError) continue;
+        throw error;
+      }
+      if (isSameFile(inode.raw, 0, operation.raw, 0))
+        this.#addGrown(operation.ino, inode.raw, 0, operation.raw, 0, now, undefined);
+    }
+  }
+
+  /** `known`: the inode as fast commits have told it already. */
+  #addGrown(
+    ino: number,
+    old: Buffer,
+    was: number,
+    bytes: Buffer,
+    is: number,
+    now: number,
+    known: Buffer | undefined,
+  ): void {
+    const isKnown = known !== undefined && isSameFile(known, 0, bytes, is);
+    const before = isKnown ? sizeAt(known, 0) : sizeAt(old, was);
+    const size = sizeAt(bytes, is);
+    if (size <= before) return;
+    const hasExtents = (bytes.readUInt32LE(is + FLAGS_AT) & InodeFlags.EXTENTS) !== 0;
+    this.add(ino, generationAt(old, was), before, size, hasExtents, now);
   }
 
   /** The size up to which a file is shown. Throws IoError when its map is bad. */

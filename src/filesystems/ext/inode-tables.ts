@@ -25,6 +25,11 @@ export class InodeTables {
     this.#starts = Float64Array.from(this.#groups, (group) => starts[group] as number);
   }
 
+  /** How many blocks the inode table of each group has. */
+  get blocksEach(): number {
+    return this.#blocksEach;
+  }
+
   /** The number of the first inode in a block; 0 if the block is none of an inode table. */
   firstInode(block: number): number {
     const starts = this.#starts;

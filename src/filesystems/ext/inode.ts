@@ -147,6 +147,7 @@ export class Inodes {
 
   /** Whether an inode that is in the journal has been written to its place as well. Throws IoError. */
   isInPlace(ino: number): boolean {
+    if (this.overlay?.inode(ino) !== undefined) return false;
     const { inodeSize, blockSize } = this.#geometry;
     const within = (((ino - 1) % this.#geometry.inodesPerGroup) * inodeSize) % blockSize;
     return this.#view.isInPlace(this.#blockOf(ino), within, inodeSize);

@@ -1,6 +1,8 @@
 /** Recognising and opening an ext file system. */
 import type { Log, Source } from "../../images/image.js";
 import { type BlockCache, readFully } from "../../versions/block-cache.js";
+import type { Follower } from "../follower.js";
+import { AgreementFollower } from "./agreement/follow.js";
 import { Compat, Incompat, typeOf } from "./features.js";
 import { ExtFileSystem } from "./file-system.js";
 import { ExtFollower } from "./follow.js";
@@ -35,16 +37,15 @@ export function openExt(source: Source, cache: BlockCache, log: Log): ExtFileSys
   return new ExtFileSystem(openVersion(source, cache, log), log);
 }
 
-/** Follows an ext file system by its journal; undefined if it has none of its own. Throws IoError. */
-export function followExt(
-  source: Source,
-  cache: BlockCache,
-  log: Log,
-  after?: number,
-): ExtFollower | undefined {
+/**
+ * Follows an ext file system by its journal, or, where it has none, by what its structures agree on; undefined if its
+ * journal is on another device, or there is too much to keep. Throws IoError.
+ */
+export function followExt(source: Source, cache: BlockCache, log: Log, after?: number): Follower | undefined {
   const buffer = Buffer.alloc(Superblock.size);
   readFully(source, buffer, buffer.length, SUPERBLOCK_OFFSET);
   const { s_feature_compat, s_journal_inum } = Superblock.at(buffer);
-  const hasJournal = (s_feature_compat & Compat.HAS_JOURNAL) !== 0 && s_journal_inum !== 0;
-  return hasJournal ? new ExtFollower(source, cache, log, after) : undefined;
+  if ((s_feature_compat & Compat.HAS_JOURNAL) === 0) return AgreementFollower.open(source, cache, log, after);
+  // What it has to say of the journal has been said when the file system was opened.
+  return s_journal_inum === 0 ? undefined : new ExtFollower(source, cache, () => {}, after);
 }

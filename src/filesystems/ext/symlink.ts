@@ -49,7 +49,11 @@ export function readInline(
 }
 
 /** Whether the target lies in i_block (ext4_inode_is_fast_symlink). */
-function isFastLink({ geometry, inodes }: Parts, inode: Inode, size: number): boolean {
+export function isFastLink(
+  { geometry, inodes }: Pick<Parts, "geometry" | "inodes">,
+  inode: Inode,
+  size: number,
+): boolean {
   if (size >= I_BLOCK_SIZE) return false;
   if (geometry.hasIncompat(Incompat.EA_INODE)) return true;
   const clusterSectors = (geometry.blockSize * geometry.clusterBlocks) / 512;

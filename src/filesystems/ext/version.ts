@@ -2,8 +2,11 @@
 import type { Log, Source } from "../../images/image.js";
 import { IoError } from "../../images/io-error.js";
 import { type BlockCache, readFully } from "../../versions/block-cache.js";
+import type { CountedSource } from "../../versions/counted-source.js";
 import { View } from "../../versions/view.js";
 import { Compat, Incompat } from "./features.js";
+import { FreedBlocks } from "./freed-blocks.js";
+import { Groups } from "./groups.js";
 import { Inode } from "./inode.js";
 import type { FastCommit } from "./journal/fast-commit.js";
 import { fold } from "./journal/fold.js";
@@ -17,13 +20,15 @@ import { Geometry, SUPERBLOCK_OFFSET, Superblock } from "./superblock.js";
 export interface OpenJournal {
   readonly journal: Journal;
   readonly device: JournalInode;
+  /** The volume, through which the version and the journal are read. */
+  readonly source: CountedSource;
 }
 
 /** A committed version. */
 export interface Version {
   readonly geometry: Geometry;
   readonly view: View;
-  /** The journal with its finished transactions taken; undefined if it has none that is in use and can be read. */
+  /** The journal with its finished transactions taken; undefined if it has none that can be read. */
   readonly journal: OpenJournal | undefined;
   /** The last transaction that was taken from the journal. */
   readonly sequence: number | undefined;
@@ -33,11 +38,24 @@ export interface Version {
   readonly fastCommits: readonly FastCommit[];
 }
 
+/** How often a version is opened where the guest has written its journal round meanwhile. */
+const ATTEMPTS = 5;
+
 /**
  * Opens the committed version; with `until`, the one that this transaction made, if all that came later is still in the
  * journal. Throws IoError when it cannot be read or needs what is not known here.
  */
 export function openVersion(source: Source, cache: BlockCache, log: Log, until?: number): Version {
+  const counted = cache.counted(source);
+  for (let attempt = 1; ; attempt++) {
+    const version = openOnce(counted, cache, log, until);
+    const isWhole = version.journal?.journal.status !== "overrun";
+    if (isWhole || attempt === ATTEMPTS) return version;
+    version.view.forgetAll();
+  }
+}
+
+function openOnce(source: CountedSource, cache: BlockCache, log: Log, until: number | undefined): Version {
   const buffer = Buffer.alloc(Superblock.size);
   readFully(source, buffer, buffer.length, SUPERBLOCK_OFFSET);
   const inPlace = new Geometry(Superblock.at(buffer));
@@ -49,14 +67,8 @@ export function openVersion(source: Source, cache: BlockCache, log: Log, until?:
   }
   // The kernel replays a journal only if this says so; else what the journal holds is of no account.
   if (!inPlace.hasIncompat(Incompat.RECOVER)) {
-    return {
-      geometry: inPlace,
-      view,
-      journal: undefined,
-      sequence: undefined,
-      isAsAsked: false,
-      fastCommits: [],
-    };
+    const journal = emptyJournal(source, inPlace, view);
+    return { geometry: inPlace, view, journal, sequence: undefined, isAsAsked: false, fastCommits: [] };
   }
   let journal: OpenJournal | undefined;
   let sequence: number | undefined;
@@ -66,10 +78,17 @@ export function openVersion(source: Source, cache: BlockCache, log: Log, until?:
     journal = openJournal(source, inPlace, view, log);
     if (journal !== undefined) {
       const first = journal.journal.sequence;
-      const isNext = until !== undefined && first === followingSequence(until);
+      // With fast commits nobody knows how much of a transaction was taken.
+      const isWhole = until !== undefined && !inPlace.hasCompat(Compat.FAST_COMMIT);
+      const isNext = isWhole && first === followingSequence(until);
       // What was finished before the log begins cannot be told from what is in place.
-      const isThere = until !== undefined && !isLater(first, until);
-      if (!isNext) sequence = applyJournal(journal.journal, view, log, isThere ? until : undefined);
+      const isThere = isWhole && !isLater(first, until);
+      if (!isNext) {
+        const freed = inPlace.hasIncompat(Incompat.INLINE_DATA)
+          ? new FreedBlocks(inPlace, new Groups(inPlace, view))
+          : undefined;
+        sequence = applyJournal(journal.journal, view, log, isThere ? until : undefined, freed);
+      }
       isAsAsked = isNext || (isThere && sequence === until);
       if (!isAsAsked) fastCommits = journal.journal.fastCommits(inPlace.inodeSize);
     }
@@ -104,7 +123,12 @@ export function committedGeometry(view: View, before: Geometry, log: Log): Geome
 }
 
 /** The file system's journal; undefined (and a line in the log) if it lies elsewhere. Throws IoError when it is bad. */
-function openJournal(source: Source, geometry: Geometry, view: View, log: Log): OpenJournal | undefined {
+function openJournal(
+  source: CountedSource,
+  geometry: Geometry,
+  view: View,
+  log: Log,
+): OpenJournal | undefined {
   if (!geometry.hasCompat(Compat.HAS_JOURNAL)) return undefined;
   if (geometry.journalInode === 0) {
     log(
@@ -117,18 +141,36 @@ function openJournal(source: Source, geometry: Geometry, view: View, log: Log): 
   // No journal is larger than its file system: a hostile map can be.
   const size = Math.min(inodes.size(inode), geometry.blocksCount * view.blockSize);
   const device = new JournalInode(source, view.blockSize, content, inode, size);
-  return { journal: new Journal(device, log), device };
+  return { journal: new Journal(device, log), device, source };
+}
+
+/** The journal of a file system at rest; undefined if it has none, or none that can be gone on with. */
+function emptyJournal(source: CountedSource, geometry: Geometry, view: View): OpenJournal | undefined {
+  try {
+    const open = openJournal(source, geometry, view, () => {});
+    return open?.journal.status === "empty" ? open : undefined;
+  } catch (error) {
+    if (error instanceof IoError) return undefined;
+    throw error;
+  }
 }
 
 /** Lays the journal's copies over the view; returns the last transaction's number. */
-function applyJournal(journal: Journal, view: View, log: Log, until: number | undefined): number | undefined {
-  const { copies, badCopies, lastSequence } = fold(journal, until);
+function applyJournal(
+  journal: Journal,
+  view: View,
+  log: Log,
+  until: number | undefined,
+  freed: FreedBlocks | undefined,
+): number | undefined {
+  const { copies, badCopies, lastSequence } = fold(journal, until, freed);
   for (const [block, logged] of copies) {
     view.setCopy(block, {
       sequence: logged.sequence,
       read: (target, targetOffset) => journal.readCopy(logged, target, targetOffset),
     });
   }
+  view.settle(journal.settled);
   if (badCopies > 0) log(`${badCopies} blocks in its journal are damaged: older copies are taken`);
   return lastSequence;
 }

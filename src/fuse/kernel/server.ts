@@ -1,5 +1,6 @@
 import { readSync } from "node:fs";
 import { Attributes, type Entry, Statistics, type Tree } from "../../cloud/tree.js";
+import { ATTEMPTS, RestlessError } from "../attempts.js";
 import { Errno } from "../errno.js";
 import { Faults, type Log } from "../faults.js";
 import { DirectoryWriter } from "./directory.js";
@@ -134,12 +135,16 @@ export class FuseServer {
   }
 
   #result(opcode: number): Result {
-    try {
-      this.#tree.refresh();
-      return this.#answer(opcode);
-    } catch (error) {
-      return -this.#faults.errno(error, `request ${opcode}`);
+    for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
+      try {
+        this.#tree.refresh();
+        const result = this.#answer(opcode);
+        if (this.#tree.holds()) return result;
+      } catch (error) {
+        if (this.#tree.holds()) return -this.#faults.errno(error, `request ${opcode}`);
+      }
     }
+    return -this.#faults.errno(new RestlessError(), `request ${opcode}`);
   }
 
   #answer(opcode: number): Result {

@@ -1,4 +1,5 @@
 import { Attributes, type Entry, Statistics, type Tree, type TreeVisitor } from "../../cloud/tree.js";
+import { ATTEMPTS, RestlessError } from "../attempts.js";
 import { deviceNumber } from "../device.js";
 import { Errno } from "../errno.js";
 import type { Faults } from "../faults.js";
@@ -141,14 +142,20 @@ export class TreeOperations implements Operations {
 
   /** Hands what `operation` returns to `done`, or the errno of what it throws. */
   #answer<T>(what: string, done: Done<T>, operation: () => T): void {
-    let value: T;
-    try {
-      value = operation();
-    } catch (error) {
-      done(-this.#faults.errno(error, what));
-      return;
-    }
-    done(0, value);
+    let value: T | undefined;
+    let failure: { readonly error: unknown } | undefined;
+    let attempts = 0;
+    do {
+      failure = attempts++ === ATTEMPTS ? { error: new RestlessError() } : undefined;
+      if (failure !== undefined) break;
+      try {
+        value = operation();
+      } catch (error) {
+        failure = { error };
+      }
+    } while (!this.#tree.holds());
+    if (failure === undefined) done(0, value);
+    else done(-this.#faults.errno(failure.error, what));
   }
 
   /** The node at a path, with its attributes in #entry. */

@@ -4,7 +4,8 @@
  *
  * It follows the kernel's replay (ext4_fc_replay_* in fs/ext4/fast_commit.c) but where that falls short of what the
  * guest had: the replay leaves the link counts of directories wrong in which directories come or go (a fsck rights
- * them), and gives directories the time of the replay (here they keep their own).
+ * them), gives directories the time of the replay (here they keep their own), leaves a new file the attributes of the
+ * deleted one that had its number, and loses names and bytes of a file that has no links in the midst of it.
  */
 import type { Log } from "../../../images/image.js";
 import { IoError } from "../../../images/io-error.js";
@@ -65,17 +66,35 @@ export class FastCommitState implements MapOverlay, DirectoryOverlay {
   readonly #inodes = new Map<number, ChangedInode | undefined>();
   readonly #maps = new Map<number, ChangedMap | undefined>();
   readonly #directories = new Map<number, DirectoryChange>();
+  #commits = 0;
 
   /**
-   * `committed` must have no overlays set: give its users' own instances those. Nothing is read yet. `log` is told of
-   * operations that make no sense.
+   * `committed` must have no overlays set: give its users' own instances those. `log` is told of operations that make no
+   * sense.
    */
-  constructor(commits: readonly FastCommit[], committed: Committed, log: Log) {
+  constructor(committed: Committed, log: Log) {
     this.#committed = committed;
     this.#log = log;
-    commits.forEach((operations, commit) => {
-      for (const operation of operations) this.#take(operation, commit);
-    });
+  }
+
+  /** Takes one more fast commit, the next in order. Nothing is read yet. */
+  add(operations: FastCommit): void {
+    for (const operation of operations) this.#take(operation, this.#commits);
+    this.#commits++;
+  }
+
+  /** All inodes that fast commits name, directories among them whose entries they change. */
+  get touched(): ReadonlySet<number> {
+    return new Set([...this.#byInode.keys(), ...this.#byDirectory.keys()]);
+  }
+
+  /** The names that fast commits give to a directory or take from it; some may stand as before. */
+  touchedNames(directory: number): Buffer[] {
+    const names = new Map<string, Buffer>();
+    for (const { operation } of this.#byDirectory.get(directory) ?? []) {
+      names.set(operation.name.toString("latin1"), operation.name);
+    }
+    return [...names.values()];
   }
 
   /**
@@ -114,7 +133,15 @@ export class FastCommitState implements MapOverlay, DirectoryOverlay {
       return;
     }
     append(this.#byInode, ino, { commit, operation });
-    if ("parent" in operation) append(this.#byDirectory, operation.parent, { commit, operation });
+    this.#inodes.delete(ino);
+    this.#maps.delete(ino);
+    if (kind === "inode") this.#directories.delete(ino);
+    if (!("parent" in operation)) return;
+    append(this.#byDirectory, operation.parent, { commit, operation });
+    // Its count of links, and with a new one its parent, are known by these.
+    this.#inodes.delete(operation.parent);
+    this.#directories.delete(ino);
+    this.#directories.get(operation.parent)?.add(operation);
   }
 
   /** Undefined: the inode is not in use, or nothing has changed it. */
@@ -252,11 +279,11 @@ export class FastCommitState implements MapOverlay, DirectoryOverlay {
     if (inode === undefined || inode.type !== FileType.DIRECTORY) return undefined;
     const change = new DirectoryChange(
       inode,
-      steps.map((step) => step.operation),
       isNew ? this.#parentOf(ino) : 0,
       this.#committed.directories,
       (entry) => this.#modeOf(entry),
     );
+    for (const { operation } of steps) change.add(operation);
     this.#directories.set(ino, change);
     return change;
   }

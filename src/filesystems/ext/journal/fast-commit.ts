@@ -54,56 +54,141 @@ const KNOWN_FEATURES = 0;
 /** The operations of one complete fast commit, in order: they hold together or not at all. */
 export type FastCommit = readonly FastCommitOperation[];
 
-/** More operations than this are not taken; the usual area, 256 blocks of 4 KiB, has room for a fifth of them. */
-const MOST_OPERATIONS = 400_000;
+/** A complete fast commit as the journal has it. */
+export interface LoggedFastCommit {
+  /** The transaction that it is a part of, and its place among that transaction's fast commits, from 1 on. */
+  readonly sequence: number;
+  readonly number: number;
+  /** Its blocks, in shared memory: see `fastCommitOperations`. */
+  readonly blocks: Buffer;
+}
+
+/** More records than this are not taken; the usual area, 256 blocks of 4 KiB, has room for a fifth of them. */
+const MOST_RECORDS = 400_000;
+/** Bytes of one fast commit, and blocks that are remembered as holding no complete one. */
+const MOST_BYTES = 64 << 20;
+const MOST_SEEN = 64;
+
+/** How far a block's records lead: to the end of the fast commit, on to the next block, or nowhere. */
+type BlockEnd = "tail" | "next" | "nowhere";
 
 /**
- * Reads the complete fast commits of transaction `sequence`, the one that would come next (ext4_fc_replay_scan), in
- * order. `inodeSize` in bytes. Throws what the device throws.
+ * The complete fast commits of one transaction, the one that would come next (ext4_fc_replay_scan), one by one, on a
+ * disk at rest as well as on one whose guest goes on writing. Each begins with a block of its own, as the record that
+ * ends one takes up the rest of its block (ext4_fc_write_tail).
  */
-export function readFastCommits(
-  device: JournalDevice,
-  superblock: JournalSuperblock,
-  sequence: number,
-  inodeSize: number,
-  log: Log,
-): FastCommit[] {
-  const commits: FastCommit[] = [];
-  const block = Buffer.alloc(superblock.blockSize);
-  let operations: FastCommitOperation[] = [];
-  let taken = 0;
-  let sum = 0;
-  for (let index = superblock.fastCommitFirst; index < superblock.fastCommitEnd; index++) {
-    device.read(index, block, 0);
-    if (index === superblock.fastCommitFirst && block.readUInt16LE(0) !== Tag.HEAD) return commits;
+export class FastCommitArea {
+  readonly sequence: number;
+  readonly #device: JournalDevice;
+  readonly #superblock: JournalSuperblock;
+  readonly #inodeSize: number;
+  readonly #log: Log;
+  readonly #block: Buffer;
+  /** Where the next fast commit begins. */
+  #index: number;
+  #number = 0;
+  #records = 0;
+  #sum = 0;
+  /** The blocks from there on, as they were when they held no complete fast commit. */
+  #seen: readonly Buffer[] = [];
+
+  /** `inodeSize` in bytes. `log` is told of what ends the area. */
+  constructor(
+    device: JournalDevice,
+    superblock: JournalSuperblock,
+    sequence: number,
+    inodeSize: number,
+    log: Log,
+  ) {
+    this.sequence = sequence;
+    this.#device = device;
+    this.#superblock = superblock;
+    this.#inodeSize = inodeSize;
+    this.#log = log;
+    this.#block = Buffer.alloc(superblock.blockSize);
+    this.#index = superblock.fastCommitFirst;
+  }
+
+  /** The next fast commit, if it is there and complete; else a later call looks again. Throws what the device throws. */
+  next(): LoggedFastCommit | undefined {
+    if (this.#records > MOST_RECORDS || this.#isAsSeen()) return undefined;
+    const { fastCommitEnd, blockSize } = this.#superblock;
+    const blocks: Buffer[] = [];
+    let end: BlockEnd = "next";
+    const records = this.#records;
+    this.#sum = 0;
+    for (let index = this.#index; end === "next" && index < fastCommitEnd; index++) {
+      const block = Buffer.allocUnsafe(blockSize);
+      this.#device.read(index, block, 0);
+      blocks.push(block);
+      end = this.#check(block, index);
+      if ((blocks.length + 1) * blockSize > MOST_BYTES) break;
+    }
+    if (end === "tail" && this.#records > MOST_RECORDS) {
+      this.#log(`the journal has more than ${MOST_RECORDS} fast commit records; only the first are read`);
+      return undefined;
+    }
+    if (end !== "tail") {
+      this.#records = records;
+      this.#seen = blocks.length <= MOST_SEEN ? blocks : [];
+      return undefined;
+    }
+    this.#seen = [];
+    this.#index += blocks.length;
+    this.#number++;
+    const shared = Buffer.from(new SharedArrayBuffer(blocks.length * blockSize));
+    blocks.forEach((block, n) => {
+      block.copy(shared, n * blockSize);
+    });
+    return { sequence: this.sequence, number: this.#number, blocks: shared };
+  }
+
+  /** Whether nothing has been written since there was no complete fast commit. */
+  #isAsSeen(): boolean {
+    const seen = this.#seen;
+    for (let n = 0; n < seen.length; n++) {
+      this.#device.read(this.#index + n, this.#block, 0);
+      if (!this.#block.equals(seen[n]!)) return false;
+    }
+    return seen.length > 0;
+  }
+
+  #check(block: Buffer, index: number): BlockEnd {
+    if (index === this.#superblock.fastCommitFirst && block.readUInt16LE(0) !== Tag.HEAD) return "nowhere";
     for (let at = 0; at + RECORD_HEADER <= block.length; ) {
       const tag = block.readUInt16LE(at);
       const length = block.readUInt16LE(at + 2);
       const value = at + RECORD_HEADER;
-      if (value + length > block.length || !isLength(tag, length, inodeSize)) return commits;
-      if (tag === Tag.HEAD && !isHeadOf(block, value, sequence, log)) return commits;
+      if (value + length > block.length || !isLength(tag, length, this.#inodeSize)) return "nowhere";
+      if (tag === Tag.HEAD && !isHeadOf(block, value, this.sequence, this.#log)) return "nowhere";
       if (tag === Tag.TAIL) {
-        sum = crc32c(sum, block, at, value + 4);
-        if (block.readUInt32LE(value) !== sequence || block.readUInt32LE(value + 4) !== sum) return commits;
-        commits.push(operations);
-        operations = [];
-        sum = 0;
-      } else {
-        sum = crc32c(sum, block, at, value + length);
-        const operation = readOperation(tag, block, value, length);
-        if (operation !== undefined) {
-          operations.push(operation);
-          taken++;
-        }
+        const sum = crc32c(this.#sum, block, at, value + 4);
+        const isOurs = block.readUInt32LE(value) === this.sequence && block.readUInt32LE(value + 4) === sum;
+        return isOurs ? "tail" : "nowhere";
       }
+      this.#sum = crc32c(this.#sum, block, at, value + length);
+      this.#records++;
       at = value + length;
     }
-    if (taken > MOST_OPERATIONS) {
-      log(`the journal has more than ${MOST_OPERATIONS} fast commit records; only the first are read`);
-      break;
+    return "next";
+  }
+}
+
+/** What the blocks of a fast commit say that FastCommitArea has found complete. `blockSize` in bytes. */
+export function fastCommitOperations(blocks: Buffer, blockSize: number): FastCommit {
+  const operations: FastCommitOperation[] = [];
+  for (let start = 0; start < blocks.length; start += blockSize) {
+    const block = blocks.subarray(start, start + blockSize);
+    for (let at = 0; at + RECORD_HEADER <= block.length; ) {
+      const tag = block.readUInt16LE(at);
+      const length = block.readUInt16LE(at + 2);
+      if (tag === Tag.TAIL) return operations;
+      const operation = readOperation(tag, block, at + RECORD_HEADER, length);
+      if (operation !== undefined) operations.push(operation);
+      at += RECORD_HEADER + length;
     }
   }
-  return commits;
+  return operations;
 }
 
 function isHeadOf(block: Buffer, value: number, sequence: number, log: Log): boolean {

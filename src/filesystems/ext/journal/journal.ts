@@ -10,7 +10,12 @@ import { Errno, FileSystemError } from "../../filesystem.js";
 import { commitHolds } from "./commit.js";
 import { copyHolds, type LoggedBlock, readTags, revokedBlocks, revokedEnd, tailHolds } from "./descriptor.js";
 import type { JournalDevice } from "./device.js";
-import { type FastCommit, readFastCommits } from "./fast-commit.js";
+import {
+  type FastCommit,
+  FastCommitArea,
+  fastCommitOperations,
+  type LoggedFastCommit,
+} from "./fast-commit.js";
 import {
   BlockType,
   CommitLayout,
@@ -19,6 +24,7 @@ import {
   isLater,
   JOURNAL_MAGIC,
   JournalIncompat,
+  SuperblockLayout,
 } from "./format.js";
 import { JournalSuperblock } from "./superblock.js";
 
@@ -59,6 +65,9 @@ export class Journal {
   readonly #log: Log;
   readonly #block: Buffer;
   readonly #copy: Buffer;
+  /** The superblock that was read and checked last, and its bytes. */
+  readonly #checkedBytes = Buffer.alloc(SuperblockLayout.size);
+  #checked: JournalSuperblock | undefined;
   #superblock: JournalSuperblock;
   #status: JournalStatus = "waiting";
   #reason = "";
@@ -68,6 +77,10 @@ export class Journal {
   /** Blocks from the log's start, as the superblock last told it, to #position. */
   #span = 0;
   #lastCommitSeconds = 0;
+  #fastCommits: FastCommitArea | undefined;
+  #awaited = 0;
+  /** What the superblock last said that the next transaction would be, while all was known to be in its place. */
+  #emptied: number | undefined;
 
   /**
    * Reads the superblock. Throws FileSystemError (EIO) when it makes no sense or needs a feature that is not known
@@ -102,6 +115,54 @@ export class Journal {
     return this.#sequence;
   }
 
+  /** Transactions before this one are in their places. */
+  get settled(): number {
+    return this.#status === "empty" ? this.#sequence : this.#superblock.sequence;
+  }
+
+  /**
+   * The block that is still missing of the next transaction: there is none to be had before that is one of its own.
+   * 0: the log is empty.
+   */
+  get awaited(): number {
+    return this.#status === "empty" ? 0 : this.#awaited;
+  }
+
+  /**
+   * Passes over transactions up to `sequence`, which were taken elsewhere: the next one begins at block `next`. Throws
+   * as the constructor.
+   */
+  pass(sequence: number, next: number): void {
+    if (!isLater(sequence, this.#sequence) && sequence !== this.#sequence) return;
+    // A mount that begins the log anew may have given the journal other features.
+    if (this.#status === "empty") this.#superblock = this.#readSuperblock();
+    this.#position = next;
+    this.#awaited = next;
+    this.#sequence = followingSequence(sequence);
+    this.#status = "waiting";
+    this.#emptied = undefined;
+    this.#measure(this.#superblock);
+  }
+
+  /**
+   * Goes on where the log was begun anew, when the status is `overrun`. `isMounted`: there was a mount since the last
+   * call of `next`, and just one. `isClean`: the file system cannot have been in use till it was cut off. Returns false,
+   * and changes nothing, unless the number with which the log begins tells that no transaction has been finished before
+   * that was not taken. Throws as the constructor.
+   */
+  beginAnew(isMounted: boolean, isClean: boolean): boolean {
+    const now = this.#readSuperblock();
+    if (now.start === 0) return false;
+    const ahead = (now.sequence - (this.#emptied ?? this.#sequence)) >>> 0;
+    // An unmount counts two on from the last transaction (jbd2_journal_destroy), a mount one more; after a crash the
+    // mount alone counts two on (jbd2_journal_recover).
+    const isNext =
+      (ahead === 0 && this.#emptied !== undefined) ||
+      (isMounted && (ahead === 1 || (ahead === 2 && this.#emptied === undefined && isClean)));
+    if (isNext) this.#begin(now);
+    return isNext;
+  }
+
   /** Reads the superblock again and starts from where it says that the log does. Throws as the constructor. */
   reload(): void {
     this.#begin(this.#readSuperblock());
@@ -113,9 +174,17 @@ export class Journal {
    */
   next(): Transaction | undefined {
     if (this.#status === "overrun") return undefined;
-    if (this.#status === "empty" && !this.#lookAtSuperblock()) return undefined;
+    const wasEmpty = this.#status === "empty";
+    if (wasEmpty && !this.#lookAtSuperblock() && (this.#status === "empty" || this.#position === 0))
+      return undefined;
+    const { status } = this;
     let transaction = this.#readNext();
     if (transaction === undefined) {
+      // Not one that was finished, and put in its place with all else, between two looks.
+      if (status === "overrun") {
+        this.#status = status;
+        return undefined;
+      }
       if (this.#lookAtSuperblock() || this.#status !== "empty") return undefined;
       // It may have been finished, and put in its place, between the two looks.
       transaction = this.#position === 0 ? undefined : this.#readNext();
@@ -125,8 +194,10 @@ export class Journal {
       }
     }
     this.#position = transaction.next;
+    this.#awaited = transaction.next;
     this.#sequence = followingSequence(transaction.sequence);
     this.#lastCommitSeconds = transaction.commitSeconds;
+    this.#emptied = undefined;
     return transaction;
   }
 
@@ -161,25 +232,47 @@ export class Journal {
    * undefined. `inodeSize` in bytes. Throws FileSystemError (EIO) if they cannot be read.
    */
   fastCommits(inodeSize: number): FastCommit[] {
-    if (this.#position === 0 || this.#status !== "waiting") return [];
-    return readFastCommits(this.#device, this.#superblock, this.#sequence, inodeSize, this.#log);
+    this.#fastCommits = undefined;
+    const commits: FastCommit[] = [];
+    for (let next = this.nextFastCommit(inodeSize); next; next = this.nextFastCommit(inodeSize))
+      commits.push(fastCommitOperations(next.blocks, this.#superblock.blockSize));
+    return commits;
+  }
+
+  /** The one after the last of these, once it is there and complete. Costs little while it is not. Throws likewise. */
+  nextFastCommit(inodeSize: number): LoggedFastCommit | undefined {
+    if (this.#position === 0 || this.#status !== "waiting") return undefined;
+    if (this.#fastCommits?.sequence !== this.#sequence) {
+      const { superblock } = this;
+      this.#fastCommits = new FastCommitArea(this.#device, superblock, this.#sequence, inodeSize, this.#log);
+    }
+    return this.#fastCommits?.next();
   }
 
   #begin(superblock: JournalSuperblock): void {
     this.#superblock = superblock;
     this.#position = superblock.start;
+    this.#awaited = superblock.start;
     this.#sequence = superblock.sequence;
     this.#status = superblock.start === 0 ? "empty" : "waiting";
+    this.#emptied = superblock.start === 0 ? superblock.sequence : undefined;
     this.#reason = "";
     this.#span = 0;
     this.#lastCommitSeconds = 0;
+    this.#fastCommits = undefined;
   }
 
   #readSuperblock(): JournalSuperblock {
+    const end = Math.min(SuperblockLayout.size, this.#block.length);
     for (let attempt = 1; ; attempt++) {
       this.#device.read(0, this.#block, 0);
+      // At rest every look finds the same.
+      if (this.#checked !== undefined && this.#block.compare(this.#checkedBytes, 0, end, 0, end) === 0)
+        return this.#checked;
       try {
-        return new JournalSuperblock(this.#block, this.#device.blockSize, this.#device.length);
+        this.#checked = new JournalSuperblock(this.#block, this.#device.blockSize, this.#device.length);
+        this.#block.copy(this.#checkedBytes, 0, 0, end);
+        return this.#checked;
       } catch (error) {
         if (attempt === SUPERBLOCK_ATTEMPTS) throw error;
       }
@@ -194,10 +287,13 @@ export class Journal {
   #lookAtSuperblock(): boolean {
     const now = this.#readSuperblock();
     if (now.start === 0) {
-      // A guest that shuts down counts one on (jbd2_journal_destroy).
+      // A guest that shuts down counts one on (jbd2_journal_destroy), unless the log is empty already.
       const isAllTaken =
-        now.sequence === this.#sequence || now.sequence === followingSequence(this.#sequence);
+        this.#emptied === undefined
+          ? now.sequence === this.#sequence || now.sequence === followingSequence(this.#sequence)
+          : now.sequence === this.#emptied;
       this.#status = isAllTaken ? "empty" : "overrun";
+      this.#emptied = isAllTaken ? now.sequence : undefined;
       return false;
     }
     const before = this.#superblock;
@@ -260,6 +356,7 @@ export class Journal {
     const superblock = this.#superblock;
     const sequence = this.#sequence;
     const start = this.#position;
+    this.#awaited = start;
     const length = superblock.end - superblock.first;
     const block = this.#block;
     const blocks: LoggedBlock[] = [];
@@ -307,6 +404,7 @@ export class Journal {
         return undefined;
       }
     }
+    this.#awaited = position;
     return undefined;
   }
 

@@ -1,0 +1,12 @@
+/** Answering again where a guest has moved on while the answer was made. */
+
+/** How often one request is answered at most. */
+export const ATTEMPTS = 16;
+
+/** A guest moved on each time: a fault for the log, and EIO for the one who asked. */
+export class RestlessError extends Error {
+  constructor() {
+    super(`the guest wrote too fast to be read: ${ATTEMPTS} answers did not hold`);
+    this.name = "RestlessError";
+  }
+}
