@@ -148,21 +148,27 @@ export class VolumeEvents<Index extends VolumeIndex> {
   /** The crawl that was asked for has ended. `transaction`: what the difference is told as. */
   crawled(index: Index, transaction: Omit<Transaction, "changes">): void {
     this.#isCrawling = false;
+    this.#mapSequence = undefined;
     const kept = this.#kept;
     this.#kept = [];
     // What went before the last doubt cannot be told with paths: the map may be of later, and nobody knows what was undone.
     const doubtful = kept.findLastIndex(({ transaction: { changes } }) => hasDoubts(changes));
-    for (const late of kept.splice(0, doubtful + 1)) this.#tellWithoutPaths(late);
-    // The crawl saw some of what was kept: back to before it.
-    for (const { transaction: late } of [...kept].reverse()) undo(late.changes, index);
     const before = this.#before;
     this.#before = undefined;
+    const early = kept.splice(0, doubtful + 1);
+    // The crawl saw some of what was kept: back to before it, or to after what cannot be undone.
+    for (const { transaction: late } of [...kept].reverse()) undo(late.changes, index);
+    for (const one of early) {
+      // Of a volume that was opened afresh it is in the difference.
+      if (before === undefined) this.#tellWithoutPaths(one);
+      follow(one.transaction.changes, index);
+      this.#mapSequence = one.transaction.sequence;
+    }
     if (before !== undefined) {
       const changes = this.#host.compare(before, index);
       if (changes.inodes.length + changes.names.length > 0) this.#tell({ ...transaction, changes }, before);
     }
     this.#index = index;
-    this.#mapSequence = undefined;
     for (const { transaction: late, isTold } of kept) {
       if (isTold) follow(late.changes, index);
       else this.#tell(late, index);
