@@ -3,6 +3,7 @@
 import { hostname } from "node:os";
 import { Command, CommanderError, Option } from "commander";
 import { cat } from "./cli/cat.js";
+import { count } from "./cli/count.js";
 import { type EventsOptions, events } from "./cli/events.js";
 import { ls } from "./cli/ls.js";
 import { complain } from "./cli/output.js";
@@ -38,6 +39,13 @@ example(
     .option("--events-size <size>", "bytes of each log of events, of which two are kept: 512K, 4M, 1G", size)
     .option("--list-events", "directories list their .events")
     .option("--no-events", "no events")
+    .addOption(
+      new Option(
+        "--redis <url>",
+        "where events are published: redis://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE], rediss:// by TLS, redis+unix:///SOCKET, redis+sentinel://HOST:PORT,HOST:PORT/MASTER, redis+cluster://HOST:PORT,HOST:PORT; for TLS ?ca=FILE&cert=FILE&key=FILE",
+      ).env("SLASHCLOUD_REDIS"),
+    )
+    .option("--redis-stream <events>", "events of each guest that are kept there, about", count, 100_000)
     .action(async (images: string[], options: UpOptions) => {
       process.exitCode = await up(images, options);
     }),

@@ -2,6 +2,7 @@
 import { join } from "node:path";
 import type { SharedLogs } from "../events/log-reader.js";
 import { Logs } from "../events/logs.js";
+import type { Publisher } from "../events/redis/publisher.js";
 import type { ReopenReason, Step } from "../filesystems/follower.js";
 import type { Log } from "../images/image.js";
 import { isAfter } from "../versions/commit.js";
@@ -10,6 +11,7 @@ import { Crawling } from "./crawling.js";
 import type { GuestSpec } from "./guest-name.js";
 import type { MountedVolume } from "./mounted-volume.js";
 import { Positions } from "./positions.js";
+import { publishOn, type RedisSettings } from "./redis.js";
 import { eventsFolder } from "./state-directory.js";
 import { Telling } from "./telling.js";
 import { volumeKey } from "./updates.js";
@@ -24,6 +26,8 @@ export interface EventsOptions {
   readonly logSize: number | undefined;
   /** Whether directories list their files of events. */
   readonly areListed: boolean;
+  /** Undefined: events are not published. */
+  readonly redis: RedisSettings | undefined;
 }
 
 /** Throws UserError when the logs cannot be read. */
@@ -48,10 +52,16 @@ export class EventHub {
   readonly #positions: Positions;
   readonly #crawling: Crawling;
   readonly #telling: Telling;
+  readonly #publisher: Publisher | undefined;
   readonly #log: Log;
 
   /** Opens the logs. Throws a system error if they cannot be read. */
-  constructor(host: string, guests: readonly GuestSpec[], { state, logSize }: EventsOptions, log: Log) {
+  constructor(
+    host: string,
+    guests: readonly GuestSpec[],
+    { state, logSize, redis }: EventsOptions,
+    log: Log,
+  ) {
     const specs = new Map(guests.map((spec) => [spec.name, spec]));
     this.#log = log;
     this.logs = new Logs({
@@ -60,17 +70,28 @@ export class EventHub {
       ...(logSize === undefined ? {} : { limit: logSize }),
       log,
     });
+    const publisher = redis && publishOn(redis, host, specs.keys(), this.logs, state, log);
+    this.#publisher = publisher;
     this.#control = new Control({
       directory: state,
       events: this.logs,
-      status: () => ({ pid: process.pid, host, guests: [...specs.keys()] }),
+      status: () => ({ pid: process.pid, host, guests: [...specs.keys()], redis: publisher?.status }),
     });
     this.#positions = new Positions(join(state, "positions.json"), log);
     this.#crawling = new Crawling(log);
+    const { everything } = this.logs;
     this.#telling = new Telling({
       host,
       guestLog: (guest) => this.logs.guest(guest),
-      everything: this.logs.everything,
+      everything: {
+        get lastId() {
+          return everything.lastId;
+        },
+        append: (events) => {
+          everything.append(events);
+          publisher?.offer(events);
+        },
+      },
       crawl: (guest, volume) => this.#crawling.crawl(specs.get(guest) as GuestSpec, volume),
       log,
     });
@@ -126,6 +147,7 @@ export class EventHub {
     this.#telling.stop();
     await this.#control.stop();
     await this.#crawling.stop();
+    await this.#publisher?.stop();
     this.#positions.close();
     this.logs.close();
   }
