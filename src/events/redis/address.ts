@@ -47,7 +47,7 @@ export const ADDRESS_FORMS =
 export function parseAddress(text: string): RedisAddress {
   const match = /^(rediss?)(\+[a-z]+)?:\/\/(?:([^/]*)@)?([^/?@]*)(\/[^?]*)?(?:\?(.*))?$/.exec(text);
   const [, scheme = "", variant = "", login, authority = "", path = "", query = ""] = match ?? [];
-  const kind = KINDS.get(`redis${variant}`);
+  const kind = match === null ? undefined : KINDS.get(`redis${variant}`);
   const isTls = scheme === "rediss";
   if (kind === undefined || (isTls && kind === "unix")) throw problem(`write it as ${ADDRESS_FORMS}`);
   const address: Writable<RedisAddress> = {

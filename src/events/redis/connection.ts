@@ -141,10 +141,10 @@ function clientFor({
   const common = {
     connectionName: "slashcloud",
     lazyConnect: true,
-    // What waits, waits here, where it is counted; and it is asked first what has arrived.
+    // With a connection goes what was asked over it: what has arrived is to be asked first, and what waits is counted.
     enableOfflineQueue: false,
     autoResendUnfulfilledCommands: false,
-    maxRetriesPerRequest: null,
+    maxRetriesPerRequest: 0,
     socketTimeout: PATIENCE,
     retryStrategy: pause,
     // Known by all versions.
