@@ -5,7 +5,7 @@
 //   node monitor.mjs URL HOST:VM [LAST-ID]   all that the guest's stream has after an id (or from its beginning), and what
 //                                            comes then; each line begins with its id, so that one can go on from there
 //
-// Needs the packages ioredis and bson.
+// Needs the packages ioredis and bson. For rediss:// REDIS_CA may name a file with the server's certificate.
 import { readFileSync } from "node:fs";
 import { deserialize } from "bson";
 import { Redis } from "ioredis";
@@ -16,11 +16,12 @@ if (wanted === undefined) {
   process.exit(2);
 }
 const ca = process.env.REDIS_CA;
-const redis = new Redis(url, ca === undefined ? {} : { tls: { ca: readFileSync(ca) } });
+// With protocol 2 the answer to XREAD has the same form in all versions.
+const redis = new Redis(url, { protocol: 2, ...(ca === undefined ? {} : { tls: { ca: readFileSync(ca) } }) });
 redis.on("error", ({ message }) => console.error(`${url.replace(/\/\/.*@/, "//")}: ${message}`));
 
 function print(id, document) {
-  const { at, pathBytes: _, data, ...event } = deserialize(document, { promoteBuffers: true });
+  const { at, pathBytes: _, fromBytes: __, data, ...event } = deserialize(document, { promoteBuffers: true });
   if (data !== undefined) event.data = data.toString("latin1");
   console.log(`${id} ${at.toISOString()} ${JSON.stringify(event)}`);
 }

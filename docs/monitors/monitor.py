@@ -16,7 +16,7 @@ import redis
 
 
 def show(mark, document):
-    event = bson.BSON(document).decode()
+    event = bson.decode(document)
     at = event.pop("at")
     event.pop("pathBytes", None)
     event.pop("fromBytes", None)
