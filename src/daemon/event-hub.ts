@@ -9,10 +9,12 @@ import { isAfter } from "../versions/commit.js";
 import { Control } from "./control.js";
 import { Crawling } from "./crawling.js";
 import type { GuestSpec } from "./guest-name.js";
+import { MapFiles, type SavedMap } from "./map-files.js";
 import type { MountedVolume } from "./mounted-volume.js";
 import { Positions } from "./positions.js";
 import { publishOn, type RedisSettings } from "./redis.js";
 import { eventsFolder } from "./state-directory.js";
+import type { DaemonStatus, VolumeStatus } from "./status.js";
 import { Telling } from "./telling.js";
 import { volumeKey } from "./updates.js";
 import { UserError } from "./user-error.js";
@@ -28,6 +30,14 @@ export interface EventsOptions {
   readonly areListed: boolean;
   /** Undefined: events are not published. */
   readonly redis: RedisSettings | undefined;
+}
+
+/** A transaction that events can go on from, and the map of names as it left it, if that was kept. */
+export interface ResumePoint {
+  readonly after: number;
+  /** The last one that was told: what comes after `after` and up to it is not told again. */
+  readonly told: number;
+  readonly saved: SavedMap | undefined;
 }
 
 /** Throws UserError when the logs cannot be read. */
@@ -51,9 +61,11 @@ export class EventHub {
   readonly #control: Control;
   readonly #positions: Positions;
   readonly #crawling: Crawling;
+  readonly #maps: MapFiles;
   readonly #telling: Telling;
   readonly #publisher: Publisher | undefined;
   readonly #log: Log;
+  #volumes: () => readonly VolumeStatus[] = () => [];
 
   /** Opens the logs. Throws a system error if they cannot be read. */
   constructor(
@@ -75,10 +87,17 @@ export class EventHub {
     this.#control = new Control({
       directory: state,
       events: this.logs,
-      status: () => ({ pid: process.pid, host, guests: [...specs.keys()], redis: publisher?.status }),
+      status: (): DaemonStatus => ({
+        pid: process.pid,
+        host,
+        guests: [...specs.keys()],
+        volumes: this.#volumes(),
+        redis: publisher?.status,
+      }),
     });
     this.#positions = new Positions(join(state, "positions.json"), log);
     this.#crawling = new Crawling(log);
+    this.#maps = new MapFiles(join(state, "maps"), log);
     const { everything } = this.logs;
     this.#telling = new Telling({
       host,
@@ -93,6 +112,7 @@ export class EventHub {
         },
       },
       crawl: (guest, volume) => this.#crawling.crawl(specs.get(guest) as GuestSpec, volume),
+      maps: this.#maps,
       log,
     });
   }
@@ -111,19 +131,52 @@ export class EventHub {
     return this.logs.shared;
   }
 
-  /** The last transaction of a volume that was told; undefined: none. */
-  lastTransaction(guest: string, volume: string): number | undefined {
-    const noted = this.#positions.get(volumeKey(guest, volume));
-    const logged = this.logs.guest(guest).lastTransaction(volume);
-    if (noted === undefined || logged === undefined) return noted ?? logged;
-    return isAfter(logged, noted) ? logged : noted;
+  /** Where to follow a volume from, the best first: after which transactions its events can go on. */
+  resumePoints(guest: string, volume: string, uuid: string): ResumePoint[] {
+    const saved = this.#maps.load(volumeKey(guest, volume), uuid);
+    const told = this.#toldUpTo(guest, volume, saved);
+    if (told === undefined) return [];
+    const points: ResumePoint[] = [];
+    if (saved !== undefined) points.push({ after: saved.sequence, told, saved });
+    if (saved?.sequence !== told) points.push({ after: told, told, saved: undefined });
+    return points;
   }
 
-  /** A volume is followed from now on. `isResumed`: no transaction was missed since the last one that was told. */
-  begin(guest: string, volume: string, isResumed: boolean): void {
-    if (!isResumed && this.lastTransaction(guest, volume) !== undefined)
-      this.#telling.reopened(guest, volume, "the volume was not watched for a while");
-    else this.#telling.begin(guest, volume);
+  /** A volume is followed from now on, from one of the points if that was possible. */
+  begin(guest: string, volume: string, uuid: string, point: ResumePoint | undefined): void {
+    if (point?.saved !== undefined) {
+      this.#telling.resume(guest, volume, uuid, point.saved.index, point.told);
+      return;
+    }
+    const saved = this.#maps.load(volumeKey(guest, volume), uuid);
+    const told = this.#toldUpTo(guest, volume, saved);
+    if (told === undefined || point !== undefined) this.#telling.begin(guest, volume, uuid);
+    else {
+      const before = saved?.sequence === told ? saved.index : undefined;
+      this.#telling.reopened(guest, volume, uuid, "the volume was not watched for a while", before);
+    }
+  }
+
+  /** The last transaction of a volume that was told; undefined: none. A map is kept after what it has was told. */
+  #toldUpTo(guest: string, volume: string, saved: SavedMap | undefined): number | undefined {
+    const known = [
+      this.#positions.get(volumeKey(guest, volume)),
+      this.logs.guest(guest).lastTransaction(volume),
+      saved?.sequence,
+    ].filter((sequence) => sequence !== undefined);
+    return known.reduce<number | undefined>(
+      (latest, sequence) => (latest === undefined || isAfter(sequence, latest) ? sequence : latest),
+      undefined,
+    );
+  }
+
+  /** `volumes` says how following goes. */
+  tellStatus(volumes: () => readonly Omit<VolumeStatus, "hasPaths">[]): void {
+    this.#volumes = () =>
+      volumes().map((status) => ({
+        ...status,
+        hasPaths: this.#telling.hasPaths(status.guest, status.volume),
+      }));
   }
 
   setMounts(mounts: readonly MountedVolume[]): void {
@@ -137,10 +190,10 @@ export class EventHub {
   }
 
   /** A volume had to be opened afresh. */
-  reopened(guest: string, volume: string, reason: ReopenReason): void {
+  reopened(guest: string, volume: string, uuid: string, reason: ReopenReason): void {
     const gap =
       reason === "overrun" ? "the guest's journal was used again before all of it was read" : undefined;
-    this.#telling.reopened(guest, volume, gap);
+    this.#telling.reopened(guest, volume, uuid, gap);
   }
 
   async stop(): Promise<void> {

@@ -6,15 +6,17 @@ import { Watch } from "../capture/watch.js";
 import { nodeHigh } from "../cloud/ids.js";
 import type { Changes } from "../filesystems/changes.js";
 import { FileType } from "../filesystems/filesystem.js";
-import type { Follower, Look } from "../filesystems/follower.js";
-import { followFileSystem } from "../filesystems/formats.js";
+import type { Follower, Look, ReopenReason } from "../filesystems/follower.js";
+import { followFileSystem, identify } from "../filesystems/formats.js";
 import type { Notifier } from "../fuse/kernel/notify.js";
 import type { Log, Source } from "../images/image.js";
+import { IoError } from "../images/io-error.js";
 import { BlockCache } from "../versions/block-cache.js";
 import type { EventHub } from "./event-hub.js";
 import { openGuest } from "./guest.js";
 import type { GuestSpec } from "./guest-name.js";
 import type { ShownVolume } from "./serving-thread.js";
+import type { VolumeStatus } from "./status.js";
 import { type Told, type Update, volumeKey } from "./updates.js";
 
 /** Bytes of metadata at hand, to compare commits with. */
@@ -58,8 +60,13 @@ class FollowedVolume {
   readonly #source: Source;
   readonly #cache = new BlockCache(CACHE_BYTES);
   readonly #log: Log;
+  /** The last transaction that was taken. */
+  transaction: number | undefined;
   #follower: Follower | undefined;
   #retryAt = 0;
+  #reopened = 0;
+  #lastReopened: Date | undefined;
+  #reason: ReopenReason | undefined;
 
   /** Throws IoError. */
   constructor(guest: string, volume: string, path: string, source: Source, log: Log) {
@@ -79,6 +86,37 @@ class FollowedVolume {
 
   get isFollowed(): boolean {
     return this.#follower !== undefined;
+  }
+
+  get status(): Omit<VolumeStatus, "hasPaths"> {
+    const { guest, volume, transaction } = this;
+    const lastReopened = this.#lastReopened?.toISOString();
+    const state = this.isFollowed ? "followed" : "unreadable";
+    return {
+      guest,
+      volume,
+      state,
+      transaction,
+      reopened: this.#reopened,
+      lastReopened,
+      reason: this.#reason,
+    };
+  }
+
+  noteReopened(reason: ReopenReason): void {
+    this.#reopened++;
+    this.#lastReopened = new Date();
+    this.#reason = reason;
+  }
+
+  /** The file system's. */
+  get uuid(): string {
+    try {
+      return identify(this.#source)?.uuid ?? "";
+    } catch (error) {
+      if (error instanceof IoError) return "";
+      throw error;
+    }
   }
 
   /** Opens the volume afresh, if possible as transaction `after` left it. */
@@ -142,11 +180,14 @@ export class Following {
   /** Has events told, from where those end that have been. To be called before it begins. */
   tell(events: EventHub): void {
     this.#events = events;
+    events.tellStatus(() => this.#volumes.map(({ status }) => status));
     for (const followed of this.#volumes) {
-      const { guest, volume } = followed;
-      const after = events.lastTransaction(guest, volume);
-      if (after !== undefined) followed.reopen(after);
-      events.begin(guest, volume, followed.isResumed);
+      const { guest, volume, uuid } = followed;
+      const point = events.resumePoints(guest, volume, uuid).find(({ after }) => {
+        followed.reopen(after);
+        return followed.isResumed;
+      });
+      events.begin(guest, volume, uuid, point);
     }
   }
 
@@ -191,20 +232,25 @@ export class Following {
     const found = volume.look();
     if (found === undefined) return false;
     if ("reopen" in found) {
+      const wasFollowed = volume.isFollowed;
       volume.reopen();
-      this.#events?.reopened(volume.guest, volume.volume, found.reopen);
+      volume.noteReopened(found.reopen);
+      // Once for as long as it cannot be read.
+      if (wasFollowed || volume.isFollowed)
+        this.#events?.reopened(volume.guest, volume.volume, volume.uuid, found.reopen);
       this.#send({ kind: "reopen", volume: volume.key });
       // The serving thread takes updates in when it is asked something, and the kernel may have no reason to ask.
       this.#poke();
       return true;
     }
     if (found.afresh === true) {
-      if (found.steps.length > 0) this.#events?.reopened(volume.guest, volume.volume, "changed");
+      if (found.steps.length > 0) this.#events?.reopened(volume.guest, volume.volume, volume.uuid, "changed");
       this.#send({ kind: "reopen", volume: volume.key });
       this.#poke();
     }
     for (const step of found.steps) {
       const { commit, changes } = step;
+      volume.transaction = commit.sequence;
       this.#send({ kind: "commit", volume: volume.key, commit });
       this.#notify(volume.key, changes);
       const unnamed = inodesOfNames(changes);

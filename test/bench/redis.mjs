@@ -18,9 +18,13 @@ export async function redisLatency(count) {
   rmSync(image, { force: true });
   execFileSync("truncate", ["-s", "256M", image]);
   execFileSync("mkfs.ext4", ["-q", "-F", image]);
-  const server = spawn("redis-server", ["--port", "0", "--unixsocket", socket, "--save", "", "--dir", folder], {
-    stdio: ["ignore", "pipe", "inherit"],
-  });
+  const server = spawn(
+    "redis-server",
+    ["--port", "0", "--unixsocket", socket, "--save", "", "--dir", folder],
+    {
+      stdio: ["ignore", "pipe", "inherit"],
+    },
+  );
   const end = () => server.kill("SIGKILL");
   process.on("exit", end);
   try {
