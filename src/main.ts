@@ -7,7 +7,7 @@ import { count } from "./cli/count.js";
 import { type EventsOptions, events } from "./cli/events.js";
 import { ls } from "./cli/ls.js";
 import { complain } from "./cli/output.js";
-import { size } from "./cli/size.js";
+import { dataSize, size } from "./cli/size.js";
 import { stat } from "./cli/stat.js";
 import { type StatusOptions, status } from "./cli/status.js";
 import { type UpOptions, up } from "./cli/up.js";
@@ -45,6 +45,11 @@ example(
         "--redis <url>",
         "where events are published: redis://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE], rediss:// by TLS, redis+unix:///SOCKET, redis+sentinel://HOST:PORT,HOST:PORT/MASTER, redis+cluster://HOST:PORT,HOST:PORT; for TLS ?ca=FILE&cert=FILE&key=FILE",
       ).env("SLASHCLOUD_REDIS"),
+    )
+    .option(
+      "--redis-data <size>",
+      "bytes added to a file that its event brings along there, up to 64K",
+      dataSize,
     )
     .option("--redis-stream <events>", "events of each guest that are kept there, about", count, 100_000)
     .action(async (images: string[], options: UpOptions) => {

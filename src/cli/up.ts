@@ -20,6 +20,8 @@ export interface UpOptions {
   readonly redis?: string;
   /** Entries that each guest's stream keeps there. */
   readonly redisStream: number;
+  /** Bytes added to a file that an event brings along. */
+  readonly redisData?: number;
 }
 
 /**
@@ -34,7 +36,11 @@ export async function up(images: readonly string[], options: UpOptions): Promise
   const redis =
     options.redis === undefined
       ? undefined
-      : { address: redisAddress(options.redis), mostEntries: options.redisStream };
+      : {
+          address: redisAddress(options.redis),
+          mostEntries: options.redisStream,
+          mostData: options.redisData ?? 0,
+        };
   const events = options.events
     ? {
         state: stateDirectoryFor(directory, options.state),

@@ -2,6 +2,7 @@
 import { join } from "node:path";
 import type { SharedLogs } from "../events/log-reader.js";
 import { Logs } from "../events/logs.js";
+import type { ReadFile } from "../events/redis/changed-bytes.js";
 import type { Publisher } from "../events/redis/publisher.js";
 import type { ReopenReason, Step } from "../filesystems/follower.js";
 import type { Log } from "../images/image.js";
@@ -40,6 +41,15 @@ export interface ResumePoint {
   readonly saved: SavedMap | undefined;
 }
 
+/** Reads of a file of a volume, by its key; see Follower. */
+export type ReadVolume = (
+  key: string,
+  ino: number,
+  generation: number,
+  position: number,
+  length: number,
+) => Buffer | undefined;
+
 /** Throws UserError when the logs cannot be read. */
 export function openEventHub(
   host: string,
@@ -66,6 +76,7 @@ export class EventHub {
   readonly #publisher: Publisher | undefined;
   readonly #log: Log;
   #volumes: () => readonly VolumeStatus[] = () => [];
+  #readFile: ReadVolume = () => undefined;
 
   /** Opens the logs. Throws a system error if they cannot be read. */
   constructor(
@@ -82,7 +93,10 @@ export class EventHub {
       ...(logSize === undefined ? {} : { limit: logSize }),
       log,
     });
-    const publisher = redis && publishOn(redis, host, specs.keys(), this.logs, state, log);
+    const read: ReadFile = ({ guest, volume, inode = 0, generation = 0 }, position, length) =>
+      this.#readFile(volumeKey(guest, volume), inode, generation, position, length);
+    const publisher =
+      redis && publishOn(redis, { host, guests: specs.keys(), logs: this.logs, read, state, log });
     this.#publisher = publisher;
     this.#control = new Control({
       directory: state,
@@ -177,6 +191,11 @@ export class EventHub {
         ...status,
         hasPaths: this.#telling.hasPaths(status.guest, status.volume),
       }));
+  }
+
+  /** `read` reads of files as the events that are being told have left them. */
+  readFilesBy(read: ReadVolume): void {
+    this.#readFile = read;
   }
 
   setMounts(mounts: readonly MountedVolume[]): void {

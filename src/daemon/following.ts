@@ -132,6 +132,16 @@ class FollowedVolume {
     if (this.#follower === undefined) this.#retryAt = performance.now() + RETRY;
   }
 
+  /** See Follower. What cannot be read is left out. */
+  read(ino: number, generation: number, position: number, length: number): Buffer | undefined {
+    try {
+      return this.#follower?.read?.(ino, generation, position, length);
+    } catch (error) {
+      if (error instanceof IoError) return undefined;
+      throw error;
+    }
+  }
+
   look(): Look {
     if (this.#follower === undefined)
       return performance.now() < this.#retryAt ? undefined : { reopen: "damaged" };
@@ -181,6 +191,8 @@ export class Following {
   tell(events: EventHub): void {
     this.#events = events;
     events.tellStatus(() => this.#volumes.map(({ status }) => status));
+    const volumes = new Map(this.#volumes.map((followed) => [followed.key, followed]));
+    events.readFilesBy((key, ...file) => volumes.get(key)?.read(...file));
     for (const followed of this.#volumes) {
       const { guest, volume, uuid } = followed;
       const point = events.resumePoints(guest, volume, uuid).find(({ after }) => {

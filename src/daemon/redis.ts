@@ -2,6 +2,7 @@
 import { join } from "node:path";
 import type { Logs } from "../events/logs.js";
 import { parseAddress, type RedisAddress } from "../events/redis/address.js";
+import { ChangedBytes, type ReadFile } from "../events/redis/changed-bytes.js";
 import { Publisher } from "../events/redis/publisher.js";
 import type { Log } from "../images/image.js";
 import { UserError } from "./user-error.js";
@@ -11,6 +12,18 @@ export interface RedisSettings {
   readonly address: RedisAddress;
   /** Entries that each guest's stream keeps, about. */
   readonly mostEntries: number;
+  /** Bytes of a file that an event may bring along. */
+  readonly mostData: number;
+}
+
+export interface PublishOptions {
+  readonly host: string;
+  readonly guests: Iterable<string>;
+  readonly logs: Logs;
+  readonly read: ReadFile;
+  /** The daemon's state directory. */
+  readonly state: string;
+  readonly log: Log;
 }
 
 /** Reads an address as users write it. Throws UserError. */
@@ -27,12 +40,8 @@ export function redisAddress(text: string): RedisAddress {
 
 /** Begins to publish what the logs have, and what is offered. */
 export function publishOn(
-  { address, mostEntries }: RedisSettings,
-  host: string,
-  guests: Iterable<string>,
-  logs: Logs,
-  state: string,
-  log: Log,
+  { address, mostEntries, mostData }: RedisSettings,
+  { host, guests, logs, read, state, log }: PublishOptions,
 ): Publisher {
   const guestLogs = Array.from(guests, (guest) => {
     const writer = logs.guest(guest);
@@ -49,6 +58,7 @@ export function publishOn(
     host,
     guests: new Map(guestLogs),
     mostEntries,
+    changedBytes: new ChangedBytes(mostData, read),
     numberings: join(state, "redis.json"),
     log,
   });

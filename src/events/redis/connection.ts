@@ -36,6 +36,8 @@ export class Connection {
   #since: Date | undefined;
   #problem: string | undefined;
   #isTold = false;
+  /** Streams for which something could not be done. */
+  readonly #failing = new Set<string>();
 
   /** Begins to connect. */
   constructor({ address, mostEntries, isReady, log }: ConnectionOptions) {
@@ -97,15 +99,18 @@ export class Connection {
     for (const [error] of results) if (error !== null) throw error;
   }
 
-  /** What was asked could not be done. The log is told once, until it is done again. */
-  fail({ message }: Error): void {
+  /** What was asked, as for a stream, could not be done. The log is told once, until all is done again. */
+  fail({ message }: Error, key = ""): void {
     this.#problem = message;
+    if (key !== "") this.#failing.add(key);
     this.#tell(message);
   }
 
-  /** What was asked has been done. */
-  succeed(): void {
-    if (this.#isTold) this.#log(`${this.#shown}: events are published again`);
+  /** What was asked for a stream has been done. */
+  succeed(key: string): void {
+    this.#failing.delete(key);
+    if (!this.#isTold || this.#failing.size > 0) return;
+    this.#log(`${this.#shown}: events are published again`);
     this.#isTold = false;
   }
 

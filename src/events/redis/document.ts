@@ -1,6 +1,7 @@
 /** An event as Redis has it: a BSON document, and the channels on which it is published. */
 import { Long, serialize } from "bson";
 import type { GuestEvent } from "../event.js";
+import type { EventData } from "./changed-bytes.js";
 
 /** Events that were passed over: `missed` of them, of which the last had the number `id`. */
 export interface MissedEvents extends Pick<GuestEvent, "id" | "time" | "host" | "guest"> {
@@ -9,14 +10,14 @@ export interface MissedEvents extends Pick<GuestEvent, "id" | "time" | "host" | 
   readonly missed: number;
 }
 
-/** An event, and the bytes of its file that it brought. */
-export type PublishedEvent = (GuestEvent | MissedEvents) & Partial<Pick<GuestEvent, "path" | "from">>;
+/** An event, with the bytes of its file that it brings along. */
+export type PublishedEvent = (GuestEvent | MissedEvents) & Partial<EventData>;
 
 /**
  * `host:guest:path`, in bytes as the guest has them: of a rename the new path's and the former one's. What has no path, as
  * a gap, is on `host:guest:`.
  */
-export function channelsOf(event: PublishedEvent): [Buffer, ...Buffer[]] {
+export function channelsOf(event: GuestEvent | MissedEvents): [Buffer, ...Buffer[]] {
   const { path, pathBytes, from, fromBytes, host, guest } = event as GuestEvent;
   const channel = (text: string, bytes: string | undefined): Buffer => {
     const prefix = Buffer.from(`${host}:${guest}:`);
@@ -28,7 +29,7 @@ export function channelsOf(event: PublishedEvent): [Buffer, ...Buffer[]] {
 }
 
 /**
- * The event's fields as in JSON. Numbers are 64-bit integers, `pathBytes` and `fromBytes` binary, and `at` is `time` as a
+ * The event's fields as in JSON. Numbers are 64-bit integers, `pathBytes`, `fromBytes` and `data` binary, and `at` is `time` as a
  * date, to the millisecond.
  */
 export function documentOf(event: PublishedEvent): Uint8Array {
@@ -36,7 +37,13 @@ export function documentOf(event: PublishedEvent): Uint8Array {
     return serialize(fieldsOf(event));
   } catch (error) {
     // Longer than BSON can hold.
-    const { old: _, new: __, ...rest } = event as GuestEvent;
+    const {
+      old: _,
+      new: __,
+      data: ___,
+      dataOffset: ____,
+      ...rest
+    } = event as GuestEvent & Partial<EventData>;
     return serialize(
       fieldsOf({ ...rest, reason: `this event cannot be told whole: ${(error as Error).message}` }),
     );
@@ -48,7 +55,7 @@ function fieldsOf(event: PublishedEvent): Map<string, unknown> {
   const fields = new Map<string, unknown>();
   for (const [key, value] of Object.entries(event)) {
     if (key === "pathBytes" || key === "fromBytes") fields.set(key, Buffer.from(value as string, "base64"));
-    else fields.set(key, native(value));
+    else fields.set(key, key === "data" ? value : native(value));
     if (key === "time") fields.set("at", new Date(value as string));
   }
   return fields;

@@ -6,6 +6,7 @@
 import { setImmediate as others } from "node:timers/promises";
 import type { GuestEvent } from "../event.js";
 import type { LogReplay } from "../log-replay.js";
+import type { ChangedBytes } from "./changed-bytes.js";
 import { type Connection, type Entry, pause } from "./connection.js";
 import { channelsOf, documentOf, type PublishedEvent } from "./document.js";
 import type { Numbering } from "./numbering.js";
@@ -25,11 +26,14 @@ export interface GuestStreamOptions {
   readonly connection: Connection;
   readonly numbering: Numbering;
   readonly budget: Budget;
+  readonly changedBytes: ChangedBytes;
 }
 
 /** Events and bytes of one transaction of Redis. */
 const MOST_EVENTS = 200;
 const MOST_BYTES = 512 << 10;
+/** XADD's answer to an id that is not greater than all before. */
+const REFUSED_ID = /equal or smaller than/;
 /** Lines of a log that are passed over at a time. */
 const LINES = 1000;
 
@@ -75,7 +79,8 @@ export class GuestStream {
 
   /** An event that has been logged. */
   offer(event: GuestEvent): void {
-    if (!this.#isBehind && !this.#outbox.push(event)) this.#fallBehind();
+    if (!this.#isBehind && !this.#outbox.push({ ...event, ...this.#options.changedBytes.of(event) }))
+      this.#fallBehind();
     this.#wake();
   }
 
@@ -108,7 +113,9 @@ export class GuestStream {
       } catch (error) {
         this.#isSynced = false;
         if (this.#isStopped) return;
-        this.#options.connection.fail(error as Error);
+        // The stream has more than was thought: what that is, is found out next.
+        if (!REFUSED_ID.test((error as Error).message))
+          this.#options.connection.fail(error as Error, this.#key);
         await this.#sleep(pause(++this.#failures));
       }
     }
@@ -242,7 +249,7 @@ export class GuestStream {
 
   #succeed(): void {
     this.#failures = 0;
-    this.#options.connection.succeed();
+    this.#options.connection.succeed(this.#key);
   }
 }
 

@@ -1,5 +1,6 @@
 /** Events of one guest that wait for Redis; and how much may wait of all guests. */
 import type { GuestEvent } from "../event.js";
+import type { EventData } from "./changed-bytes.js";
 
 /** Bounds of what waits. */
 export class Budget {
@@ -26,8 +27,11 @@ export class Budget {
   }
 }
 
+/** An event, with the bytes of its file that it brings along. */
+type WaitingEvent = GuestEvent & Partial<EventData>;
+
 interface Waiting {
-  readonly event: GuestEvent;
+  readonly event: WaitingEvent;
   readonly bytes: number;
 }
 
@@ -50,7 +54,7 @@ export class Outbox {
   }
 
   /** False: there is no room. */
-  push(event: GuestEvent): boolean {
+  push(event: WaitingEvent): boolean {
     const bytes = bytesOf(event);
     if (!this.#budget.take(bytes)) return false;
     this.#waiting.push({ event, bytes });
@@ -58,8 +62,8 @@ export class Outbox {
   }
 
   /** The first ones, which stay. At least one, if there is one. */
-  first(most: number, mostBytes: number): GuestEvent[] {
-    const events: GuestEvent[] = [];
+  first(most: number, mostBytes: number): WaitingEvent[] {
+    const events: WaitingEvent[] = [];
     let sum = 0;
     for (const { event, bytes } of this.#waiting) {
       sum += bytes;
@@ -91,8 +95,8 @@ export class Outbox {
 const FIXED_BYTES = 1024;
 
 /** Bytes of memory, about; at least those of the document. */
-export function bytesOf({ path, pathBytes, from, fromBytes, old, new: now }: GuestEvent): number {
-  let bytes = FIXED_BYTES;
+export function bytesOf({ path, pathBytes, from, fromBytes, old, new: now, data }: WaitingEvent): number {
+  let bytes = FIXED_BYTES + (data?.length ?? 0);
   for (const text of [path, pathBytes, from, fromBytes, old?.target, now?.target])
     bytes += 3 * (text?.length ?? 0);
   for (const xattrs of [old?.xattrs, now?.xattrs]) {

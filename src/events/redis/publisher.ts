@@ -2,6 +2,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { ScopedEvent } from "../event.js";
 import type { RedisAddress } from "./address.js";
+import type { ChangedBytes } from "./changed-bytes.js";
 import { Connection } from "./connection.js";
 import { type GuestLog, GuestStream } from "./guest-stream.js";
 import { Numbering } from "./numbering.js";
@@ -13,6 +14,7 @@ export interface PublisherOptions {
   readonly guests: ReadonlyMap<string, GuestLog>;
   /** Entries that each guest's stream keeps, about. */
   readonly mostEntries: number;
+  readonly changedBytes: ChangedBytes;
   /** The file with the numberings of the streams. */
   readonly numberings: string;
   readonly log: (line: string) => void;
@@ -43,9 +45,11 @@ export class Publisher {
   readonly #connection: Connection;
   readonly #streams = new Map<string, GuestStream>();
   readonly #server: string;
+  readonly #changedBytes: ChangedBytes;
 
   /** Begins to connect, and goes on trying. */
-  constructor({ address, host, guests, mostEntries, numberings, log }: PublisherOptions) {
+  constructor({ address, host, guests, mostEntries, changedBytes, numberings, log }: PublisherOptions) {
+    this.#changedBytes = changedBytes;
     this.#server = address.shown;
     this.#connection = new Connection({
       address,
@@ -65,6 +69,7 @@ export class Publisher {
         connection: this.#connection,
         numbering,
         budget,
+        changedBytes,
       });
       this.#streams.set(guest, stream);
     }
@@ -72,6 +77,7 @@ export class Publisher {
 
   /** Events that have been logged. Never waits. */
   offer(events: readonly ScopedEvent[]): void {
+    this.#changedBytes.begin();
     for (const { event } of events) this.#streams.get(event.guest)?.offer(event);
   }
 
@@ -99,6 +105,7 @@ export class Publisher {
       await sleep(LOOK_EVERY);
     const ended = Promise.all(streams.map((stream) => stream.stop()));
     this.#connection.close();
-    await ended;
+    // One that hangs does not let go of its connection.
+    await Promise.race([ended, sleep(LOOK_EVERY * 10)]);
   }
 }
