@@ -35,6 +35,8 @@ export class Connection {
   readonly #log: (line: string) => void;
   #since: Date | undefined;
   #problem: string | undefined;
+  /** Whether it is known why the connection was lost. */
+  #isExplained = false;
   #isTold = false;
   /** Streams for which something could not be done. */
   readonly #failing = new Set<string>();
@@ -48,10 +50,14 @@ export class Connection {
     this.#client = client;
     client.on("ready", () => {
       this.#since = new Date();
+      this.#isExplained = false;
       isReady();
     });
     client.on("close", () => this.#lost("the connection was closed"));
-    client.on("error", (error: Error & { lastNodeError?: Error }) => this.fail(error.lastNodeError ?? error));
+    client.on("error", (error: Error & { lastNodeError?: Error }) => {
+      this.#isExplained = true;
+      this.fail(error.lastNodeError ?? error);
+    });
     client.connect().catch(() => {
       // It has been told as an error event, and is tried again.
     });
@@ -120,8 +126,7 @@ export class Connection {
   }
 
   #lost(why: string): void {
-    if (this.#since !== undefined) this.#problem = why;
-    this.#since = undefined;
+    if (!this.#isExplained) this.#problem = why;
     this.#tell(this.#problem ?? why);
   }
 

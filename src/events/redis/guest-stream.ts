@@ -111,11 +111,12 @@ export class GuestStream {
         else if (this.#outbox.length > 0) await this.#send(this.#outbox.first(MOST_EVENTS, MOST_BYTES));
         else await this.#sleep();
       } catch (error) {
+        const { connection } = this.#options;
         this.#isSynced = false;
         if (this.#isStopped) return;
         // The stream has more than was thought: what that is, is found out next.
-        if (!REFUSED_ID.test((error as Error).message))
-          this.#options.connection.fail(error as Error, this.#key);
+        const isRefused = REFUSED_ID.test((error as Error).message);
+        if (!isRefused && connection.isReady) connection.fail(error as Error, this.#key);
         await this.#sleep(pause(++this.#failures));
       }
     }
