@@ -4,19 +4,19 @@ import type { SharedLogs } from "../events/log-reader.js";
 import { Logs } from "../events/logs.js";
 import type { ReadFile } from "../events/redis/changed-bytes.js";
 import type { Publisher } from "../events/redis/publisher.js";
-import type { ReopenReason, Step } from "../filesystems/follower.js";
+import type { ReopenReason } from "../filesystems/follower.js";
 import type { Log } from "../images/image.js";
 import { isAfter } from "../versions/commit.js";
 import { Control } from "./control.js";
 import { Crawling } from "./crawling.js";
 import type { GuestSpec } from "./guest-name.js";
-import { MapFiles, type SavedMap } from "./map-files.js";
+import { MapFiles } from "./map-files.js";
 import type { MountedVolume } from "./mounted-volume.js";
 import { Positions } from "./positions.js";
 import { publishOn, type RedisSettings } from "./redis.js";
 import { eventsFolder } from "./state-directory.js";
 import type { DaemonStatus, VolumeStatus } from "./status.js";
-import { Telling } from "./telling.js";
+import { Telling, type ToldStep } from "./telling.js";
 import { volumeKey } from "./updates.js";
 import { UserError } from "./user-error.js";
 
@@ -33,12 +33,14 @@ export interface EventsOptions {
   readonly redis: RedisSettings | undefined;
 }
 
-/** A transaction that events can go on from, and the map of names as it left it, if that was kept. */
+/**
+ * A transaction that events can go on from. What comes after it and up to `told` has been told. `uuid`: that of the file
+ * system whose map of names was kept as this transaction left it; undefined: none was.
+ */
 export interface ResumePoint {
   readonly after: number;
-  /** The last one that was told: what comes after `after` and up to it is not told again. */
   readonly told: number;
-  readonly saved: SavedMap | undefined;
+  readonly uuid: string | undefined;
 }
 
 /** Reads of a file of a volume, by its key; see Follower. */
@@ -49,6 +51,10 @@ export type ReadVolume = (
   position: number,
   length: number,
 ) => Buffer | undefined;
+
+/** Where what happens in followed volumes goes. From another thread, files are not read for it. */
+export type EventTaker = Pick<EventHub, "resumePoints" | "begin" | "take" | "reopened" | "tellStatus"> &
+  Partial<Pick<EventHub, "readFilesBy">>;
 
 /** Throws UserError when the logs cannot be read. */
 export function openEventHub(
@@ -125,7 +131,11 @@ export class EventHub {
           publisher?.offer(events);
         },
       },
-      crawl: (guest, volume) => this.#crawling.crawl(specs.get(guest) as GuestSpec, volume),
+      crawl: (guest, volume) => {
+        const spec = specs.get(guest) as GuestSpec;
+        // A crawl that is held up is to hold up no other guest's.
+        return this.#crawling.crawl(spec, volume, spec.isRemote ? guest : "");
+      },
       maps: this.#maps,
       log,
     });
@@ -146,25 +156,33 @@ export class EventHub {
   }
 
   /** Where to follow a volume from, the best first: after which transactions its events can go on. */
-  resumePoints(guest: string, volume: string, uuid: string): ResumePoint[] {
-    const saved = this.#maps.load(volumeKey(guest, volume), uuid);
-    const told = this.#toldUpTo(guest, volume, saved);
+  resumePoints(guest: string, volume: string): ResumePoint[] {
+    const saved = this.#maps.head(volumeKey(guest, volume));
+    const told = this.#toldUpTo(guest, volume);
     if (told === undefined) return [];
     const points: ResumePoint[] = [];
-    if (saved !== undefined) points.push({ after: saved.sequence, told, saved });
-    if (saved?.sequence !== told) points.push({ after: told, told, saved: undefined });
+    if (saved !== undefined) points.push({ after: saved.sequence, told, uuid: saved.uuid });
+    if (saved?.sequence !== told) points.push({ after: told, told, uuid: undefined });
     return points;
   }
 
-  /** A volume is followed from now on, from one of the points if that was possible. */
+  /** The same of all a guest's volumes that are known, by volumeKey. */
+  allResumePoints(guest: string): Map<string, ResumePoint[]> {
+    const volumes = new Set([...this.#positions.volumes(guest), ...this.logs.guest(guest).volumes]);
+    return new Map(
+      [...volumes].map((volume) => [volumeKey(guest, volume), this.resumePoints(guest, volume)]),
+    );
+  }
+
+  /** A volume is followed from now on, from one of the points if that was possible. `uuid`: the file system's. */
   begin(guest: string, volume: string, uuid: string, point: ResumePoint | undefined): void {
-    if (point?.saved !== undefined) {
-      this.#telling.resume(guest, volume, uuid, point.saved.index, point.told);
+    const saved = this.#maps.load(volumeKey(guest, volume), uuid);
+    if (point?.uuid !== undefined && saved?.sequence === point.after) {
+      this.#telling.resume(guest, volume, uuid, saved.index, point.told);
       return;
     }
-    const saved = this.#maps.load(volumeKey(guest, volume), uuid);
-    const told = this.#toldUpTo(guest, volume, saved);
-    if (told === undefined || point !== undefined) this.#telling.begin(guest, volume, uuid);
+    const told = this.#toldUpTo(guest, volume);
+    if (told === undefined || point?.after === told) this.#telling.begin(guest, volume, uuid);
     else {
       const before = saved?.sequence === told ? saved.index : undefined;
       this.#telling.reopened(guest, volume, uuid, "the volume was not watched for a while", before);
@@ -172,11 +190,12 @@ export class EventHub {
   }
 
   /** The last transaction of a volume that was told; undefined: none. A map is kept after what it has was told. */
-  #toldUpTo(guest: string, volume: string, saved: SavedMap | undefined): number | undefined {
+  #toldUpTo(guest: string, volume: string): number | undefined {
+    const key = volumeKey(guest, volume);
     const known = [
-      this.#positions.get(volumeKey(guest, volume)),
+      this.#positions.get(key),
       this.logs.guest(guest).lastTransaction(volume),
-      saved?.sequence,
+      this.#maps.head(key)?.sequence,
     ].filter((sequence) => sequence !== undefined);
     return known.reduce<number | undefined>(
       (latest, sequence) => (latest === undefined || isAfter(sequence, latest) ? sequence : latest),
@@ -184,13 +203,16 @@ export class EventHub {
     );
   }
 
-  /** `volumes` says how following goes. */
+  /** `volumes` says how following goes of some volumes: those that the earlier calls were not about. */
   tellStatus(volumes: () => readonly Omit<VolumeStatus, "hasPaths">[]): void {
-    this.#volumes = () =>
-      volumes().map((status) => ({
+    const others = this.#volumes;
+    this.#volumes = () => [
+      ...others(),
+      ...volumes().map((status) => ({
         ...status,
         hasPaths: this.#telling.hasPaths(status.guest, status.volume),
-      }));
+      })),
+    ];
   }
 
   /** `read` reads of files as the events that are being told have left them. */
@@ -202,7 +224,7 @@ export class EventHub {
     this.#telling.setMounts(mounts);
   }
 
-  take(guest: string, volume: string, step: Step): void {
+  take(guest: string, volume: string, step: ToldStep): void {
     this.#telling.take(guest, volume, step);
     const told = this.#telling.toldUpTo(guest, volume);
     if (told !== undefined) this.#positions.set(volumeKey(guest, volume), told);

@@ -8,14 +8,13 @@ import type { Changes } from "../filesystems/changes.js";
 import { FileType } from "../filesystems/filesystem.js";
 import type { Follower, Look, ReopenReason } from "../filesystems/follower.js";
 import { followFileSystem, identify } from "../filesystems/formats.js";
-import type { Notifier } from "../fuse/kernel/notify.js";
 import type { Log, Source } from "../images/image.js";
 import { IoError } from "../images/io-error.js";
 import { BlockCache } from "../versions/block-cache.js";
-import type { EventHub } from "./event-hub.js";
+import type { EventTaker } from "./event-hub.js";
 import { openGuest } from "./guest.js";
 import type { GuestSpec } from "./guest-name.js";
-import type { ShownVolume } from "./serving-thread.js";
+import type { ShownVolume } from "./shown-volumes.js";
 import type { VolumeStatus } from "./status.js";
 import { type Told, type Update, volumeKey } from "./updates.js";
 
@@ -40,8 +39,17 @@ const MOST_LATEST = 64;
  * as current if the directory's mtime has not moved on by a tick of the guest's clock: ms after which it is dropped again.
  */
 const LISTINGS_AGAIN_AFTER = [30, 300];
-/** ms before a volume that could not be followed is tried again. */
+/** ms before a volume that could not be followed is tried again: at first, and at most; each time twice as long. */
 const RETRY = 1000;
+const LONGEST_RETRY = 30_000;
+
+/** Has the kernel drop what it has; see Notifier of fuse/kernel/notify.ts. */
+export interface Notifications {
+  invalidateInode(high: number, low: number): void;
+  invalidateEntry(high: number, low: number, name: Buffer): void;
+  /** False: it cannot be done. */
+  increaseEpoch(): boolean;
+}
 
 /** A file whose bytes may still change. */
 interface Pending {
@@ -64,6 +72,9 @@ class FollowedVolume {
   transaction: number | undefined;
   #follower: Follower | undefined;
   #retryAt = 0;
+  #retry = RETRY;
+  /** What was wrong last; said once. */
+  #problem = "";
   #reopened = 0;
   #lastReopened: Date | undefined;
   #reason: ReopenReason | undefined;
@@ -124,12 +135,18 @@ class FollowedVolume {
     try {
       const log = (line: string) => this.#log(`${this.key}: ${line}`);
       this.#follower = followFileSystem(this.#source, this.#cache, log, after);
+      this.#problem = "";
     } catch (error) {
-      this.#log(`${this.key}: cannot be followed: ${(error as Error).message}`);
+      this.#say(`cannot be followed: ${(error as Error).message}`);
       this.#follower = undefined;
     }
+    if (this.#follower !== undefined) {
+      this.#retry = RETRY;
+      return;
+    }
     // None, or none yet: a guest may be making it.
-    if (this.#follower === undefined) this.#retryAt = performance.now() + RETRY;
+    this.#retryAt = performance.now() + this.#retry;
+    this.#retry = Math.min(LONGEST_RETRY, this.#retry * 2);
   }
 
   /** See Follower. What cannot be read is left out. */
@@ -148,9 +165,14 @@ class FollowedVolume {
     try {
       return this.#follower.look();
     } catch (error) {
-      this.#log(`${this.key}: ${(error as Error).message}`);
+      this.#say((error as Error).message);
       return { reopen: "damaged" };
     }
+  }
+
+  #say(problem: string): void {
+    if (problem !== this.#problem) this.#log(`${this.key}: ${problem}`);
+    this.#problem = problem;
   }
 }
 
@@ -158,11 +180,11 @@ class FollowedVolume {
 export class Following {
   readonly #volumes: FollowedVolume[] = [];
   readonly #send: (update: Update) => void;
-  #events: EventHub | undefined;
+  #events: EventTaker | undefined;
   readonly #watch = new Watch();
   readonly #pending = new Map<string, Pending>();
   #placeIds = new Map<string, readonly number[]>();
-  #notifier: Notifier | undefined;
+  #notifier: Notifications | undefined;
   #hostDirectory = 0;
   #poke: () => void = () => {};
   #timer: NodeJS.Timeout | undefined;
@@ -188,15 +210,16 @@ export class Following {
   }
 
   /** Has events told, from where those end that have been. To be called before it begins. */
-  tell(events: EventHub): void {
+  tell(events: EventTaker): void {
     this.#events = events;
     events.tellStatus(() => this.#volumes.map(({ status }) => status));
     const volumes = new Map(this.#volumes.map((followed) => [followed.key, followed]));
-    events.readFilesBy((key, ...file) => volumes.get(key)?.read(...file));
+    events.readFilesBy?.((key, ...file) => volumes.get(key)?.read(...file));
     for (const followed of this.#volumes) {
       const { guest, volume, uuid } = followed;
-      const point = events.resumePoints(guest, volume, uuid).find(({ after }) => {
-        followed.reopen(after);
+      const point = events.resumePoints(guest, volume).find((one) => {
+        if (one.uuid !== undefined && one.uuid !== uuid) return false;
+        followed.reopen(one.after);
         return followed.isResumed;
       });
       events.begin(guest, volume, uuid, point);
@@ -211,7 +234,12 @@ export class Following {
   }
 
   /** Begins; the serving thread has opened the volumes by now. `poke` has the kernel ask it something. */
-  start(notifier: Notifier, shown: readonly ShownVolume[], hostDirectory: number, poke: () => void): void {
+  start(
+    notifier: Notifications,
+    shown: readonly ShownVolume[],
+    hostDirectory: number,
+    poke: () => void,
+  ): void {
     this.#poke = poke;
     this.#notifier = notifier;
     this.#hostDirectory = hostDirectory;

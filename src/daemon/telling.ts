@@ -19,6 +19,11 @@ export interface EventSink {
   append(events: readonly ScopedEvent[]): void;
 }
 
+/** Of a step, what is told. */
+export interface ToldStep extends Omit<Step, "commit"> {
+  readonly commit: Pick<Step["commit"], "sequence">;
+}
+
 export interface TellingOptions {
   readonly host: string;
   /** The log of a guest, and that of all. */
@@ -108,6 +113,7 @@ export class Telling {
   #isStopped = false;
   readonly #clock: NodeJS.Timeout;
   readonly #preparing: NodeJS.Timeout;
+  #isPreparing = false;
 
   constructor(options: TellingOptions) {
     this.options = options;
@@ -119,6 +125,7 @@ export class Telling {
       }
     }, CLOCK_EVERY);
     this.#preparing = setTimeout(() => {
+      this.#isPreparing = true;
       for (const volume of this.#all()) volume.events.prepare();
     }, PREPARE_AFTER);
     this.#clock.unref();
@@ -143,7 +150,9 @@ export class Telling {
 
   /** A volume's events are to be told from now on. `uuid`: the file system's. */
   begin(guest: string, volume: string, uuid: string): void {
-    this.#volume(guest, volume).uuid = uuid;
+    const told = this.#volume(guest, volume);
+    told.uuid = uuid;
+    if (this.#isPreparing) told.events.prepare();
   }
 
   /** The same, going on from a map that was kept. */
@@ -154,7 +163,7 @@ export class Telling {
   }
 
   /** A transaction of a volume. */
-  take(guest: string, volume: string, { commit, changes, seconds, nanoseconds }: Step): void {
+  take(guest: string, volume: string, { commit, changes, seconds, nanoseconds }: ToldStep): void {
     this.#volume(guest, volume).take({ changes, sequence: commit.sequence, seconds, nanoseconds });
   }
 

@@ -42,6 +42,6 @@ export class ChangedBytes {
 function added({ event, type, range, new: now }: GuestEvent): readonly [number, number] {
   const size = now?.size ?? 0;
   if (event === "created" && type === "file") return [0, size];
-  // A range that ends before the size, or after it, was cut off.
+  // One that ends after the size was cut off.
   return event === "content" && range !== undefined && range[1] === size ? range : [0, 0];
 }
