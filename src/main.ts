@@ -3,10 +3,11 @@
 import { hostname } from "node:os";
 import { Command, CommanderError, Option } from "commander";
 import { cat } from "./cli/cat.js";
+import { count } from "./cli/count.js";
 import { type EventsOptions, events } from "./cli/events.js";
 import { ls } from "./cli/ls.js";
 import { complain } from "./cli/output.js";
-import { size } from "./cli/size.js";
+import { dataSize, size } from "./cli/size.js";
 import { stat } from "./cli/stat.js";
 import { type StatusOptions, status } from "./cli/status.js";
 import { type UpOptions, up } from "./cli/up.js";
@@ -39,6 +40,18 @@ example(
     .option("--events-size <size>", "bytes of each log of events, of which two are kept: 512K, 4M, 1G", size)
     .option("--list-events", "directories list their .events")
     .option("--no-events", "no events")
+    .addOption(
+      new Option(
+        "--redis <url>",
+        "where events are published: redis://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE], rediss:// by TLS, redis+unix:///SOCKET, redis+sentinel://HOST:PORT,HOST:PORT/MASTER, redis+cluster://HOST:PORT,HOST:PORT; for TLS ?ca=FILE&cert=FILE&key=FILE",
+      ).env("SLASHCLOUD_REDIS"),
+    )
+    .option(
+      "--redis-data <size>",
+      "bytes added to a file that its event brings along there, up to 64K",
+      dataSize,
+    )
+    .option("--redis-stream <events>", "events of each guest that are kept there, about", count, 100_000)
     .action(async (images: string[], options: UpOptions) => {
       process.exitCode = await up(images, options);
     }),

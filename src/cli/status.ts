@@ -1,5 +1,5 @@
 /** `slashcloud status`: what a daemon follows, and how that goes. */
-import { readStatus, type VolumeStatus } from "../daemon/read-status.js";
+import { type DaemonStatus, readStatus, type VolumeStatus } from "../daemon/read-status.js";
 import { stateDirectoryFor } from "../daemon/state-directory.js";
 import { write } from "./output.js";
 import { type Column, tableText } from "./table.js";
@@ -23,9 +23,24 @@ const COLUMNS: readonly Column<VolumeStatus>[] = [
   ],
 ];
 
-/** Prints the volumes that are followed, a line each. Returns the exit code. Throws UserError. */
+/** A line on what publishes events; empty if nothing does. */
+function redisText({ redis }: DaemonStatus): string {
+  if (redis === undefined) return "";
+  const { server, since, lastError, published, waiting, missed } = redis;
+  const state =
+    since === undefined
+      ? `not connected (${lastError ?? "not yet"})`
+      : `connected since ${since.slice(0, 19)}Z`;
+  return `\n${server}: ${state}; events: ${published} published, ${waiting} waiting, ${missed} missed\n`;
+}
+
+/** Prints the volumes that are followed, a line each, and where events are published. Returns the exit code. Throws UserError. */
 export async function status({ mount, state, json }: StatusOptions): Promise<number> {
   const found = await readStatus(stateDirectoryFor(mount, state));
-  write(json ? `${JSON.stringify(found, undefined, 2)}\n` : tableText(COLUMNS, found.volumes));
+  write(
+    json
+      ? `${JSON.stringify(found, undefined, 2)}\n`
+      : `${tableText(COLUMNS, found.volumes)}${redisText(found)}`,
+  );
   return 0;
 }

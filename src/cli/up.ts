@@ -1,8 +1,10 @@
 /** `slashcloud up`: serves guests' disks as a tree, in the foreground. */
 
 import { parseGuests } from "../daemon/guest-name.js";
+import { redisAddress } from "../daemon/redis.js";
 import { type Driver, serve } from "../daemon/serve.js";
 import { stateDirectoryFor } from "../daemon/state-directory.js";
+import { UserError } from "../daemon/user-error.js";
 import { complain, write } from "./output.js";
 
 export interface UpOptions {
@@ -14,6 +16,12 @@ export interface UpOptions {
   readonly eventsSize?: number;
   readonly listEvents?: boolean;
   readonly events: boolean;
+  /** Where events are published. */
+  readonly redis?: string;
+  /** Entries that each guest's stream keeps there. */
+  readonly redisStream: number;
+  /** Bytes added to a file that an event brings along. */
+  readonly redisData?: number;
 }
 
 /**
@@ -23,12 +31,23 @@ export interface UpOptions {
 export async function up(images: readonly string[], options: UpOptions): Promise<number> {
   const guests = parseGuests(images);
   const { mount: directory, host, driver, eventsSize: logSize, listEvents } = options;
+  if (options.redis !== undefined && !options.events)
+    throw new UserError("--redis publishes events, and --no-events has none told: leave one of them out", 2);
+  const redis =
+    options.redis === undefined
+      ? undefined
+      : {
+          address: redisAddress(options.redis),
+          mostEntries: options.redisStream,
+          mostData: options.redisData ?? 0,
+        };
   const events = options.events
     ? {
         state: stateDirectoryFor(directory, options.state),
         isStateNamed: options.state !== undefined,
         logSize,
         areListed: listEvents ?? false,
+        redis,
       }
     : undefined;
   let isStopping = false;

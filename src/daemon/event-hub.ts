@@ -2,6 +2,8 @@
 import { join } from "node:path";
 import type { SharedLogs } from "../events/log-reader.js";
 import { Logs } from "../events/logs.js";
+import type { ReadFile } from "../events/redis/changed-bytes.js";
+import type { Publisher } from "../events/redis/publisher.js";
 import type { ReopenReason } from "../filesystems/follower.js";
 import type { Log } from "../images/image.js";
 import { isAfter } from "../versions/commit.js";
@@ -11,8 +13,9 @@ import type { GuestSpec } from "./guest-name.js";
 import { MapFiles } from "./map-files.js";
 import type { MountedVolume } from "./mounted-volume.js";
 import { Positions } from "./positions.js";
+import { publishOn, type RedisSettings } from "./redis.js";
 import { eventsFolder } from "./state-directory.js";
-import type { VolumeStatus } from "./status.js";
+import type { DaemonStatus, VolumeStatus } from "./status.js";
 import { Telling, type ToldStep } from "./telling.js";
 import { volumeKey } from "./updates.js";
 import { UserError } from "./user-error.js";
@@ -26,6 +29,8 @@ export interface EventsOptions {
   readonly logSize: number | undefined;
   /** Whether directories list their files of events. */
   readonly areListed: boolean;
+  /** Undefined: events are not published. */
+  readonly redis: RedisSettings | undefined;
 }
 
 /**
@@ -38,8 +43,18 @@ export interface ResumePoint {
   readonly uuid: string | undefined;
 }
 
-/** Where what happens in followed volumes goes. */
-export type EventTaker = Pick<EventHub, "resumePoints" | "begin" | "take" | "reopened" | "tellStatus">;
+/** Reads of a file of a volume, by its key; see Follower. */
+export type ReadVolume = (
+  key: string,
+  ino: number,
+  generation: number,
+  position: number,
+  length: number,
+) => Buffer | undefined;
+
+/** Where what happens in followed volumes goes. From another thread, files are not read for it. */
+export type EventTaker = Pick<EventHub, "resumePoints" | "begin" | "take" | "reopened" | "tellStatus"> &
+  Partial<Pick<EventHub, "readFilesBy">>;
 
 /** Throws UserError when the logs cannot be read. */
 export function openEventHub(
@@ -64,11 +79,18 @@ export class EventHub {
   readonly #crawling: Crawling;
   readonly #maps: MapFiles;
   readonly #telling: Telling;
+  readonly #publisher: Publisher | undefined;
   readonly #log: Log;
   #volumes: () => readonly VolumeStatus[] = () => [];
+  #readFile: ReadVolume = () => undefined;
 
   /** Opens the logs. Throws a system error if they cannot be read. */
-  constructor(host: string, guests: readonly GuestSpec[], { state, logSize }: EventsOptions, log: Log) {
+  constructor(
+    host: string,
+    guests: readonly GuestSpec[],
+    { state, logSize, redis }: EventsOptions,
+    log: Log,
+  ) {
     const specs = new Map(guests.map((spec) => [spec.name, spec]));
     this.#log = log;
     this.logs = new Logs({
@@ -77,18 +99,38 @@ export class EventHub {
       ...(logSize === undefined ? {} : { limit: logSize }),
       log,
     });
+    const read: ReadFile = ({ guest, volume, inode = 0, generation = 0 }, position, length) =>
+      this.#readFile(volumeKey(guest, volume), inode, generation, position, length);
+    const publisher =
+      redis && publishOn(redis, { host, guests: specs.keys(), logs: this.logs, read, state, log });
+    this.#publisher = publisher;
     this.#control = new Control({
       directory: state,
       events: this.logs,
-      status: () => ({ pid: process.pid, host, guests: [...specs.keys()], volumes: this.#volumes() }),
+      status: (): DaemonStatus => ({
+        pid: process.pid,
+        host,
+        guests: [...specs.keys()],
+        volumes: this.#volumes(),
+        redis: publisher?.status,
+      }),
     });
     this.#positions = new Positions(join(state, "positions.json"), log);
     this.#crawling = new Crawling(log);
     this.#maps = new MapFiles(join(state, "maps"), log);
+    const { everything } = this.logs;
     this.#telling = new Telling({
       host,
       guestLog: (guest) => this.logs.guest(guest),
-      everything: this.logs.everything,
+      everything: {
+        get lastId() {
+          return everything.lastId;
+        },
+        append: (events) => {
+          everything.append(events);
+          publisher?.offer(events);
+        },
+      },
       crawl: (guest, volume) => {
         const spec = specs.get(guest) as GuestSpec;
         // A crawl that is held up is to hold up no other guest's.
@@ -173,6 +215,11 @@ export class EventHub {
     ];
   }
 
+  /** `read` reads of files as the events that are being told have left them. */
+  readFilesBy(read: ReadVolume): void {
+    this.#readFile = read;
+  }
+
   setMounts(mounts: readonly MountedVolume[]): void {
     this.#telling.setMounts(mounts);
   }
@@ -194,6 +241,7 @@ export class EventHub {
     this.#telling.stop();
     await this.#control.stop();
     await this.#crawling.stop();
+    await this.#publisher?.stop();
     this.#positions.close();
     this.logs.close();
   }

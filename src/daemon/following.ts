@@ -149,6 +149,16 @@ class FollowedVolume {
     this.#retry = Math.min(LONGEST_RETRY, this.#retry * 2);
   }
 
+  /** See Follower. What cannot be read is left out. */
+  read(ino: number, generation: number, position: number, length: number): Buffer | undefined {
+    try {
+      return this.#follower?.read?.(ino, generation, position, length);
+    } catch (error) {
+      if (error instanceof IoError) return undefined;
+      throw error;
+    }
+  }
+
   look(): Look {
     if (this.#follower === undefined)
       return performance.now() < this.#retryAt ? undefined : { reopen: "damaged" };
@@ -203,6 +213,8 @@ export class Following {
   tell(events: EventTaker): void {
     this.#events = events;
     events.tellStatus(() => this.#volumes.map(({ status }) => status));
+    const volumes = new Map(this.#volumes.map((followed) => [followed.key, followed]));
+    events.readFilesBy?.((key, ...file) => volumes.get(key)?.read(...file));
     for (const followed of this.#volumes) {
       const { guest, volume, uuid } = followed;
       const point = events.resumePoints(guest, volume).find((one) => {

@@ -1,4 +1,5 @@
 /** What a daemon says of itself and of what it follows: the answer of `/v1/status`. */
+import type { PublisherStatus } from "../events/redis/publisher.js";
 import type { ReopenReason } from "../filesystems/follower.js";
 
 export interface VolumeStatus {
@@ -23,4 +24,6 @@ export interface DaemonStatus {
   readonly guests: readonly string[];
   /** Those that are followed. */
   readonly volumes: readonly VolumeStatus[];
+  /** Undefined: events are not published. */
+  readonly redis: PublisherStatus | undefined;
 }

@@ -42,4 +42,9 @@ export interface Follower {
   readonly isResumed: boolean;
   /** Looks for what has been written since. Throws IoError when the image cannot be read. */
   look(): Look;
+  /**
+   * Bytes of a regular file as the steps so far have left it: at most `length` from `position` on, and those only that have
+   * come. Undefined: it is not there any more, or its bytes are not to be read. Throws IoError.
+   */
+  read?(ino: number, generation: number, position: number, length: number): Buffer | undefined;
 }

@@ -10,6 +10,7 @@ import { image } from "./images.mjs";
 import { latency } from "./live.mjs";
 import { memory } from "./memory.mjs";
 import { mounts, residentMegabytes, slashcloud } from "./mounts.mjs";
+import { redisLatency } from "./redis.mjs";
 
 const { values } = parseArgs({ options: { quick: { type: "boolean" }, only: { type: "string" } } });
 const repeats = values.quick ? 1 : 3;
@@ -114,7 +115,7 @@ async function firstListing(path) {
   return median(times);
 }
 
-const PARTS = ["many", "wide", "large", "start", "live", "crawl", "idle", "memory"];
+const PARTS = ["many", "wide", "large", "start", "live", "redis", "crawl", "idle", "memory"];
 if (values.only !== undefined && !PARTS.includes(values.only)) {
   console.error(`bench: --only takes one of ${PARTS.join(", ")}`);
   process.exit(2);
@@ -151,6 +152,14 @@ if (wanted("live")) {
     console.log(`| ${label} | ${counts} | ${middle.toFixed(1)} | ${p99.toFixed(1)} | ${target} |`);
   }
   console.log();
+}
+if (wanted("redis")) {
+  const counts = values.quick ? 100 : 500;
+  const { median: middle, p99 } = await redisLatency(counts);
+  console.log(
+    "| from the guest's fsync of an append to | times | median, ms | 99th percentile, ms |\n|---|---|---|---|",
+  );
+  console.log(`| the event on Redis | ${counts} | ${middle.toFixed(1)} | ${p99.toFixed(1)} |\n`);
 }
 if (wanted("idle")) {
   const percent = await idle(100, 20);

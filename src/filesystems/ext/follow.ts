@@ -6,18 +6,20 @@ import type { Log, Source } from "../../images/image.js";
 import type { BlockCache } from "../../versions/block-cache.js";
 import type { Commit } from "../../versions/commit.js";
 import type { Changes } from "../changes.js";
+import { FileType } from "../filesystem.js";
 import type { Follower, Look, Step } from "../follower.js";
 import { Difference } from "./difference.js";
 import { addFastCommit, supersedeFastCommits } from "./fast-commit-difference.js";
 import { Compat } from "./features.js";
 import { HeldSizes } from "./held-sizes.js";
-import { Inode } from "./inode.js";
+import { Inode, InodeFlags } from "./inode.js";
 import { InodeTables } from "./inode-tables.js";
 import { type FastCommit, fastCommitOperations, type LoggedFastCommit } from "./journal/fast-commit.js";
 import type { Journal } from "./journal/journal.js";
 import { Parts } from "./parts.js";
 import { SUPERBLOCK_OFFSET } from "./superblock.js";
 import { SuperblockInPlace } from "./superblock-in-place.js";
+import { readInline } from "./symlink.js";
 import { readCommit } from "./taking.js";
 import {
   committedGeometry,
@@ -115,6 +117,19 @@ export class ExtFollower implements Follower {
     if (rest === "mounted") this.#isMounted = true;
     if (rest !== "same") return this.#reread(journal.settled, revealed);
     return this.#settle(journal.settled) ?? (revealed.length > 0 ? { steps: [], revealed } : undefined);
+  }
+
+  read(ino: number, generation: number, position: number, length: number): Buffer | undefined {
+    const parts = this.#parts;
+    const inode = parts.inodes.read(ino, new Inode(parts.geometry));
+    const isReadable = inode.type === FileType.REGULAR && !inode.hasFlag(InodeFlags.ENCRYPT);
+    if (!isReadable || inode.fields.i_generation !== generation) return undefined;
+    const there = this.#held.there(inode, generation, parts.inodes.size(inode), parts);
+    const bytes = Buffer.alloc(Math.max(0, Math.min(length, there - position)));
+    if (bytes.length === 0) return bytes;
+    if (inode.hasFlag(InodeFlags.INLINE_DATA)) readInline(parts, inode, position, bytes.length, bytes, 0);
+    else parts.content.read(inode, position, bytes.length, bytes, 0);
+    return bytes;
   }
 
   /** Goes on with a log that a mount has begun anew, if it was that and nothing was missed. */

@@ -151,6 +151,13 @@ export class HeldSizes {
     return there;
   }
 
+  /** Up to where a file's bytes are there, whatever it is shown as. Throws IoError when its map is bad. */
+  there(inode: Inode, generation: number, size: number, parts: Parts): number {
+    const held = this.#held.get(inode.ino);
+    if (held?.generation !== generation) return size;
+    return this.#there(inode, held, size, parts, performance.now());
+  }
+
   /** The files that can be shown longer than when this was last asked. Those that are shown whole are held no more. */
   revealed(parts: Parts, inode: Inode, now = performance.now()): number[] {
     const found: number[] = [];
