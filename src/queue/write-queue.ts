@@ -251,11 +251,11 @@ export class WriteQueue implements WriteSink {
       this.#isBusy = false;
       this.#counters.waitingWrites -= writes;
       this.#counters.waitingBytes -= bytes;
-      for (const resolve of waiters) resolve();
       if (this.#room !== undefined && this.#fits(0)) {
         this.#room.resolve();
         this.#room = undefined;
       }
+      for (const resolve of waiters) resolve();
       if (this.#idle.length === 0) this.#schedule();
       else if (this.#filling.length > 0) this.#deliver();
       else for (const resolve of this.#idle.splice(0)) resolve();

@@ -12,6 +12,8 @@ import type { Recording } from "./recording.js";
 const GZIP_MAGIC = Buffer.from([0x1f, 0x8b]);
 /** Bytes that are read at a time. */
 const PIECE = 1 << 20;
+/** Bytes that are unzipped at a time: where they are damaged, those are lost. */
+const ZIPPED_PIECE = 1 << 10;
 
 /**
  * Opens a file or a pipe, gzipped or not: a recording of slashcloud's, or a log of dm-log-writes or `blklogwrites`; with
@@ -56,15 +58,25 @@ const startsWith = (bytes: Buffer | undefined, magic: Buffer): boolean => bytes?
 
 /** What can be unzipped; a file that ends too early, or is damaged from somewhere on, ends there. */
 async function* unzipped(path: string): AsyncGenerator<Buffer> {
-  const source = createReadStream(path, { highWaterMark: PIECE });
   const gunzip = createGunzip({ finishFlush: zlib.Z_SYNC_FLUSH, chunkSize: PIECE });
-  source.on("error", (error) => gunzip.destroy(error));
+  const pieces: Buffer[] = [];
+  gunzip.on("data", (piece: Buffer) => pieces.push(piece));
+  // It is told to whoever writes, below.
+  gunzip.on("error", () => {});
   try {
-    for await (const chunk of source.pipe(gunzip)) yield chunk as Buffer;
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code?.startsWith("Z_") !== true) throw error;
+    for await (const zipped of createReadStream(path, { highWaterMark: ZIPPED_PIECE })) {
+      const isDamaged = await new Promise<boolean>((resolve) => {
+        gunzip.write(zipped, (error) => resolve(error != null));
+      });
+      yield* pieces.splice(0);
+      if (isDamaged) return;
+    }
+    await new Promise<void>((resolve) => {
+      gunzip.once("end", resolve).once("error", () => resolve());
+      gunzip.end();
+    });
+    yield* pieces.splice(0);
   } finally {
-    source.destroy();
     gunzip.destroy();
   }
 }
