@@ -6,7 +6,7 @@ import { connect, type Socket } from "node:net";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
-import { Export } from "../src/capture/nbd/export.js";
+import { Export, type Store } from "../src/capture/nbd/export.js";
 import { openImageStore } from "../src/capture/nbd/image-store.js";
 import { MirrorStore } from "../src/capture/nbd/mirror-store.js";
 import { NbdServer, type ServerOptions } from "../src/capture/nbd/server.js";
@@ -20,7 +20,12 @@ vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
 
 const folder = workFolder("nbd");
 
-afterAll(cleanUp);
+const stores: Store[] = [];
+
+afterAll(async () => {
+  for (const store of stores) await store.close();
+  cleanUp();
+});
 
 const MIB = 1 << 20;
 
@@ -225,8 +230,14 @@ simple.shutdown()
       "newstyle-fixed False b'dddd'",
       "EINVAL",
     ]);
-    const { stderr } = spawnSync("nbdinfo", [`nbds+unix:///web?socket=${socket}`], { encoding: "utf8" });
-    expect(stderr).toMatch(/TLS/);
+    const url = JSON.stringify(`nbd+unix:///db/sda?socket=${socket}`);
+    const tls = (mode: string) =>
+      nbdsh(
+        "",
+        `h.set_tls(nbd.TLS_${mode})\nh.connect_uri(${url})\nprint(h.get_tls_negotiated(), h.get_size())`,
+      );
+    expect((await tls("ALLOW")).trim()).toBe(`False ${4 * MIB}`);
+    await expect(tls("REQUIRE")).rejects.toThrow("closed");
   });
 
   test("a disk for reading only refuses to be written, and its file is not touched", async () => {
@@ -348,6 +359,13 @@ async function server(name: string, options: Partial<ServerOptions> = {}) {
   const nbd = new NbdServer({ log: (line) => lines.push(line), ...options });
   await nbd.listen({ path });
   return { nbd, path, lines, url: (disk: string) => `nbd+unix:///${disk}?socket=${path}` };
+}
+
+/** The bytes of an image file; closed at the end. */
+async function storeOf(path: string): Promise<Store> {
+  const store = await openImageStore(path);
+  stores.push(store);
+  return store;
 }
 
 /** Keeps what it is told. */
@@ -476,7 +494,7 @@ describe("whoever works on the writes", () => {
         all.push(...batch);
       },
     });
-    nbd.add(new Export("slow", "", await openImageStore(disk), queue));
+    nbd.add(new Export("slow", "", await storeOf(disk), queue));
     const content = join(folder, "content.img");
     writeFileSync(content, randomBytes(64 * MIB));
     await run("nbdcopy", ["--flush", content, url("slow")]);
@@ -536,7 +554,7 @@ describe("whoever works on the writes", () => {
         return undefined;
       },
     };
-    nbd.add(new Export("d", "", await openImageStore(disk), sink));
+    nbd.add(new Export("d", "", await storeOf(disk), sink));
     await nbdsh(
       url("d"),
       "h.connect_uri(uri)\nfor i in range(20): h.pwrite(bytes([i + 1]) * 4096, i * 4096)",
@@ -549,7 +567,7 @@ describe("whoever works on the writes", () => {
     const disk = image("same.img", MIB);
     const { nbd, url } = await server("same");
     const kept = new Kept();
-    nbd.add(new Export("d", "", await openImageStore(disk), kept));
+    nbd.add(new Export("d", "", await storeOf(disk), kept));
     await nbdsh(
       url("d"),
       `
@@ -633,7 +651,7 @@ describe("clients that break the rules", () => {
 
   async function serving(name: string, options: Partial<ServerOptions> = {}) {
     const made = await server(name, options);
-    made.nbd.add(new Export("d", "", await openImageStore(disk), new Kept()));
+    made.nbd.add(new Export("d", "", await storeOf(disk), new Kept()));
     /** A client that keeps the rules is served. */
     const works = async () => {
       const script = "h.connect_uri(uri); h.pwrite(b'ok' * 256, 4096); print(h.pread(2, 4096) == b'ok')";

@@ -10,6 +10,7 @@ import { image } from "./images.mjs";
 import { latency } from "./live.mjs";
 import { memory } from "./memory.mjs";
 import { mounts, residentMegabytes, slashcloud } from "./mounts.mjs";
+import { queue, tap, report as tapReport } from "./tap.mjs";
 
 const { values } = parseArgs({ options: { quick: { type: "boolean" }, only: { type: "string" } } });
 const repeats = values.quick ? 1 : 3;
@@ -114,7 +115,7 @@ async function firstListing(path) {
   return median(times);
 }
 
-const PARTS = ["many", "wide", "large", "start", "live", "crawl", "idle", "memory"];
+const PARTS = ["many", "wide", "large", "start", "live", "crawl", "idle", "memory", "tap"];
 if (values.only !== undefined && !PARTS.includes(values.only)) {
   console.error(`bench: --only takes one of ${PARTS.join(", ")}`);
   process.exit(2);
@@ -173,3 +174,4 @@ if (wanted("crawl")) {
   const path = image(values.quick ? "many" : "million");
   console.log(`${report(await crawl(path, { repeats, before: dropCaches }))}\n`);
 }
+if (wanted("tap")) console.log(`${tapReport(await tap(values.quick ? 2 : 10), await queue(1_000_000))}\n`);
