@@ -95,7 +95,10 @@ function fio(uri, options, seconds) {
 export async function queue(count) {
   const { WriteQueue } = await import(new URL("queue/write-queue.js", dist).href);
   let taken = 0;
-  const writes = new WriteQueue({ pressure: "block", consume: (batch) => void (taken += batch.length) });
+  const consume = (batch) => {
+    taken += batch.length;
+  };
+  const writes = new WriteQueue({ pressure: "block", consume });
   const data = Buffer.alloc(4096);
   const start = performance.now();
   for (let sequence = 1; sequence <= count; sequence++) {
