@@ -1,7 +1,7 @@
 /** The NBD server: real clients, the kernel over nbdfuse, QEMU's mirror, and clients that break the rules. */
 import { spawn, spawnSync } from "node:child_process";
 import { createHash, randomBytes } from "node:crypto";
-import { copyFileSync, existsSync, readFileSync, truncateSync, writeFileSync } from "node:fs";
+import { copyFileSync, existsSync, readFileSync, statSync, truncateSync, writeFileSync } from "node:fs";
 import { connect, type Socket } from "node:net";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -283,7 +283,12 @@ print(len(h.pread(512, 0)))
       expect(status).toBe(exit);
     };
     const free = `unix:${folder}/free.sock`;
-    tells([web, "--listen", `unix:${socket}`], /tap\.sock: somebody listens there already/);
+    const never = join(folder, "never.rec");
+    tells(
+      [web, "--listen", `unix:${socket}`, "--record", never],
+      /tap\.sock: somebody listens there already/,
+    );
+    expect(existsSync(never)).toBe(false);
     tells([web, "--listen", `unix:${web}`], /web\.img: there is a file that is no socket/);
     tells([web, "--listen", "nowhere"], /nowhere: write unix:PATH/, 2);
     tells([join(folder, "none.img"), "--listen", free], /none\.img: no such image/);
@@ -350,6 +355,39 @@ describe("a kernel's file system over the tap", () => {
     expect(await tap.stop()).toBe(0);
     expect(spawnSync(process.execPath, [main, "replay", record, "--onto", base]).status).toBe(0);
     expect(digest(base)).toBe(digest(disk));
+  });
+});
+
+describe("a tap that is killed", () => {
+  test("leaves a recording of what was written until then, and a client that was told so", async () => {
+    const [disk, base, record] = [
+      image("kill.img", 64 * MIB),
+      image("kill-base.img", 64 * MIB),
+      join(folder, "k.rec"),
+    ];
+    const tap = await startTap([`kill=${disk}`, "--listen", `unix:${folder}/kill.sock`, "--record", record]);
+    const content = join(folder, "kill-content.img");
+    writeFileSync(content, randomBytes(64 * MIB));
+    const copying = run("nbdcopy", ["--connections=1", "--request-size=65536", content, tap.urls[0]!]);
+    const failed = expect(copying).rejects.toThrow("nbdcopy");
+    await until(() => statSync(record).size > 4 * MIB, "nothing is recorded");
+    process.kill(tap.pid, "SIGKILL");
+    await failed;
+    const { status } = spawnSync(process.execPath, [main, "replay", record, "--onto", base]);
+    expect(status).toBe(0);
+    const [replayed, there, wanted] = [base, disk, content].map((path) => readFileSync(path));
+    let blocks = 0;
+    for (let at = 0; at < replayed!.length; at += 65536) {
+      const block = replayed!.subarray(at, at + 65536);
+      if (block.equals(Buffer.alloc(65536))) continue;
+      blocks++;
+      expect(block.equals(wanted!.subarray(at, at + 65536))).toBe(true);
+      expect(block.equals(there!.subarray(at, at + 65536))).toBe(true);
+    }
+    expect(blocks).toBeGreaterThan(50);
+    // The socket that it left is no obstacle.
+    const next = await startTap([`kill=${disk}`, "--listen", `unix:${folder}/kill.sock`]);
+    expect(await next.stop()).toBe(0);
   });
 });
 

@@ -1,4 +1,5 @@
 /** The tap by itself: guests' disks by NBD, each write passed on to the image, and recorded if that is wanted. */
+import { rmSync } from "node:fs";
 import { Export, type Store } from "../capture/nbd/export.js";
 import { openImageStore } from "../capture/nbd/image-store.js";
 import { NbdServer } from "../capture/nbd/server.js";
@@ -76,7 +77,9 @@ export async function tap(options: TapOptions): Promise<Tap> {
     }
     return { urls, stop: close };
   } catch (error) {
-    await close();
+    await server.stop();
+    await recorder?.discard();
+    for (const store of stores) await store.close();
     throw error;
   }
 }
@@ -129,6 +132,12 @@ class Recorder {
 
   get sink(): WriteSink {
     return this.#queue;
+  }
+
+  /** Takes the file away again: nothing was served. */
+  async discard(): Promise<void> {
+    await this.#writer.close().catch(() => {});
+    rmSync(this.#path, { force: true });
   }
 
   async stop(): Promise<string[]> {
