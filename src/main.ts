@@ -10,6 +10,7 @@ import { complain } from "./cli/output.js";
 import { type ReplayOptions, replay } from "./cli/replay.js";
 import { size } from "./cli/size.js";
 import { stat } from "./cli/stat.js";
+import { type StatusOptions, status } from "./cli/status.js";
 import { type TapOptions, tap } from "./cli/tap.js";
 import { type UpOptions, up } from "./cli/up.js";
 import { volumes } from "./cli/volumes.js";
@@ -45,6 +46,19 @@ example(
       process.exitCode = await up(images, options);
     }),
   "slashcloud up --mount /cloud web=/srv/web.img db=/srv/db-root.img,/srv/db-data.img",
+);
+
+example(
+  program
+    .command("status")
+    .description("What the daemon of a mounted tree follows, and how that goes")
+    .option("--mount <dir>", "where the tree is mounted", "/cloud")
+    .option("--state <dir>", "the daemon's state directory, if it was named")
+    .option("--json", "as JSON")
+    .action(async (options: StatusOptions) => {
+      process.exitCode = await status(options);
+    }),
+  "slashcloud status --mount /cloud",
 );
 
 example(

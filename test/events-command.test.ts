@@ -320,7 +320,8 @@ describe("a daemon that serves a guest", () => {
       "1h",
       `${host}:web:/*.log`,
     ]);
-    for (let n = 0; !following.output.includes("0.log") || n < 3; n++) {
+    for (let n = 0; !following.output.includes("/0.log") || n < 3; n++) {
+      if (n > 200) throw new Error(`no event came: ${following.output}\n${served.log()}`);
       writeFileSync(join(inside, `${n}.log`), "");
       writeFileSync(join(inside, `${n}.txt`), "");
       execFileSync("sync", ["-f", inside]);

@@ -19,7 +19,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, expect, test, vi } from "vitest";
 import type { GuestEvent } from "../src/events/event.js";
 import { cleanUp, mount, onEnd, run, workFolder } from "./support/images-mount.js";
-import { host, serve } from "./support/images-serve.js";
+import { host, main, serve } from "./support/images-serve.js";
 
 vi.setConfig({ testTimeout: 60_000 });
 
@@ -190,6 +190,18 @@ test("a directory's events are those at and below it, also through mount points,
   expect(at(served.guest("db"))).toEqual(["db:/table"]);
   expect(at(join(served.mountPoint, host))).toEqual(["db:/table", file, syslog]);
   expect(at(served.mountPoint)).toEqual(["db:/table", file, syslog]);
+  const status = JSON.parse(
+    execFileSync(process.execPath, [main, "status", "--state", `${served.mountPoint}-state`, "--json"], {
+      encoding: "utf8",
+    }),
+  ) as { volumes: { guest: string; volume: string; state: string; reopened: number; hasPaths: boolean }[] };
+  expect(
+    status.volumes.map(({ guest, volume, state, hasPaths }) => [guest, volume, state, hasPaths]),
+  ).toEqual([
+    ["web", "sda", "followed", true],
+    ["web", "sdb", "followed", true],
+    ["db", "sda", "followed", true],
+  ]);
   for (const directory of [tree, join(tree, "var"), served.mountPoint])
     expect(readdirSync(directory)).not.toContain(".events");
   for (const { unmount } of [web, data, db]) unmount();

@@ -1,6 +1,6 @@
 /** Whole guests: they boot from an image that is being watched, write, rotate their log, restart, and are cut off. */
 import { spawn } from "node:child_process";
-import { mkdirSync, readdirSync, statSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, expect, test } from "vitest";
@@ -63,6 +63,8 @@ interface Scene {
   readonly served: Served;
   readonly log: string;
   readonly tail: Tail;
+  /** How often the log has been given another name. */
+  rotations: number;
 }
 
 async function scene(name: string): Promise<Scene> {
@@ -71,7 +73,7 @@ async function scene(name: string): Promise<Scene> {
   const image = await guestImage(place);
   const served = await serve(join(place, "cloud"), { g: image });
   const log = join(served.guest("g"), "var/log/app.log");
-  return { image, place, served, log, tail: new Tail(log) };
+  return { image, place, served, log, tail: new Tail(log), rotations: 0 };
 }
 
 /** Has the guest log `more` lines, and waits until they have come through. */
@@ -87,6 +89,7 @@ async function writeAndRotate(machine: Machine, scene: Scene): Promise<void> {
   await logLines(machine, scene, 20);
   await machine.does("work first");
   await machine.does("rotate");
+  scene.rotations++;
   await logLines(machine, scene, 20);
   // As long as nothing has been written to the emptied log, tail can tell that it was emptied.
   const truncations = () => tail.said.split("file truncated").length;
@@ -105,9 +108,51 @@ async function cutOff(machine: Machine, { served, tail }: Scene, more: number, c
   await cut();
 }
 
+/** An event of the log, as far as it is looked at here. */
+interface LogEvent {
+  readonly event: string;
+  readonly path?: string;
+  readonly inode: number;
+  readonly generation: number;
+  readonly old?: { size?: number };
+  readonly new?: { size?: number };
+}
+
+/** Events of what is named app.log, or was. */
+function logEvents({ served }: Scene): LogEvent[] {
+  return [".events.1", ".events"]
+    .map((name) => join(served.guest("g"), name))
+    .flatMap((path) => (existsSync(path) ? readFileSync(path, "utf8").split("\n") : []))
+    .filter((line) => line !== "")
+    .map((line) => JSON.parse(line) as LogEvent)
+    .filter(({ path }) => path?.startsWith("/var/log/app.log"));
+}
+
+/** Each file of the log grows and is emptied in its events without a step lost or told twice; so do its names. */
+async function checkEvents(scene: Scene): Promise<void> {
+  const { log, served } = scene;
+  const size = statSync(log).size;
+  await until(
+    "the log's last event",
+    () => logEvents(scene).findLast(({ path }) => path === "/var/log/app.log")?.new?.size === size,
+    served,
+  );
+  const sizes = new Map<string, number | undefined>();
+  const steps = logEvents(scene);
+  for (const step of steps) {
+    const file = `${step.inode} ${step.generation}`;
+    if (step.event === "created") expect(sizes.has(file), JSON.stringify(step)).toBe(false);
+    if (step.event === "content") expect(step.old?.size, JSON.stringify(step)).toBe(sizes.get(file));
+    if (step.new?.size !== undefined) sizes.set(file, step.new.size);
+  }
+  expect(steps.filter(({ event }) => event === "renamed").length).toBe(scene.rotations);
+}
+
 /** The guest is switched off: its tree is what the kernel shows of its disk. */
-async function compareAtEnd({ image, place, served, tail }: Scene): Promise<void> {
+async function compareAtEnd(scene: Scene): Promise<void> {
+  const { image, place, served, tail } = scene;
   tail.end();
+  await checkEvents(scene);
   const unmount = await mount(image, join(place, "kernel"), "ro,loop");
   const expected = await walkKernel(join(place, "kernel"));
   const ours = await walkOurs(served.volume("g"), served.guest("g"));
@@ -119,7 +164,7 @@ async function compareAtEnd({ image, place, served, tail }: Scene): Promise<void
   expect(await served.stop()).toBe(0);
 }
 
-test.concurrent("a guest in QEMU boots, rotates its log, restarts, is reset in the middle of writing: tail -F prints each line once, in order", async () => {
+test.concurrent("a guest in QEMU boots, rotates its log, restarts, is reset in the middle of writing: tail -F prints each line once, in order, and events tell each step once", async () => {
   const guest = await scene("qemu");
   const socket = join(guest.place, "monitor");
   let machine = await Machine.qemu(guest.image, socket, "writeback");
@@ -144,7 +189,7 @@ test.concurrent("a guest in QEMU boots, rotates its log, restarts, is reset in t
   await compareAtEnd(guest);
 }, 180_000);
 
-test.concurrent("a user-mode Linux boots, rotates its log, restarts, is killed in the middle of writing: tail -F prints each line once, in order", async () => {
+test.concurrent("a user-mode Linux boots, rotates its log, restarts, is killed in the middle of writing: tail -F prints each line once, in order, and events tell each step once", async () => {
   const guest = await scene("uml");
   let machine = Machine.uml(guest.image, guest.place);
   await machine.started();

@@ -2,6 +2,7 @@
 import { resolve } from "node:path";
 import { openTree } from "../daemon/open-tree.js";
 import { complain, write } from "./output.js";
+import { type Column, tableText } from "./table.js";
 
 interface Row {
   readonly name: string;
@@ -37,35 +38,16 @@ export function volumes(image: string, options: { readonly json?: boolean }): nu
       });
     }
   }
-  write(options.json ? `${JSON.stringify(rows, undefined, 2)}\n` : table(rows));
+  write(options.json ? `${JSON.stringify(rows, undefined, 2)}\n` : tableText(COLUMNS, rows));
   return 0;
 }
 
-const COLUMNS = [
-  ["NAME", (row: Row) => row.name],
-  ["TYPE", (row: Row) => row.type],
-  ["SIZE", (row: Row) => String(row.size)],
-  ["PARENT", (row: Row) => row.parent || "-"],
-  ["MOUNT", (row: Row) => row.mount || "-"],
-  ["UUID", (row: Row) => row.uuid || "-"],
-  ["LABEL", (row: Row) => row.label || "-"],
-] as const;
-
-function table(rows: readonly Row[]): string {
-  const lines = [
-    COLUMNS.map(([title]) => title as string),
-    ...rows.map((row) => COLUMNS.map(([, cell]) => cell(row))),
-  ];
-  const widths = COLUMNS.map((_, column) =>
-    Math.max(...lines.map((line) => (line[column] as string).length)),
-  );
-  return lines
-    .map(
-      (line) =>
-        `${line
-          .map((cell, column) => cell.padEnd(widths[column] as number))
-          .join("  ")
-          .trimEnd()}\n`,
-    )
-    .join("");
-}
+const COLUMNS: readonly Column<Row>[] = [
+  ["NAME", (row) => row.name],
+  ["TYPE", (row) => row.type],
+  ["SIZE", (row) => String(row.size)],
+  ["PARENT", (row) => row.parent || "-"],
+  ["MOUNT", (row) => row.mount || "-"],
+  ["UUID", (row) => row.uuid || "-"],
+  ["LABEL", (row) => row.label || "-"],
+];

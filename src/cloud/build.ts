@@ -4,6 +4,7 @@ import type { Log } from "../images/image.js";
 import { CloudTree, type Upkeep, VOLUMES } from "./cloud-tree.js";
 import { CloudDirectory } from "./directory.js";
 import { EventFiles, type EventLogs } from "./event-files.js";
+import type { IdOwners } from "./id-owners.js";
 import { PLACE_IDS, StableIds } from "./ids.js";
 import {
   chooseRoot,
@@ -53,20 +54,37 @@ export interface EventsShown {
   readonly areListed: boolean;
 }
 
+/** What a tree has to agree on with others that show guests of the same host, in other threads. */
+export interface TreeShare {
+  /** The names of all the host's guests. Those that this tree does not show are listed in it, and no more. */
+  readonly guests: readonly string[];
+  /** Who has which ids, and who this tree is. */
+  readonly owners: IdOwners;
+  readonly owner: number;
+}
+
 /** How long the kernel may rely on what it was told of a file, ms: where it is told of every change, and elsewhere. */
 const FOLLOWED_TIMEOUT = 24 * 3600 * 1000;
 const UNFOLLOWED_TIMEOUT = 1000;
 const FSTAB = ["etc", "fstab"].map((name) => Buffer.from(name));
 
-/** Builds the tree of one host. `log` is told of what a guest's mount table names and is not there. */
+/**
+ * Builds the tree of one host. `log` is told of what a guest's mount table names and is not there. Without `share`, nobody
+ * else shows guests of this host.
+ */
 export function buildTree(
   host: string,
   guests: readonly CloudGuest[],
   upkeep: Upkeep,
   log: Log,
   events?: EventsShown,
+  share?: TreeShare,
 ): BuiltTree {
-  return new TreeBuilder(host, log).build(guests, upkeep, events);
+  return new TreeBuilder(host, log, share?.guests ?? guests.map(({ name }) => name), share).build(
+    guests,
+    upkeep,
+    events,
+  );
 }
 
 class TreeBuilder {
@@ -75,24 +93,33 @@ class TreeBuilder {
   readonly #places = new Map<number, Place>();
   readonly #directories = new Map<number, CloudDirectory>();
   readonly #shown = new Map<string, Map<string, Place[]>>();
-  readonly #placeIds = new StableIds(PLACE_IDS);
-  readonly #eventsIds = new StableIds(PLACE_IDS);
-  readonly #directoryIds = new StableIds(2 ** 32);
+  readonly #placeIds: StableIds;
+  readonly #eventsIds: StableIds;
+  readonly #names: readonly string[];
+  readonly #directoryIds: ReadonlyMap<string, number>;
 
-  constructor(host: string, log: Log) {
+  /** `names`: of all the host's guests. */
+  constructor(host: string, log: Log, names: readonly string[], share: TreeShare | undefined) {
     this.#host = host;
     this.#log = log;
+    // Ids depend on names, and where those collide on the order.
+    this.#names = [...names].sort();
+    this.#directoryIds = directoryIds(this.#names);
+    this.#placeIds = new StableIds(PLACE_IDS, share && ((id) => share.owners.claimPlace(id, share.owner)));
+    this.#eventsIds = new StableIds(PLACE_IDS, share && ((id) => share.owners.claimEvents(id, share.owner)));
   }
 
   build(guests: readonly CloudGuest[], upkeep: Upkeep, events: EventsShown | undefined): BuiltTree {
     const top = new CloudDirectory(1, undefined, undefined);
     this.#directories.set(top.id, top);
-    const host = this.#directory("host", top, undefined);
+    const host = this.#directory(HOST_KEY, top, undefined);
     top.children.set(latin1(this.#host), host);
     const mounts = new Map<string, ReadonlyMap<string, readonly string[]>>();
-    // Ids depend on names, and where those collide on the order.
-    for (const guest of [...guests].sort((a, b) => (a.name < b.name ? -1 : 1))) {
-      mounts.set(guest.name, this.#addGuest(guest, host));
+    const byName = new Map(guests.map((guest) => [guest.name, guest]));
+    for (const name of this.#names) {
+      const guest = byName.get(name);
+      if (guest !== undefined) mounts.set(name, this.#addGuest(guest, host));
+      else host.children.set(latin1(name), new CloudDirectory(this.#directoryId(guestKey(name)), host, name));
     }
     const files =
       events === undefined ? undefined : new EventFiles(events.logs, this.#places, this.#directories);
@@ -107,14 +134,14 @@ class TreeBuilder {
     const rootVolume = this.#chooseRoot(shown);
     let top: Place | CloudDirectory;
     if (rootVolume === undefined) {
-      top = this.#directory(`guest ${guest.name}`, host, guest.name);
+      top = this.#directory(guestKey(guest.name), host, guest.name);
     } else {
       top = this.#place(guest, "/", rootVolume, host, undefined);
       mounts.set(rootVolume.name, ["/"]);
       this.#addMounts(guest, top, rootVolume, mounts, log);
     }
     host.children.set(latin1(guest.name), top);
-    const volumes = this.#directory(`volumes ${guest.name}`, top, guest.name);
+    const volumes = this.#directory(volumesKey(guest.name), top, guest.name);
     if (top instanceof Place) top.volumes = volumes;
     else top.hidden.set(VOLUMES, volumes);
     for (const volume of shown) {
@@ -177,9 +204,13 @@ class TreeBuilder {
   }
 
   #directory(key: string, parent: CloudDirectory | Place, guest: string | undefined): CloudDirectory {
-    const directory = new CloudDirectory(this.#directoryIds.take(key), parent, guest);
+    const directory = new CloudDirectory(this.#directoryId(key), parent, guest);
     this.#directories.set(directory.id, directory);
     return directory;
+  }
+
+  #directoryId(key: string): number {
+    return this.#directoryIds.get(key) as number;
   }
 
   #place(
@@ -204,6 +235,32 @@ class TreeBuilder {
     this.#places.set(id, place);
     return place;
   }
+}
+
+const HOST_KEY = "host";
+
+function guestKey(guest: string): string {
+  return `guest ${guest}`;
+}
+
+function volumesKey(guest: string): string {
+  return `volumes ${guest}`;
+}
+
+/** Ids of the directories that are no guest's, by key: the same in all trees of the host. */
+function directoryIds(names: readonly string[]): Map<string, number> {
+  const ids = new StableIds(2 ** 32);
+  const keys = [HOST_KEY, ...names.flatMap((name) => [guestKey(name), volumesKey(name)])];
+  return new Map(keys.map((key) => [key, ids.take(key)]));
+}
+
+/**
+ * The ids of a guest's directories that are on none of its volumes: the one that it is in place of a root, and its
+ * `.volumes`. `names`: of all the host's guests.
+ */
+export function directoriesOf(guest: string, names: readonly string[]): number[] {
+  const ids = directoryIds([...names].sort());
+  return [guestKey(guest), volumesKey(guest)].map((key) => ids.get(key) as number);
 }
 
 /** A volume as if it were all of a guest. */

@@ -5,7 +5,7 @@
  */
 
 /** Bits of the generation's digest. */
-const GENERATION_BITS = 12;
+export const GENERATION_BITS = 12;
 /** Place ids are below this; 0 is that of the directories that are no guest's. */
 export const PLACE_IDS = 2 ** 19;
 /** From here on the upper halves of node ids, and of inode numbers, are those of files of events. */
@@ -60,24 +60,26 @@ function digest(generation: number): number {
 /** Gives out ids below `limit` that depend on a key alone, as long as no two keys have the same hash. */
 export class StableIds {
   readonly #limit: number;
+  readonly #claim: (id: number) => boolean;
   readonly #taken = new Set<number>();
 
-  /** 0 and 1 are never given out, nor the last one. */
-  constructor(limit: number) {
+  /** 0 and 1 are never given out, nor the last one, nor one for which `claim` is false. */
+  constructor(limit: number, claim: (id: number) => boolean = () => true) {
     this.#limit = limit;
+    this.#claim = claim;
   }
 
   /** The id for a key; the next free one if its own is taken. */
   take(key: string): number {
     let id = 2 + (hash(key) % (this.#limit - 3));
-    while (this.#taken.has(id)) id = id + 2 === this.#limit ? 2 : id + 1;
+    while (this.#taken.has(id) || !this.#claim(id)) id = id + 2 === this.#limit ? 2 : id + 1;
     this.#taken.add(id);
     return id;
   }
 }
 
-/** FNV-1a over UTF-8, with a last mix so that all bits depend on all characters. */
-function hash(key: string): number {
+/** 32 bits that depend on a key alone: FNV-1a over UTF-8, with a last mix so that all bits depend on all characters. */
+export function hash(key: string): number {
   let h = 0x811c9dc5;
   for (const byte of Buffer.from(key)) h = Math.imul(h ^ byte, 0x01000193);
   h = Math.imul(h ^ (h >>> 16), 0x85ebca6b);

@@ -4,7 +4,8 @@ import { spawn } from "node:child_process";
 /**
  * Asks for the status of a file in the tree (stat(1), which says nothing); resolves when there is an answer, whatever it
  * is. By a process of its own: a thread that waits for an answer of a server that was killed cannot be ended, and would
- * keep the process that it is in, with its descriptor of /dev/fuse.
+ * keep the process that it is in, with its descriptor of /dev/fuse. Not to be called by a server: a program that is started
+ * closes the images that it has inherited, which may wait for their storage, and Node waits for that.
  */
 export function ask(path: string): Promise<void> {
   return new Promise((resolve) => {

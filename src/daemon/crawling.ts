@@ -1,5 +1,9 @@
-/** Crawls of volumes in threads of their own, one after the other: each reads as fast as its disk goes. */
+/**
+ * Crawls of volumes in threads of their own, one after the other, as each reads as fast as its disk goes; but those in
+ * different lanes do not wait for each other.
+ */
 import { totalmem } from "node:os";
+import { setTimeout as sleep } from "node:timers/promises";
 import { Worker } from "node:worker_threads";
 import type { Log } from "../images/image.js";
 import { InodeIndex } from "../inference/inode-index.js";
@@ -18,35 +22,58 @@ interface Waiting {
   reject(error: Error): void;
 }
 
+/** ms that a crawl that is ended may take to end: one that is held up by its storage does not. */
+const PATIENCE = 500;
+
 export class Crawling {
   readonly #log: Log;
-  readonly #queue: Waiting[] = [];
-  #worker: Worker | undefined;
-  #current: Waiting | undefined;
+  readonly #lanes = new Map<string, Lane>();
   #isStopped = false;
 
   constructor(log: Log) {
     this.#log = log;
   }
 
-  /** Crawls a volume (`sda1`) of a guest when its turn comes. Rejects when it cannot be crawled, or has been stopped. */
+  /** Crawls a volume (`sda1`) of a guest when its turn in the lane comes. Rejects when it cannot be crawled, or has been stopped. */
+  crawl(spec: GuestSpec, volume: string, lane = ""): Promise<InodeIndex> {
+    if (this.#isStopped) return Promise.reject(stopped());
+    let found = this.#lanes.get(lane);
+    if (found === undefined) {
+      found = new Lane(this.#log);
+      this.#lanes.set(lane, found);
+    }
+    return found.crawl(spec, volume);
+  }
+
+  /** Ends the crawls that go on, and all that wait. Done when no thread is left but those that are held up. */
+  async stop(): Promise<void> {
+    this.#isStopped = true;
+    await Promise.all([...this.#lanes.values()].map((lane) => lane.stop()));
+  }
+}
+
+/** Crawls that follow each other. */
+class Lane {
+  readonly #log: Log;
+  readonly #queue: Waiting[] = [];
+  #worker: Worker | undefined;
+  #current: Waiting | undefined;
+
+  constructor(log: Log) {
+    this.#log = log;
+  }
+
   crawl(spec: GuestSpec, volume: string): Promise<InodeIndex> {
     return new Promise((resolve, reject) => {
-      if (this.#isStopped) {
-        reject(stopped());
-        return;
-      }
       this.#queue.push({ spec, volume, resolve, reject });
       this.#next();
     });
   }
 
-  /** Ends the crawl that goes on, and all that wait. Done when no thread is left. */
   async stop(): Promise<void> {
-    this.#isStopped = true;
     for (const waiting of this.#queue.splice(0)) waiting.reject(stopped());
     this.#current?.reject(stopped());
-    await this.#worker?.terminate();
+    await Promise.race([this.#worker?.terminate(), sleep(PATIENCE, undefined, { ref: false })]);
   }
 
   #next(): void {

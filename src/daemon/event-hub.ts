@@ -2,16 +2,18 @@
 import { join } from "node:path";
 import type { SharedLogs } from "../events/log-reader.js";
 import { Logs } from "../events/logs.js";
-import type { ReopenReason, Step } from "../filesystems/follower.js";
+import type { ReopenReason } from "../filesystems/follower.js";
 import type { Log } from "../images/image.js";
 import { isAfter } from "../versions/commit.js";
 import { Control } from "./control.js";
 import { Crawling } from "./crawling.js";
 import type { GuestSpec } from "./guest-name.js";
+import { MapFiles } from "./map-files.js";
 import type { MountedVolume } from "./mounted-volume.js";
 import { Positions } from "./positions.js";
 import { eventsFolder } from "./state-directory.js";
-import { Telling } from "./telling.js";
+import type { VolumeStatus } from "./status.js";
+import { Telling, type ToldStep } from "./telling.js";
 import { volumeKey } from "./updates.js";
 import { UserError } from "./user-error.js";
 
@@ -25,6 +27,19 @@ export interface EventsOptions {
   /** Whether directories list their files of events. */
   readonly areListed: boolean;
 }
+
+/**
+ * A transaction that events can go on from. What comes after it and up to `told` has been told. `uuid`: that of the file
+ * system whose map of names was kept as this transaction left it; undefined: none was.
+ */
+export interface ResumePoint {
+  readonly after: number;
+  readonly told: number;
+  readonly uuid: string | undefined;
+}
+
+/** Where what happens in followed volumes goes. */
+export type EventTaker = Pick<EventHub, "resumePoints" | "begin" | "take" | "reopened" | "tellStatus">;
 
 /** Throws UserError when the logs cannot be read. */
 export function openEventHub(
@@ -47,8 +62,10 @@ export class EventHub {
   readonly #control: Control;
   readonly #positions: Positions;
   readonly #crawling: Crawling;
+  readonly #maps: MapFiles;
   readonly #telling: Telling;
   readonly #log: Log;
+  #volumes: () => readonly VolumeStatus[] = () => [];
 
   /** Opens the logs. Throws a system error if they cannot be read. */
   constructor(host: string, guests: readonly GuestSpec[], { state, logSize }: EventsOptions, log: Log) {
@@ -63,15 +80,21 @@ export class EventHub {
     this.#control = new Control({
       directory: state,
       events: this.logs,
-      status: () => ({ pid: process.pid, host, guests: [...specs.keys()] }),
+      status: () => ({ pid: process.pid, host, guests: [...specs.keys()], volumes: this.#volumes() }),
     });
     this.#positions = new Positions(join(state, "positions.json"), log);
     this.#crawling = new Crawling(log);
+    this.#maps = new MapFiles(join(state, "maps"), log);
     this.#telling = new Telling({
       host,
       guestLog: (guest) => this.logs.guest(guest),
       everything: this.logs.everything,
-      crawl: (guest, volume) => this.#crawling.crawl(specs.get(guest) as GuestSpec, volume),
+      crawl: (guest, volume) => {
+        const spec = specs.get(guest) as GuestSpec;
+        // A crawl that is held up is to hold up no other guest's.
+        return this.#crawling.crawl(spec, volume, spec.isRemote ? guest : "");
+      },
+      maps: this.#maps,
       log,
     });
   }
@@ -90,36 +113,81 @@ export class EventHub {
     return this.logs.shared;
   }
 
-  /** The last transaction of a volume that was told; undefined: none. */
-  lastTransaction(guest: string, volume: string): number | undefined {
-    const noted = this.#positions.get(volumeKey(guest, volume));
-    const logged = this.logs.guest(guest).lastTransaction(volume);
-    if (noted === undefined || logged === undefined) return noted ?? logged;
-    return isAfter(logged, noted) ? logged : noted;
+  /** Where to follow a volume from, the best first: after which transactions its events can go on. */
+  resumePoints(guest: string, volume: string): ResumePoint[] {
+    const saved = this.#maps.head(volumeKey(guest, volume));
+    const told = this.#toldUpTo(guest, volume);
+    if (told === undefined) return [];
+    const points: ResumePoint[] = [];
+    if (saved !== undefined) points.push({ after: saved.sequence, told, uuid: saved.uuid });
+    if (saved?.sequence !== told) points.push({ after: told, told, uuid: undefined });
+    return points;
   }
 
-  /** A volume is followed from now on. `isResumed`: no transaction was missed since the last one that was told. */
-  begin(guest: string, volume: string, isResumed: boolean): void {
-    if (!isResumed && this.lastTransaction(guest, volume) !== undefined)
-      this.#telling.reopened(guest, volume, "the volume was not watched for a while");
-    else this.#telling.begin(guest, volume);
+  /** The same of all a guest's volumes that are known, by volumeKey. */
+  allResumePoints(guest: string): Map<string, ResumePoint[]> {
+    const volumes = new Set([...this.#positions.volumes(guest), ...this.logs.guest(guest).volumes]);
+    return new Map(
+      [...volumes].map((volume) => [volumeKey(guest, volume), this.resumePoints(guest, volume)]),
+    );
+  }
+
+  /** A volume is followed from now on, from one of the points if that was possible. `uuid`: the file system's. */
+  begin(guest: string, volume: string, uuid: string, point: ResumePoint | undefined): void {
+    const saved = this.#maps.load(volumeKey(guest, volume), uuid);
+    if (point?.uuid !== undefined && saved?.sequence === point.after) {
+      this.#telling.resume(guest, volume, uuid, saved.index, point.told);
+      return;
+    }
+    const told = this.#toldUpTo(guest, volume);
+    if (told === undefined || point?.after === told) this.#telling.begin(guest, volume, uuid);
+    else {
+      const before = saved?.sequence === told ? saved.index : undefined;
+      this.#telling.reopened(guest, volume, uuid, "the volume was not watched for a while", before);
+    }
+  }
+
+  /** The last transaction of a volume that was told; undefined: none. A map is kept after what it has was told. */
+  #toldUpTo(guest: string, volume: string): number | undefined {
+    const key = volumeKey(guest, volume);
+    const known = [
+      this.#positions.get(key),
+      this.logs.guest(guest).lastTransaction(volume),
+      this.#maps.head(key)?.sequence,
+    ].filter((sequence) => sequence !== undefined);
+    return known.reduce<number | undefined>(
+      (latest, sequence) => (latest === undefined || isAfter(sequence, latest) ? sequence : latest),
+      undefined,
+    );
+  }
+
+  /** `volumes` says how following goes of some volumes: those that the earlier calls were not about. */
+  tellStatus(volumes: () => readonly Omit<VolumeStatus, "hasPaths">[]): void {
+    const others = this.#volumes;
+    this.#volumes = () => [
+      ...others(),
+      ...volumes().map((status) => ({
+        ...status,
+        hasPaths: this.#telling.hasPaths(status.guest, status.volume),
+      })),
+    ];
   }
 
   setMounts(mounts: readonly MountedVolume[]): void {
     this.#telling.setMounts(mounts);
   }
 
-  take(guest: string, volume: string, step: Step): void {
+  take(guest: string, volume: string, step: ToldStep): void {
     this.#telling.take(guest, volume, step);
     const told = this.#telling.toldUpTo(guest, volume);
     if (told !== undefined) this.#positions.set(volumeKey(guest, volume), told);
   }
 
   /** A volume had to be opened afresh. */
-  reopened(guest: string, volume: string, reason: ReopenReason): void {
+  reopened(guest: string, volume: string, uuid: string, reason: ReopenReason): void {
     const gap =
       reason === "overrun" ? "the guest's journal was used again before all of it was read" : undefined;
-    this.#telling.reopened(guest, volume, gap);
+    this.#telling.reopened(guest, volume, uuid, gap);
   }
 
   async stop(): Promise<void> {

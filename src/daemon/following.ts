@@ -6,15 +6,16 @@ import { Watch } from "../capture/watch.js";
 import { nodeHigh } from "../cloud/ids.js";
 import type { Changes } from "../filesystems/changes.js";
 import { FileType } from "../filesystems/filesystem.js";
-import type { Follower, Look } from "../filesystems/follower.js";
-import { followFileSystem } from "../filesystems/formats.js";
-import type { Notifier } from "../fuse/kernel/notify.js";
+import type { Follower, Look, ReopenReason } from "../filesystems/follower.js";
+import { followFileSystem, identify } from "../filesystems/formats.js";
 import type { Log, Source } from "../images/image.js";
+import { IoError } from "../images/io-error.js";
 import { BlockCache } from "../versions/block-cache.js";
-import type { EventHub } from "./event-hub.js";
+import type { EventTaker } from "./event-hub.js";
 import { openGuest } from "./guest.js";
 import type { GuestSpec } from "./guest-name.js";
-import type { ShownVolume } from "./serving-thread.js";
+import type { ShownVolume } from "./shown-volumes.js";
+import type { VolumeStatus } from "./status.js";
 import { type Told, type Update, volumeKey } from "./updates.js";
 
 /** Bytes of metadata at hand, to compare commits with. */
@@ -38,8 +39,17 @@ const MOST_LATEST = 64;
  * as current if the directory's mtime has not moved on by a tick of the guest's clock: ms after which it is dropped again.
  */
 const LISTINGS_AGAIN_AFTER = [30, 300];
-/** ms before a volume that could not be followed is tried again. */
+/** ms before a volume that could not be followed is tried again: at first, and at most; each time twice as long. */
 const RETRY = 1000;
+const LONGEST_RETRY = 30_000;
+
+/** Has the kernel drop what it has; see Notifier of fuse/kernel/notify.ts. */
+export interface Notifications {
+  invalidateInode(high: number, low: number): void;
+  invalidateEntry(high: number, low: number, name: Buffer): void;
+  /** False: it cannot be done. */
+  increaseEpoch(): boolean;
+}
 
 /** A file whose bytes may still change. */
 interface Pending {
@@ -58,8 +68,16 @@ class FollowedVolume {
   readonly #source: Source;
   readonly #cache = new BlockCache(CACHE_BYTES);
   readonly #log: Log;
+  /** The last transaction that was taken. */
+  transaction: number | undefined;
   #follower: Follower | undefined;
   #retryAt = 0;
+  #retry = RETRY;
+  /** What was wrong last; said once. */
+  #problem = "";
+  #reopened = 0;
+  #lastReopened: Date | undefined;
+  #reason: ReopenReason | undefined;
 
   /** Throws IoError. */
   constructor(guest: string, volume: string, path: string, source: Source, log: Log) {
@@ -81,17 +99,54 @@ class FollowedVolume {
     return this.#follower !== undefined;
   }
 
+  get status(): Omit<VolumeStatus, "hasPaths"> {
+    const { guest, volume, transaction } = this;
+    const lastReopened = this.#lastReopened?.toISOString();
+    const state = this.isFollowed ? "followed" : "unreadable";
+    return {
+      guest,
+      volume,
+      state,
+      transaction,
+      reopened: this.#reopened,
+      lastReopened,
+      reason: this.#reason,
+    };
+  }
+
+  noteReopened(reason: ReopenReason): void {
+    this.#reopened++;
+    this.#lastReopened = new Date();
+    this.#reason = reason;
+  }
+
+  /** The file system's. */
+  get uuid(): string {
+    try {
+      return identify(this.#source)?.uuid ?? "";
+    } catch (error) {
+      if (error instanceof IoError) return "";
+      throw error;
+    }
+  }
+
   /** Opens the volume afresh, if possible as transaction `after` left it. */
   reopen(after?: number): void {
     try {
       const log = (line: string) => this.#log(`${this.key}: ${line}`);
       this.#follower = followFileSystem(this.#source, this.#cache, log, after);
+      this.#problem = "";
     } catch (error) {
-      this.#log(`${this.key}: cannot be followed: ${(error as Error).message}`);
+      this.#say(`cannot be followed: ${(error as Error).message}`);
       this.#follower = undefined;
     }
+    if (this.#follower !== undefined) {
+      this.#retry = RETRY;
+      return;
+    }
     // None, or none yet: a guest may be making it.
-    if (this.#follower === undefined) this.#retryAt = performance.now() + RETRY;
+    this.#retryAt = performance.now() + this.#retry;
+    this.#retry = Math.min(LONGEST_RETRY, this.#retry * 2);
   }
 
   look(): Look {
@@ -100,9 +155,14 @@ class FollowedVolume {
     try {
       return this.#follower.look();
     } catch (error) {
-      this.#log(`${this.key}: ${(error as Error).message}`);
+      this.#say((error as Error).message);
       return { reopen: "damaged" };
     }
+  }
+
+  #say(problem: string): void {
+    if (problem !== this.#problem) this.#log(`${this.key}: ${problem}`);
+    this.#problem = problem;
   }
 }
 
@@ -110,11 +170,11 @@ class FollowedVolume {
 export class Following {
   readonly #volumes: FollowedVolume[] = [];
   readonly #send: (update: Update) => void;
-  #events: EventHub | undefined;
+  #events: EventTaker | undefined;
   readonly #watch = new Watch();
   readonly #pending = new Map<string, Pending>();
   #placeIds = new Map<string, readonly number[]>();
-  #notifier: Notifier | undefined;
+  #notifier: Notifications | undefined;
   #hostDirectory = 0;
   #poke: () => void = () => {};
   #timer: NodeJS.Timeout | undefined;
@@ -140,13 +200,17 @@ export class Following {
   }
 
   /** Has events told, from where those end that have been. To be called before it begins. */
-  tell(events: EventHub): void {
+  tell(events: EventTaker): void {
     this.#events = events;
+    events.tellStatus(() => this.#volumes.map(({ status }) => status));
     for (const followed of this.#volumes) {
-      const { guest, volume } = followed;
-      const after = events.lastTransaction(guest, volume);
-      if (after !== undefined) followed.reopen(after);
-      events.begin(guest, volume, followed.isResumed);
+      const { guest, volume, uuid } = followed;
+      const point = events.resumePoints(guest, volume).find((one) => {
+        if (one.uuid !== undefined && one.uuid !== uuid) return false;
+        followed.reopen(one.after);
+        return followed.isResumed;
+      });
+      events.begin(guest, volume, uuid, point);
     }
   }
 
@@ -158,7 +222,12 @@ export class Following {
   }
 
   /** Begins; the serving thread has opened the volumes by now. `poke` has the kernel ask it something. */
-  start(notifier: Notifier, shown: readonly ShownVolume[], hostDirectory: number, poke: () => void): void {
+  start(
+    notifier: Notifications,
+    shown: readonly ShownVolume[],
+    hostDirectory: number,
+    poke: () => void,
+  ): void {
     this.#poke = poke;
     this.#notifier = notifier;
     this.#hostDirectory = hostDirectory;
@@ -191,20 +260,25 @@ export class Following {
     const found = volume.look();
     if (found === undefined) return false;
     if ("reopen" in found) {
+      const wasFollowed = volume.isFollowed;
       volume.reopen();
-      this.#events?.reopened(volume.guest, volume.volume, found.reopen);
+      volume.noteReopened(found.reopen);
+      // Once for as long as it cannot be read.
+      if (wasFollowed || volume.isFollowed)
+        this.#events?.reopened(volume.guest, volume.volume, volume.uuid, found.reopen);
       this.#send({ kind: "reopen", volume: volume.key });
       // The serving thread takes updates in when it is asked something, and the kernel may have no reason to ask.
       this.#poke();
       return true;
     }
     if (found.afresh === true) {
-      if (found.steps.length > 0) this.#events?.reopened(volume.guest, volume.volume, "changed");
+      if (found.steps.length > 0) this.#events?.reopened(volume.guest, volume.volume, volume.uuid, "changed");
       this.#send({ kind: "reopen", volume: volume.key });
       this.#poke();
     }
     for (const step of found.steps) {
       const { commit, changes } = step;
+      volume.transaction = commit.sequence;
       this.#send({ kind: "commit", volume: volume.key, commit });
       this.#notify(volume.key, changes);
       const unnamed = inodesOfNames(changes);

@@ -1,6 +1,7 @@
 /** What a user writes to name a guest and its disks: `[NAME=]IMAGE`, `NAME=IMAGE,IMAGE`. */
 import { existsSync } from "node:fs";
 import { basename, resolve } from "node:path";
+import { isRemote } from "../images/remote.js";
 import { UserError } from "./user-error.js";
 
 /** A guest as the user named it. */
@@ -8,6 +9,8 @@ export interface GuestSpec {
   readonly name: string;
   /** Absolute paths; the first is the guest's sda. */
   readonly images: readonly string[];
+  /** Whether an image lies on storage that may stall: across a network, or behind another program. */
+  readonly isRemote?: boolean;
 }
 
 /** Reads one argument. Throws UserError when the name is none that a directory can have. */
@@ -16,7 +19,7 @@ export function parseGuest(argument: string): GuestSpec {
   // A path may have "=" in it too; a name has no slash, and an image that is there by the whole text is meant.
   const isNamed = equals > 0 && !argument.slice(0, equals).includes("/") && !existsSync(argument);
   const rest = isNamed ? argument.slice(equals + 1) : argument;
-  const images = isNamed && !existsSync(rest) ? rest.split(",") : [rest];
+  const images = isNamed && rest.includes(",") && !isThere(rest) ? rest.split(",") : [rest];
   if (images.some((image) => image === "")) {
     throw new UserError(`${argument}: an image's path is missing; write NAME=IMAGE or NAME=IMAGE,IMAGE`, 2);
   }
@@ -24,7 +27,13 @@ export function parseGuest(argument: string): GuestSpec {
   if (name === "" || name === "." || name === ".." || name.includes("/") || Buffer.byteLength(name) > 255) {
     throw new UserError(`${argument}: "${name}" cannot be a guest's name; write NAME=IMAGE`, 2);
   }
-  return { name, images: images.map((image) => resolve(image)) };
+  const paths = images.map((image) => resolve(image));
+  return { name, images: paths, isRemote: paths.some(isRemote) };
+}
+
+/** Of what is remote it is not asked, as it may never answer: a comma in such a path separates two images. */
+function isThere(path: string): boolean {
+  return !isRemote(resolve(path)) && existsSync(path);
 }
 
 /** Reads all arguments. Throws UserError when two guests have the same name. */

@@ -1,5 +1,5 @@
 /** Guests opened and composed into a tree, in this thread. */
-import { type BuiltTree, buildTree, type EventsShown } from "../cloud/build.js";
+import { type BuiltTree, buildTree, type EventsShown, type TreeShare } from "../cloud/build.js";
 import type { Upkeep } from "../cloud/cloud-tree.js";
 import type { Log } from "../images/image.js";
 import { BlockCache } from "../versions/block-cache.js";
@@ -32,6 +32,7 @@ export function openTree(
   log: Log,
   currency: Currency = AT_REST,
   events?: EventsShown,
+  share?: TreeShare,
 ): OpenTree {
   const cache = new BlockCache(CACHE_BYTES);
   const guests = specs.map((spec) => openGuest(spec, cache, (line) => log(`${spec.name}: ${line}`)));
@@ -60,6 +61,7 @@ export function openTree(
     currency,
     log,
     events,
+    share,
   );
   return { ...built, guests, cache };
 }

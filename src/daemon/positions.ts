@@ -4,6 +4,7 @@
  */
 import { readFileSync, renameSync, writeFileSync } from "node:fs";
 import type { Log } from "../images/image.js";
+import { volumeKey } from "./updates.js";
 
 /** ms between two writes. */
 const WRITE_EVERY = 5000;
@@ -27,6 +28,14 @@ export class Positions {
   /** `key`: see volumeKey. */
   get(key: string): number | undefined {
     return this.#sequences.get(key);
+  }
+
+  /** The volumes of a guest whose position is known. */
+  volumes(guest: string): string[] {
+    const prefix = volumeKey(guest, "");
+    return [...this.#sequences.keys()].flatMap((key) =>
+      key.startsWith(prefix) ? [key.slice(prefix.length)] : [],
+    );
   }
 
   set(key: string, sequence: number): void {

@@ -29,6 +29,8 @@ export type FromServer =
   /** The guests cannot be opened: the user's to mend. */
   | { readonly kind: "refused"; readonly message: string }
   | { readonly kind: "serving" }
+  /** The kernel is to ask it something; a server starts no programs itself, see asking.ts. */
+  | { readonly kind: "ask" }
   /** If it dies, no other server can go on with this mount. */
   | { readonly kind: "unresumable"; readonly message: string }
   /** It has ended everything but the answering of requests, and may be killed. */

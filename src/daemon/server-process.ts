@@ -4,6 +4,7 @@ import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
+import { ask } from "./asking.js";
 import type { FromServer, MountedAt, ServerOptions, ToServer } from "./server-messages.js";
 import { UserError } from "./user-error.js";
 
@@ -31,6 +32,8 @@ export class ServerProcess {
   readonly dead: Promise<Death>;
   readonly #child: ChildProcess;
   readonly #stopped: Promise<void>;
+  /** Where what it serves is mounted. */
+  #path: string | undefined;
   #said = "";
   #hasServed = false;
   #hasCrashed = false;
@@ -60,6 +63,9 @@ export class ServerProcess {
         case "serving":
           this.#hasServed = true;
           break;
+        case "ask":
+          if (this.#path !== undefined) void ask(this.#path);
+          break;
         case "unresumable":
           unresumable(message.message);
           break;
@@ -85,6 +91,7 @@ export class ServerProcess {
 
   /** Lets it serve a mount of its descriptor. */
   serve({ path, device }: MountedAt, isTakenOver: boolean): void {
+    this.#path = path;
     this.#tell({ kind: "serve", mounted: { path, device }, isTakenOver });
   }
 

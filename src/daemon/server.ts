@@ -5,12 +5,12 @@
 import { once } from "node:events";
 import { writeSync } from "node:fs";
 import { MessageChannel, Worker } from "node:worker_threads";
-import type { SharedLogs } from "../events/log-reader.js";
+import { IdOwners } from "../cloud/id-owners.js";
 import { unmount } from "../fuse/kernel/mount.js";
 import { Notifier } from "../fuse/kernel/notify.js";
-import { ask } from "./asking.js";
 import { type EventHub, openEventHub } from "./event-hub.js";
 import { Following } from "./following.js";
+import { RemoteGuests } from "./remote-guests.js";
 import {
   DEVICE_FD,
   type FromServer,
@@ -36,7 +36,7 @@ function tell(message: FromServer, then: () => void = () => {}): void {
   if (process.connected) process.send?.(message, then);
 }
 
-/** Ends at once: process.exit would wait for the thread that is blocked in a read. */
+/** Ends at once: process.exit would wait for threads that are blocked in a read. */
 function end(): void {
   process.kill(process.pid, "SIGKILL");
 }
@@ -48,23 +48,28 @@ function crash(message: string): void {
 
 /** Guests that are open, and what serves them. */
 interface OpenServer {
-  serve(mounted: MountedAt, isTakenOver: boolean): void;
+  serve(isTakenOver: boolean): void;
   stop(): Promise<void>;
 }
 
 /** Throws UserError, ImageError. */
 async function open({ host, guests, events: eventsOptions }: ServerOptions): Promise<OpenServer> {
+  const names = guests.map(({ name }) => name);
+  const local = guests.filter(({ isRemote }) => !isRemote);
+  const owners = new IdOwners();
   const { port1: updates, port2 } = new MessageChannel();
   const sent = new Int32Array(new SharedArrayBuffer(4));
   const send = (update: Update): void => {
     updates.postMessage(update);
     Atomics.add(sent, 0, 1);
   };
-  const following = new Following(guests, send, log);
+  const following = new Following(local, send, log);
   const thread = new Worker(new URL("./serving-thread.js", import.meta.url), {
     workerData: {
       host,
-      guests,
+      guests: local,
+      names,
+      owners: owners.shared,
       followed: following.followed,
       updates: port2,
       sent,
@@ -83,34 +88,34 @@ async function open({ host, guests, events: eventsOptions }: ServerOptions): Pro
       tell({ kind: "unresumable", message: `what the kernel is told cannot be recorded: ${told.message}` });
   });
   let events: EventHub | undefined;
+  let remotes: RemoteGuests | undefined;
   const stop = async (): Promise<void> => {
     following.stop();
+    remotes?.stop();
     updates.close();
     await events?.stop();
   };
   /** Not before the server that had this mount has ended: there is one writer of each log. */
-  const tellEvents = (): SharedLogs | undefined => {
-    if (eventsOptions === undefined) return undefined;
+  const tellEvents = (): void => {
+    if (eventsOptions === undefined) return;
     try {
       events = openEventHub(host, guests, eventsOptions, log);
       events.setMounts(message.volumes.map(({ mounted }) => mounted));
       following.tell(events);
       void events.listen();
-      return events.shared;
     } catch (error) {
       log(`no events are told: ${(error as Error).message}`);
-      return undefined;
     }
   };
   return {
-    serve: (mounted, isTakenOver) => {
+    serve: (isTakenOver) => {
       thread.once("exit", (code) => {
         // Otherwise it has failed, and said so.
-        if (code === 0) tell({ kind: "unmounted" }, () => process.exit());
+        if (code === 0) tell({ kind: "unmounted" }, end);
       });
-      const logs = tellEvents();
+      tellEvents();
       const notifier = new Notifier(DEVICE_FD);
-      following.start(notifier, message.volumes, message.hostDirectory, () => void ask(mounted.path));
+      following.start(notifier, message.volumes, message.hostDirectory, () => tell({ kind: "ask" }));
       const finish = isTakenOver
         ? takeOver(notifier, LEDGER_FD, () => {
             for (const { name } of guests)
@@ -124,7 +129,28 @@ async function open({ host, guests, events: eventsOptions }: ServerOptions): Pro
         );
         return;
       }
-      thread.postMessage({ fd: DEVICE_FD, ledger: LEDGER_FD, logs } satisfies ServeMessage);
+      remotes = new RemoteGuests({
+        host,
+        guests: guests.filter(({ isRemote }) => isRemote),
+        names,
+        owners,
+        fd: DEVICE_FD,
+        hostDirectory: message.hostDirectory,
+        events,
+        eventsAreListed: eventsOptions?.areListed ?? false,
+        log,
+        crash,
+      });
+      const { routes } = remotes;
+      thread.postMessage(
+        {
+          fd: DEVICE_FD,
+          ledger: LEDGER_FD,
+          logs: events?.shared,
+          remotes: routes,
+        } satisfies ServeMessage,
+        routes.map(({ port }) => port),
+      );
       tell({ kind: "serving" });
       void finish();
     },
@@ -160,7 +186,7 @@ export function runServer(): void {
         break;
       case "serve":
         mounted = message.mounted;
-        server?.serve(message.mounted, message.isTakenOver);
+        server?.serve(message.isTakenOver);
         break;
       case "stop":
         (server?.stop() ?? Promise.resolve()).then(

@@ -4,23 +4,29 @@
  */
 import { writeSync } from "node:fs";
 import { type MessagePort, parentPort, receiveMessageOnPort, workerData } from "node:worker_threads";
+import { IdOwners } from "../cloud/id-owners.js";
 import { placeOf } from "../cloud/ids.js";
 import type { Place } from "../cloud/place.js";
 import type { SharedLogs } from "../events/log-reader.js";
 import { FuseServer } from "../fuse/kernel/server.js";
 import { EarlyReads } from "./early-reads.js";
+import { Forwarding, type RemoteRoute, SERVING_OWNER } from "./forwarding.js";
 import type { GuestSpec } from "./guest-name.js";
 import { LateLogs } from "./late-logs.js";
 import { Ledger, visitSlots } from "./ledger.js";
-import { type MountedVolume, mountedVolume } from "./mounted-volume.js";
 import { type OpenTree, openTree } from "./open-tree.js";
+import { type ShownVolume, shownVolumes } from "./shown-volumes.js";
 import { type Told, type Update, volumeKey } from "./updates.js";
 import { Updating } from "./updating.js";
 
 /** What the thread is started with. */
 export interface ServingData {
   readonly host: string;
+  /** The guests that it answers for, and the names of all. */
   readonly guests: readonly GuestSpec[];
+  readonly names: readonly string[];
+  /** Of IdOwners; this thread is SERVING_OWNER. */
+  readonly owners: SharedArrayBuffer;
   /** Keys of the volumes whose every change will be told. */
   readonly followed: ReadonlySet<string>;
   /** Updates come here; how many have been sent is in `sent`, so that asking costs nothing while there are none. */
@@ -28,13 +34,6 @@ export interface ServingData {
   readonly sent: Int32Array;
   /** Whether directories show files of events, and whether they list them; undefined: they show none. */
   readonly events: { readonly areListed: boolean } | undefined;
-}
-
-/** Where a volume is shown. */
-export interface ShownVolume {
-  readonly volume: string;
-  readonly placeIds: readonly number[];
-  readonly mounted: MountedVolume;
 }
 
 /**
@@ -57,6 +56,8 @@ export interface ServeMessage {
   readonly ledger: number;
   /** The logs of events; undefined: there are none. */
   readonly logs: SharedLogs | undefined;
+  /** The guests that others answer for. */
+  readonly remotes: readonly RemoteRoute[];
 }
 
 /** The thread's own standard error would need its event loop, which stands still while it serves. */
@@ -72,6 +73,7 @@ class Serving {
   readonly #port: MessagePort;
   readonly #data: ServingData;
   readonly #opened: OpenTree;
+  readonly #owners: IdOwners;
   readonly #logs = new LateLogs();
   #taken = 0;
   readonly #updating: Updating;
@@ -79,7 +81,8 @@ class Serving {
   constructor(port: MessagePort, data: ServingData) {
     this.#port = port;
     this.#data = data;
-    const { host, guests, followed, events } = data;
+    const { host, guests, names, followed, events } = data;
+    this.#owners = new IdOwners(data.owners);
     this.#opened = openTree(
       host,
       guests,
@@ -90,6 +93,7 @@ class Serving {
         isFollowed: (guest, { volume }) => followed.has(volumeKey(guest.name, volume.name)),
       },
       events === undefined ? undefined : { logs: this.#logs, areListed: events.areListed },
+      { guests: names, owners: this.#owners, owner: SERVING_OWNER },
     );
     this.#updating = new Updating(this.#opened, data.followed, log);
   }
@@ -103,16 +107,10 @@ class Serving {
   };
 
   shown(): ShownVolume[] {
-    return [...this.#opened.places].flatMap(([guest, volumes]) =>
-      [...volumes].map(([volume, places]) => ({
-        volume: volumeKey(guest, volume),
-        placeIds: places.map(({ id }) => id),
-        mounted: mountedVolume(guest, volume, this.#opened),
-      })),
-    );
+    return shownVolumes(this.#opened);
   }
 
-  serve({ fd, ledger: ledgerFd, logs }: ServeMessage): void {
+  serve({ fd, ledger: ledgerFd, logs, remotes }: ServeMessage): void {
     if (logs !== undefined) this.#logs.open(logs);
     const ledger = new Ledger(ledgerFd, ({ message }) => {
       this.#port.postMessage({ kind: "unrecorded", message } satisfies ServingMessage);
@@ -127,7 +125,11 @@ class Serving {
       this.#port.postMessage({ kind: "read", high, low } satisfies ServingMessage);
     });
     this.#opened.tree.tellReads(early);
-    new FuseServer({ fd, tree: this.#opened.tree, log, longTimeouts: true, ledger }).serve();
+    const forwarder =
+      remotes.length === 0
+        ? undefined
+        : new Forwarding(remotes, this.#data.names, this.#owners, this.hostDirectory, ledger);
+    new FuseServer({ fd, tree: this.#opened.tree, log, longTimeouts: true, ledger, forwarder }).serve();
   }
 
   #refresh(): void {

@@ -8,13 +8,20 @@ import type { FileEvent } from "../inference/file-event.js";
 import type { InodeIndex } from "../inference/inode-index.js";
 import { type Transaction, VolumeEvents } from "../inference/volume-events.js";
 import { type EventContext, guestEvent, isoTime } from "./guest-event.js";
+import type { MapFiles } from "./map-files.js";
 import type { MountedVolume } from "./mounted-volume.js";
+import { volumeKey } from "./updates.js";
 
 /** Where events go. */
 export interface EventSink {
   /** The number of the last event that it has; 0: none. */
   readonly lastId: number;
   append(events: readonly ScopedEvent[]): void;
+}
+
+/** Of a step, what is told. */
+export interface ToldStep extends Omit<Step, "commit"> {
+  readonly commit: Pick<Step["commit"], "sequence">;
 }
 
 export interface TellingOptions {
@@ -24,6 +31,8 @@ export interface TellingOptions {
   readonly everything: EventSink;
   /** Crawls a volume. */
   readonly crawl: (guest: string, volume: string) => Promise<InodeIndex>;
+  /** Where maps of names are kept. */
+  readonly maps: MapFiles;
   readonly log: Log;
 }
 
@@ -32,6 +41,9 @@ const PREPARE_AFTER = 100;
 /** Volumes may be mounted below each other this deep. */
 const DEEPEST_MOUNT = 64;
 const CLOCK_EVERY = 1000;
+/** ms between two times that a map is kept, and how many times as long as that takes, at least. */
+const SAVE_EVERY = 3000;
+const SAVE_SHARE = 200;
 
 /** One volume that is told of. */
 class ToldVolume {
@@ -39,6 +51,10 @@ class ToldVolume {
   readonly volume: string;
   readonly events: VolumeEvents<InodeIndex>;
   mounted: MountedVolume | undefined;
+  /** The file system's. */
+  uuid = "";
+  #saved: number | undefined;
+  #saveAt = 0;
   readonly #telling: Telling;
   /** Counts crawls: the result of one that was overtaken does not count. */
   #crawls = 0;
@@ -58,7 +74,20 @@ class ToldVolume {
 
   take(transaction: Transaction): void {
     this.#last = transaction;
-    this.events.take(transaction, performance.now());
+    const now = performance.now();
+    this.events.take(transaction, now);
+    this.save(now);
+  }
+
+  /** Keeps the map, if it has changed since; `now`: ms. Not so often that it would hold up what else there is to do. */
+  save(now: number): void {
+    const { index, mapSequence: sequence } = this.events;
+    if (index === undefined || sequence === undefined || sequence === this.#saved || now < this.#saveAt)
+      return;
+    this.#telling.options.maps.save(volumeKey(this.guest, this.volume), this.uuid, { sequence, index });
+    this.#saved = sequence;
+    const taken = performance.now() - now;
+    this.#saveAt = now + Math.max(SAVE_EVERY, taken * SAVE_SHARE);
   }
 
   async #crawl(): Promise<void> {
@@ -84,14 +113,19 @@ export class Telling {
   #isStopped = false;
   readonly #clock: NodeJS.Timeout;
   readonly #preparing: NodeJS.Timeout;
+  #isPreparing = false;
 
   constructor(options: TellingOptions) {
     this.options = options;
     this.#clock = setInterval(() => {
       const now = performance.now();
-      for (const volume of this.#all()) volume.events.lookAtClock(now);
+      for (const volume of this.#all()) {
+        volume.events.lookAtClock(now);
+        volume.save(now);
+      }
     }, CLOCK_EVERY);
     this.#preparing = setTimeout(() => {
+      this.#isPreparing = true;
       for (const volume of this.#all()) volume.events.prepare();
     }, PREPARE_AFTER);
     this.#clock.unref();
@@ -106,6 +140,7 @@ export class Telling {
     this.#isStopped = true;
     clearInterval(this.#clock);
     clearTimeout(this.#preparing);
+    for (const volume of this.#all()) volume.save(Number.POSITIVE_INFINITY);
   }
 
   /** Where the guests have their volumes. */
@@ -113,13 +148,22 @@ export class Telling {
     for (const mounted of mounts) this.#volume(mounted.guest, mounted.volume).mounted = mounted;
   }
 
-  /** A volume's events are to be told from now on. */
-  begin(guest: string, volume: string): void {
-    this.#volume(guest, volume);
+  /** A volume's events are to be told from now on. `uuid`: the file system's. */
+  begin(guest: string, volume: string, uuid: string): void {
+    const told = this.#volume(guest, volume);
+    told.uuid = uuid;
+    if (this.#isPreparing) told.events.prepare();
+  }
+
+  /** The same, going on from a map that was kept. */
+  resume(guest: string, volume: string, uuid: string, index: InodeIndex, toldUpTo: number): void {
+    const told = this.#volume(guest, volume);
+    told.uuid = uuid;
+    told.events.resume(index, toldUpTo);
   }
 
   /** A transaction of a volume. */
-  take(guest: string, volume: string, { commit, changes, seconds, nanoseconds }: Step): void {
+  take(guest: string, volume: string, { commit, changes, seconds, nanoseconds }: ToldStep): void {
     this.#volume(guest, volume).take({ changes, sequence: commit.sequence, seconds, nanoseconds });
   }
 
@@ -128,9 +172,16 @@ export class Telling {
     return this.#volume(guest, volume).events.toldUpTo;
   }
 
-  /** A volume had to be opened afresh; `gap`: why something may have been missed. */
-  reopened(guest: string, volume: string, gap: string | undefined): void {
-    this.#volume(guest, volume).events.reopened(gap);
+  /** Whether there is a map of a volume's names. */
+  hasPaths(guest: string, volume: string): boolean {
+    return this.#volume(guest, volume).events.index !== undefined;
+  }
+
+  /** A volume had to be opened afresh; `gap`: why something may have been missed; `before`: what was there, if known. */
+  reopened(guest: string, volume: string, uuid: string, gap: string | undefined, before?: InodeIndex): void {
+    const told = this.#volume(guest, volume);
+    told.uuid = uuid;
+    told.events.reopened(gap, before);
   }
 
   publish(volume: ToldVolume, events: readonly FileEvent[], transaction: Transaction): void {

@@ -93,6 +93,11 @@ export class LogWriter {
     return this.#state.ids.get(guest) ?? 0;
   }
 
+  /** The volumes of which a transaction is known. */
+  get volumes(): Iterable<string> {
+    return this.#state.transactions.keys();
+  }
+
   /** The last transaction of a volume that had events and is there as a whole; undefined: none. */
   lastTransaction(volume: string): number | undefined {
     return this.#state.transactions.get(volume);

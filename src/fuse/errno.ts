@@ -1,6 +1,7 @@
 /** Linux errno values that drivers answer with, beside those that a tree gives (asm-generic/errno.h). */
 export const Errno = {
   ENOENT: 2,
+  EINTR: 4,
   EIO: 5,
   ENXIO: 6,
   E2BIG: 7,

@@ -1,15 +1,20 @@
 import { readFileSync, readSync } from "node:fs";
 
-/**
- * A block device's size in bytes, by its device number (`rdev` of stat(2)): sysfs has it in units of 512 bytes
- * whatever the device's sector size. Undefined where there is no sysfs, as in some containers.
- */
-export function sizeInSysfs(rdev: number): number | undefined {
+/** A block device's name in sysfs, `major:minor`, by its device number (`rdev` of stat(2)). */
+export function deviceName(rdev: number): string {
   // The kernel's new_encode_dev(): 12 bits of major number amid 20 bits of minor number.
   const major = (rdev >>> 8) & 0xfff;
   const minor = (rdev & 0xff) | ((rdev >>> 12) & 0xfff00);
+  return `${major}:${minor}`;
+}
+
+/**
+ * A block device's size in bytes, by its device number: sysfs has it in units of 512 bytes whatever the device's sector
+ * size. Undefined where there is no sysfs, as in some containers.
+ */
+export function sizeInSysfs(rdev: number): number | undefined {
   try {
-    const sectors = Number.parseInt(readFileSync(`/sys/dev/block/${major}:${minor}/size`, "latin1"), 10);
+    const sectors = Number.parseInt(readFileSync(`/sys/dev/block/${deviceName(rdev)}/size`, "latin1"), 10);
     return Number.isSafeInteger(sectors) ? sectors * 512 : undefined;
   } catch {
     return undefined;

@@ -3,6 +3,7 @@
  * transactions change meanwhile is kept, and told once the map is there; or, if that takes too long, without paths.
  */
 import type { Changes, InodeState } from "../filesystems/changes.js";
+import { isAfter } from "../versions/commit.js";
 import { composeEvents, undoNames } from "./composer.js";
 import { hasDoubts, settleDoubts } from "./doubts.js";
 import type { FileEvent, Names } from "./file-event.js";
@@ -60,6 +61,9 @@ export class VolumeEvents<Index extends VolumeIndex> {
   #isGapTold = false;
   #sequence = 0;
   #toldUpTo: number | undefined;
+  #mapSequence: number | undefined;
+  /** Transactions up to this one have been told before. */
+  #silentUpTo: number | undefined;
 
   constructor(host: VolumeEventsHost<Index>) {
     this.#host = host;
@@ -75,6 +79,22 @@ export class VolumeEvents<Index extends VolumeIndex> {
     return this.#toldUpTo;
   }
 
+  /** The transaction that the map is as of; undefined: there is none, or no transaction has come since it was made. */
+  get mapSequence(): number | undefined {
+    return this.#index === undefined ? undefined : this.#mapSequence;
+  }
+
+  /**
+   * Goes on where another one ended: with the map as a transaction left it. What comes after that and up to `toldUpTo`
+   * has been told.
+   */
+  resume(index: Index, toldUpTo: number): void {
+    this.#index = index;
+    this.#mapSequence = undefined;
+    this.#silentUpTo = toldUpTo;
+    this.#toldUpTo = toldUpTo;
+  }
+
   /** Has the map built, if it is not. */
   prepare(): void {
     if (this.#index !== undefined || this.#isCrawling) return;
@@ -86,7 +106,10 @@ export class VolumeEvents<Index extends VolumeIndex> {
   take(transaction: Transaction, now: number): void {
     this.#sequence = transaction.sequence;
     if (this.#index !== undefined) {
-      this.#tell(transaction, this.#index);
+      if (this.#silentUpTo === undefined || isAfter(transaction.sequence, this.#silentUpTo))
+        this.#tell(transaction, this.#index);
+      else follow(transaction.changes, this.#index);
+      this.#mapSequence = transaction.sequence;
       return;
     }
     if (hasDoubts(transaction.changes) && !this.#isGapTold) {
@@ -108,13 +131,14 @@ export class VolumeEvents<Index extends VolumeIndex> {
 
   /**
    * The volume had to be opened afresh: what it is now is compared with what was known, once it has been crawled again.
-   * `gap`: why something may be missing; undefined if nothing can be.
+   * `gap`: why something may be missing; undefined if nothing can be. `before`: what is known from another source.
    */
-  reopened(gap: string | undefined): void {
+  reopened(gap: string | undefined, before?: Index): void {
     this.#isGapTold = gap !== undefined;
     if (gap !== undefined) this.#host.publishGap(gap, this.#sequence);
-    this.#before ??= this.#index;
+    this.#before ??= this.#index ?? before;
     this.#index = undefined;
+    this.#silentUpTo = undefined;
     // What was kept is part of the difference, where there is one.
     if (this.#before !== undefined || gap !== undefined) this.#kept = [];
     this.#isCrawling = false;
@@ -138,9 +162,11 @@ export class VolumeEvents<Index extends VolumeIndex> {
       if (changes.inodes.length + changes.names.length > 0) this.#tell({ ...transaction, changes }, before);
     }
     this.#index = index;
+    this.#mapSequence = undefined;
     for (const { transaction: late, isTold } of kept) {
       if (isTold) follow(late.changes, index);
       else this.#tell(late, index);
+      this.#mapSequence = late.sequence;
     }
   }
 

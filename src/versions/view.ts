@@ -158,6 +158,11 @@ export class View {
     return bytes.compare(place, 0, length, offset, offset + length) === 0;
   }
 
+  /** The blocks that have their newest copy outside their place. */
+  logged(): Iterable<number> {
+    return this.#copies.keys();
+  }
+
   /** Forgets what was read of a block's place. */
   forgetPlace(block: number): void {
     this.#cached.chunks.drop(this.#cached.id, Math.floor(block / this.#blocksPerChunk));

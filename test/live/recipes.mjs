@@ -16,6 +16,12 @@ export const recipes = {
     mke2fs: ["-t", "ext4", "-b", "4096", "-O", "fast_commit"],
     guest: [...full, "--only-synced"],
   },
-  "inline-data": { mke2fs: ["-t", "ext4", "-b", "4096", "-O", "inline_data", "-I", "256"], guest: full },
+  // Without fallocate and truncate: when fallocate turns inline data into a block, the kernel logs the block and never
+  // revokes it, so that its own recovery puts the old bytes back; and zeros after a truncation are not on the disk when a
+  // sync has returned.
+  "inline-data": {
+    mke2fs: ["-t", "ext4", "-b", "4096", "-O", "inline_data", "-I", "256"],
+    guest: ["--whole"],
+  },
   ext2: { mke2fs: ["-t", "ext2", "-b", "4096"], guest: ["--fsync", "0"], check: false },
 };

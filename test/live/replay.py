@@ -43,6 +43,7 @@ class Model:
     def __init__(self, start):
         self.names = {path: entry["inode"] for path, entry in start.items()}
         self.inodes = {entry["inode"]: entry for entry in start.values()}
+        self.aside = {}  # By inode: where a file is whose name was taken before it got its new one.
         self.failures = []
         self.counts = Counter()
         self.last = 0
@@ -92,9 +93,17 @@ class Model:
 
     def rename(self, old, path, ino, event):
         if self.names.get(old) != ino:
-            return self.fail("no such name", event)
+            # Names that changed places: this one has been put aside.
+            old = self.aside.pop(ino, None)
+            if old is None:
+                return self.fail("no such name", event)
         if path in self.names:
-            self.fail("the name is taken", event)
+            other = self.names[path]
+            self.aside[other] = f"\0{other}"
+            self.move(path, self.aside[other])
+        self.move(old, path)
+
+    def move(self, old, path):
         for name in [old] + [other for other in self.names if other.startswith(old + "/")]:
             self.names[path + name[len(old) :]] = self.names.pop(name)
 

@@ -21,9 +21,19 @@ const APPLETS =
  * installed one would become the kernel that this machine starts next.
  */
 export async function cloudKernel(): Promise<string> {
+  try {
+    return await currentKernel();
+  } catch {
+    // The archive has another version than it had when it was last asked.
+    await run("apt-get", ["update", "-q"]);
+    return await currentKernel();
+  }
+}
+
+async function currentKernel(): Promise<string> {
   const depends = await run("apt-cache", ["depends", "--important", "linux-image-cloud-amd64"]);
   const name = /Depends: (\S+)/.exec(depends)?.[1];
-  if (name === undefined) throw new Error("linux-image-cloud-amd64 is not known: run `apt-get update` first");
+  if (name === undefined) throw new Error("apt knows no linux-image-cloud-amd64");
   const kernel = join(cache, name);
   if (existsSync(kernel)) return kernel;
   mkdirSync(cache, { recursive: true });

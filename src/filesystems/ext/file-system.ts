@@ -13,6 +13,7 @@ import {
   type Statistics,
 } from "../filesystem.js";
 import { Compat, typeOf } from "./features.js";
+import { FreedBlocks } from "./freed-blocks.js";
 import { HeldSizes } from "./held-sizes.js";
 import { Inode, InodeFlags } from "./inode.js";
 import { InodeTables } from "./inode-tables.js";
@@ -41,6 +42,7 @@ export class ExtFileSystem implements FileSystem {
   #copyReads = 0;
   readonly #held: HeldSizes;
   #tables: InodeTables | undefined;
+  #freed: FreedBlocks | undefined;
   #sequence: number | undefined;
   /** How many fast commits there are in force. */
   #fastCommits: number;
@@ -85,6 +87,7 @@ export class ExtFileSystem implements FileSystem {
     this.#fastCommits = 0;
     this.#parts.dropFastCommits();
     view.apply(commit);
+    this.#dropFreed(commit.blocks);
     this.#overhead = -1;
     if (commit.blocks.includes(superblockBlock(view)))
       this.#compose(committedGeometry(view, geometry, this.#log), view, []);
@@ -223,8 +226,15 @@ export class ExtFileSystem implements FileSystem {
   #compose(geometry: Geometry, view: View, fastCommits: readonly FastCommit[]): void {
     this.#parts = new Parts(geometry, view, this.#log, fastCommits);
     this.#tables = undefined;
+    this.#freed = undefined;
     this.#inode = new Inode(geometry);
     this.#listed = new Inode(geometry);
+  }
+
+  #dropFreed(logged: Iterable<number>): void {
+    const { geometry, groups, view } = this.#parts;
+    this.#freed ??= new FreedBlocks(geometry, groups);
+    this.#freed.drop(view, logged);
   }
 
   #journalBlocks(): number {

@@ -109,6 +109,13 @@ export class Groups {
     return Math.max(0, inodesPerGroup - unused);
   }
 
+  /** The block of a group's block bitmap. Throws IoError. */
+  blockBitmap(group: number): number {
+    this.#locate(group);
+    const low = this.#descriptor.bg_block_bitmap_lo;
+    return this.#high ? low + this.#descriptorHigh.bg_block_bitmap_hi * 2 ** 32 : low;
+  }
+
   /** The block of a group's inode bitmap; 0 if it was never written, as no inode was ever used. */
   #inodeBitmap(group: number): number {
     this.#locate(group);

@@ -5,6 +5,8 @@ import { type BlockCache, readFully } from "../../versions/block-cache.js";
 import type { CountedSource } from "../../versions/counted-source.js";
 import { View } from "../../versions/view.js";
 import { Compat, Incompat } from "./features.js";
+import { FreedBlocks } from "./freed-blocks.js";
+import { Groups } from "./groups.js";
 import { Inode } from "./inode.js";
 import type { FastCommit } from "./journal/fast-commit.js";
 import { fold } from "./journal/fold.js";
@@ -81,7 +83,12 @@ function openOnce(source: CountedSource, cache: BlockCache, log: Log, until: num
       const isNext = isWhole && first === followingSequence(until);
       // What was finished before the log begins cannot be told from what is in place.
       const isThere = isWhole && !isLater(first, until);
-      if (!isNext) sequence = applyJournal(journal.journal, view, log, isThere ? until : undefined);
+      if (!isNext) {
+        const freed = inPlace.hasIncompat(Incompat.INLINE_DATA)
+          ? new FreedBlocks(inPlace, new Groups(inPlace, view))
+          : undefined;
+        sequence = applyJournal(journal.journal, view, log, isThere ? until : undefined, freed);
+      }
       isAsAsked = isNext || (isThere && sequence === until);
       if (!isAsAsked) fastCommits = journal.journal.fastCommits(inPlace.inodeSize);
     }
@@ -149,8 +156,14 @@ function emptyJournal(source: CountedSource, geometry: Geometry, view: View): Op
 }
 
 /** Lays the journal's copies over the view; returns the last transaction's number. */
-function applyJournal(journal: Journal, view: View, log: Log, until: number | undefined): number | undefined {
-  const { copies, badCopies, lastSequence } = fold(journal, until);
+function applyJournal(
+  journal: Journal,
+  view: View,
+  log: Log,
+  until: number | undefined,
+  freed: FreedBlocks | undefined,
+): number | undefined {
+  const { copies, badCopies, lastSequence } = fold(journal, until, freed);
   for (const [block, logged] of copies) {
     view.setCopy(block, {
       sequence: logged.sequence,

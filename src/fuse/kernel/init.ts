@@ -24,8 +24,17 @@ const NOTIFIED = InitFlag.NO_OPEN_SUPPORT | InitFlag.NO_OPENDIR_SUPPORT;
 /** WRITE's largest payload: the smallest that there is, as none comes, so that requests are read into little. */
 const MAX_WRITE = 4096;
 
-/** Answers INIT: agrees with the kernel on what both know. EPROTO if it speaks an older protocol than ours. */
-export function negotiate(request: Request, reply: Reply, longTimeouts: boolean): Result {
+/**
+ * max_background (lower half) and congestion_threshold: without them, a dozen READs ahead that wait for an answer keep all
+ * others from being asked.
+ */
+const BOUNDLESS_BACKGROUND = 0xffff_ffff;
+
+/**
+ * Answers INIT: agrees with the kernel on what both know. EPROTO if it speaks an older protocol than ours. `forwards`:
+ * whether some requests may wait for long while others are answered.
+ */
+export function negotiate(request: Request, reply: Reply, longTimeouts: boolean, forwards: boolean): Result {
   const { words } = reply;
   const out = ReplyHeader.PAYLOAD;
   const major = request.word(InitIn.MAJOR);
@@ -39,6 +48,7 @@ export function negotiate(request: Request, reply: Reply, longTimeouts: boolean)
     words[out + InitOut.FLAGS] = request.word(InitIn.FLAGS) & wanted;
     // The mount's read_ahead_kb is the limit; see mount.ts.
     words[out + InitOut.MAX_READAHEAD] = 0xffff_ffff;
+    if (forwards) words[out + InitOut.BACKGROUND] = BOUNDLESS_BACKGROUND;
     words[out + InitOut.MAX_WRITE] = MAX_WRITE;
     words[out + InitOut.TIME_GRANULARITY] = 1;
     words[out + InitOut.MAX_PAGES] = MAX_PAGES;

@@ -101,12 +101,16 @@ export const Version = { MAJOR: 7, MINOR: 45 } as const;
 /** struct fuse_init_in, words of the arguments. */
 export const InitIn = { MAJOR: 0, MINOR: 1, FLAGS: 3 } as const;
 
-/** struct fuse_init_out, words. MAX_PAGES is the lower half of its word. */
+/** struct fuse_interrupt_in, words of the arguments: the `unique` of another request. */
+export const InterruptIn = { UNIQUE: 0 } as const;
+
+/** struct fuse_init_out, words. BACKGROUND is two halves; MAX_PAGES is the lower half of its word. */
 export const InitOut = {
   MAJOR: 0,
   MINOR: 1,
   MAX_READAHEAD: 2,
   FLAGS: 3,
+  BACKGROUND: 4,
   MAX_WRITE: 5,
   TIME_GRANULARITY: 6,
   MAX_PAGES: 7,

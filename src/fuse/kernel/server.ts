@@ -5,9 +5,10 @@ import { Errno } from "../errno.js";
 import { Faults, type Log } from "../faults.js";
 import { DirectoryWriter } from "./directory.js";
 import { putAttributes, putEntry, putStatfs, putStatx } from "./encode.js";
+import type { Forwarder } from "./forwarder.js";
 import { negotiate } from "./init.js";
 import type { NodeLedger } from "./node-ledger.js";
-import { LseekIn, OPCODES, Opcode, OpenIn, ReadIn, ReplyHeader, Size } from "./protocol.js";
+import { InterruptIn, LseekIn, OPCODES, Opcode, OpenIn, ReadIn, ReplyHeader, Size } from "./protocol.js";
 import { MAX_PAYLOAD, Reply, type Result } from "./reply.js";
 import { Request } from "./request.js";
 import { put64 } from "./words.js";
@@ -37,6 +38,8 @@ export interface FuseServerOptions {
   readonly requests?: Float64Array;
   /** Told of each node before the kernel is. */
   readonly ledger?: NodeLedger | undefined;
+  /** Hands on what this server does not answer itself; undefined: it answers all. */
+  readonly forwarder?: Forwarder | undefined;
 }
 
 /** Serves a tree to the kernel: reads requests of /dev/fuse one by one and answers each in place. */
@@ -47,6 +50,7 @@ export class FuseServer {
   readonly #tree: Tree;
   readonly #longTimeouts: boolean;
   readonly #ledger: NodeLedger | undefined;
+  readonly #forwarder: Forwarder | undefined;
   readonly #faults: Faults;
   readonly #request = new Request();
   readonly #reply = new Reply();
@@ -68,6 +72,7 @@ export class FuseServer {
     this.#longTimeouts = options.longTimeouts ?? false;
     this.#faults = new Faults(options.log);
     this.#ledger = options.ledger;
+    this.#forwarder = options.forwarder;
     this.#directory = new DirectoryWriter(this.#tree, this.#reply, this.#entry, this.#faults, options.ledger);
   }
 
@@ -79,15 +84,39 @@ export class FuseServer {
     while (this.#receive()) {
       const { opcode } = this.#request;
       if (opcode < OPCODES) this.requests[opcode] = (this.requests[opcode] as number) + 1;
-      if (wantsNoAnswer(opcode)) continue;
-      const result = this.#result(opcode);
-      this.#ledger?.flush();
-      try {
-        this.#reply.send(this.#fd, this.#request, result);
-      } catch (error) {
-        this.#faults.report(error, `answer to request ${opcode}`);
+      const forwarder = this.#forwarder;
+      if (wantsNoAnswer(opcode)) {
+        if (forwarder !== undefined && opcode === Opcode.INTERRUPT) this.#interrupt(forwarder);
+      } else if (forwarder === undefined || !asksTree(opcode) || !forwarder.isElsewhere(this.#request)) {
+        this.#send(this.#result(opcode));
+      } else if (!forwarder.forward(this.#request)) {
+        this.#send(-Errno.EIO);
       }
     }
+  }
+
+  /**
+   * Answers a request that another thread has read: `bytes`, as it came. Once there is an answer, it is sent only if
+   * `isWanted` is true.
+   */
+  answer(bytes: Uint8Array, isWanted: () => boolean): void {
+    this.#request.bytes.set(bytes);
+    const result = this.#result(this.#request.opcode);
+    if (isWanted()) this.#send(result);
+  }
+
+  #send(result: Result): void {
+    this.#ledger?.flush();
+    try {
+      this.#reply.send(this.#fd, this.#request, result);
+    } catch (error) {
+      this.#faults.report(error, `answer to request ${this.#request.opcode}`);
+    }
+  }
+
+  #interrupt(forwarder: Forwarder): void {
+    const request = this.#request;
+    forwarder.interrupt(request.word(InterruptIn.UNIQUE), request.word(InterruptIn.UNIQUE + 1));
   }
 
   /** Reads the next request; false when there will be no more. */
@@ -151,7 +180,7 @@ export class FuseServer {
         this.#tree.statistics(request.high, request.low, this.#statistics);
         return putStatfs(words, PAYLOAD, this.#statistics);
       case Opcode.INIT:
-        return negotiate(request, this.#reply, this.#longTimeouts);
+        return negotiate(request, this.#reply, this.#longTimeouts, this.#forwarder !== undefined);
       case Opcode.RELEASE:
       case Opcode.RELEASEDIR:
       case Opcode.DESTROY:
@@ -216,7 +245,7 @@ function isDots(name: Buffer, length: number): boolean {
 
 /**
  * Whether the kernel waits for no answer. INTERRUPT is one: it comes after the request that it is about was answered,
- * as requests are answered one by one.
+ * unless that was forwarded, as requests are answered one by one.
  */
 function wantsNoAnswer(opcode: number): boolean {
   return (
@@ -225,6 +254,26 @@ function wantsNoAnswer(opcode: number): boolean {
     opcode === Opcode.INTERRUPT ||
     opcode === Opcode.NOTIFY_REPLY
   );
+}
+
+/** Whether the tree is needed for the answer. */
+function asksTree(opcode: number): boolean {
+  switch (opcode) {
+    case Opcode.LOOKUP:
+    case Opcode.GETATTR:
+    case Opcode.STATX:
+    case Opcode.READ:
+    case Opcode.READDIR:
+    case Opcode.READDIRPLUS:
+    case Opcode.READLINK:
+    case Opcode.GETXATTR:
+    case Opcode.LISTXATTR:
+    case Opcode.LSEEK:
+    case Opcode.STATFS:
+      return true;
+    default:
+      return false;
+  }
 }
 
 /** Whether a request would change something. */

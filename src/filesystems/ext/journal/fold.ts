@@ -13,6 +13,14 @@ export interface Fold {
   readonly badCopies: number;
 }
 
+/** What block bitmaps tell of logged copies that were not revoked. */
+export interface Freed {
+  /** Whether a block is a block bitmap. */
+  isBitmap(block: number): boolean;
+  /** Those of `candidates` that are free by the bitmap of block `block`. */
+  among(block: number, bitmap: Buffer, candidates: Iterable<number>): number[];
+}
+
 /** A copy with the one before it, for where the newer one turns out bad. */
 interface Layer {
   readonly logged: LoggedBlock;
@@ -24,10 +32,12 @@ interface Layer {
  * checksums do not hold, so that an older copy, or the block in its place, stays the newest. Only the copies that
  * count are read. `journal.status` tells afterwards why the log ends. Throws FileSystemError (EIO) when the journal's
  * superblock has become bad, or a revoke block cannot be read. With `until`, what comes after that transaction is left.
+ * With `freed`, copies of blocks that have been freed since are left out too.
  */
-export function fold(journal: Journal, until?: number): Fold {
+export function fold(journal: Journal, until?: number, freed?: Freed): Fold {
   const layers = new Map<number, Layer>();
   const keepOlder = journal.superblock.blockChecksums;
+  const buffer = Buffer.alloc(journal.superblock.blockSize);
   let transactions = 0;
   let lastSequence: number | undefined;
   while (until === undefined || lastSequence !== until) {
@@ -37,12 +47,15 @@ export function fold(journal: Journal, until?: number): Fold {
       layers.set(logged.block, { logged, older: keepOlder ? layers.get(logged.block) : undefined });
     }
     for (const block of next.revoked) layers.delete(block);
+    for (const logged of freed === undefined ? [] : next.blocks) {
+      if (!freed?.isBitmap(logged.block) || !isGood(journal, logged, buffer)) continue;
+      for (const free of freed.among(logged.block, buffer, layers.keys())) layers.delete(free);
+    }
     transactions++;
     lastSequence = next.sequence;
   }
   const copies = new Map<number, LoggedBlock>();
   let badCopies = 0;
-  const buffer = Buffer.alloc(journal.superblock.blockSize);
   for (const [block, newest] of layers) {
     let layer: Layer | undefined = newest;
     while (layer !== undefined && keepOlder && !isGood(journal, layer.logged, buffer)) {

@@ -24,6 +24,7 @@ import {
   isLater,
   JOURNAL_MAGIC,
   JournalIncompat,
+  SuperblockLayout,
 } from "./format.js";
 import { JournalSuperblock } from "./superblock.js";
 
@@ -64,6 +65,9 @@ export class Journal {
   readonly #log: Log;
   readonly #block: Buffer;
   readonly #copy: Buffer;
+  /** The superblock that was read and checked last, and its bytes. */
+  readonly #checkedBytes = Buffer.alloc(SuperblockLayout.size);
+  #checked: JournalSuperblock | undefined;
   #superblock: JournalSuperblock;
   #status: JournalStatus = "waiting";
   #reason = "";
@@ -259,10 +263,16 @@ export class Journal {
   }
 
   #readSuperblock(): JournalSuperblock {
+    const end = Math.min(SuperblockLayout.size, this.#block.length);
     for (let attempt = 1; ; attempt++) {
       this.#device.read(0, this.#block, 0);
+      // At rest every look finds the same.
+      if (this.#checked !== undefined && this.#block.compare(this.#checkedBytes, 0, end, 0, end) === 0)
+        return this.#checked;
       try {
-        return new JournalSuperblock(this.#block, this.#device.blockSize, this.#device.length);
+        this.#checked = new JournalSuperblock(this.#block, this.#device.blockSize, this.#device.length);
+        this.#block.copy(this.#checkedBytes, 0, 0, end);
+        return this.#checked;
       } catch (error) {
         if (attempt === SUPERBLOCK_ATTEMPTS) throw error;
       }

@@ -1,0 +1,31 @@
+/** `slashcloud status`: what a daemon follows, and how that goes. */
+import { readStatus, type VolumeStatus } from "../daemon/read-status.js";
+import { stateDirectoryFor } from "../daemon/state-directory.js";
+import { write } from "./output.js";
+import { type Column, tableText } from "./table.js";
+
+export interface StatusOptions {
+  readonly mount: string;
+  readonly state?: string;
+  readonly json?: boolean;
+}
+
+const COLUMNS: readonly Column<VolumeStatus>[] = [
+  ["GUEST", ({ guest }) => guest],
+  ["VOLUME", ({ volume }) => volume],
+  ["STATE", ({ state }) => state],
+  ["TRANSACTION", ({ transaction }) => transaction?.toString() ?? "-"],
+  ["PATHS", ({ hasPaths }) => (hasPaths ? "yes" : "not yet")],
+  [
+    "READ AFRESH",
+    ({ reopened, reason, lastReopened }) =>
+      reopened === 0 ? "-" : `${reopened} (${reason}, ${lastReopened?.slice(0, 19)}Z)`,
+  ],
+];
+
+/** Prints the volumes that are followed, a line each. Returns the exit code. Throws UserError. */
+export async function status({ mount, state, json }: StatusOptions): Promise<number> {
+  const found = await readStatus(stateDirectoryFor(mount, state));
+  write(json ? `${JSON.stringify(found, undefined, 2)}\n` : tableText(COLUMNS, found.volumes));
+  return 0;
+}

@@ -1,0 +1,145 @@
+/**
+ * The guests whose storage may stall, as the main thread sees them: each has a thread that answers for it, and one that
+ * notifies the kernel. What they do not answer in time is answered with an error here.
+ */
+import { MessageChannel, Worker } from "node:worker_threads";
+import type { IdOwners } from "../cloud/id-owners.js";
+import { Errno } from "../fuse/errno.js";
+import { Refusal } from "../fuse/kernel/refusal.js";
+import type { Log } from "../images/image.js";
+import type { EventHub } from "./event-hub.js";
+import { type RemoteRoute, SERVING_OWNER } from "./forwarding.js";
+import type { GuestSpec } from "./guest-name.js";
+import type { NotifyingData } from "./notifying-thread.js";
+import { fromPost } from "./posted-changes.js";
+import type { RemoteData, RemoteMessage } from "./remote-thread.js";
+import type { VolumeStatus } from "./status.js";
+import { DEADLINE, LOOK_EVERY, Waiting } from "./waiting.js";
+
+export interface RemoteGuestsOptions {
+  readonly host: string;
+  readonly guests: readonly GuestSpec[];
+  /** The names of all the host's guests. */
+  readonly names: readonly string[];
+  readonly owners: IdOwners;
+  /** Of /dev/fuse. */
+  readonly fd: number;
+  readonly hostDirectory: number;
+  readonly events: EventHub | undefined;
+  readonly eventsAreListed: boolean;
+  readonly log: Log;
+  /** A thread has failed by a fault of its own. */
+  readonly crash: (message: string) => void;
+}
+
+interface Remote {
+  readonly guest: string;
+  readonly waiting: Waiting;
+  isStalled: boolean;
+  /** As it was told last. */
+  status: readonly Omit<VolumeStatus, "hasPaths">[];
+}
+
+export class RemoteGuests {
+  /** For the serving thread: to be posted with its ports. */
+  readonly routes: readonly RemoteRoute[];
+  readonly #options: RemoteGuestsOptions;
+  readonly #refusal: Refusal;
+  readonly #remotes: Remote[] = [];
+  #events: EventHub | undefined;
+
+  /** Starts the threads; the serving thread has taken its ids by now. */
+  constructor(options: RemoteGuestsOptions) {
+    this.#options = options;
+    this.#events = options.events;
+    this.#refusal = new Refusal(options.fd);
+    this.routes = options.guests.map((guest, index) => this.#start(guest, SERVING_OWNER + 1 + index));
+    if (this.routes.length > 0) setInterval(() => this.#look(), LOOK_EVERY);
+  }
+
+  /** Tells no more events. Requests are answered on. */
+  stop(): void {
+    this.#events = undefined;
+  }
+
+  #start(guest: GuestSpec, owner: number): RemoteRoute {
+    const { host, names, owners, fd, hostDirectory, eventsAreListed } = this.#options;
+    const events = this.#events;
+    const requests = new MessageChannel();
+    const notices = new MessageChannel();
+    const waiting = new Waiting();
+    const { name } = guest;
+    const remote: Remote = { guest: name, waiting, isStalled: false, status: [] };
+    const answering = new Worker(new URL("./remote-thread.js", import.meta.url), {
+      workerData: {
+        host,
+        guest,
+        names,
+        owners: owners.shared,
+        owner,
+        fd,
+        requests: requests.port2,
+        waiting: waiting.shared,
+        notices: notices.port1,
+        events: events && {
+          logs: events.shared,
+          areListed: eventsAreListed,
+          resumePoints: events.allResumePoints(name),
+        },
+      } satisfies RemoteData,
+      transferList: [requests.port2, notices.port1],
+    });
+    answering.on("message", (message: RemoteMessage) => this.#take(remote, message));
+    const notifying = new Worker(new URL("./notifying-thread.js", import.meta.url), {
+      workerData: { guest: name, fd, hostDirectory, notices: notices.port2 } satisfies NotifyingData,
+      transferList: [notices.port2],
+    });
+    for (const worker of [answering, notifying])
+      worker.on("error", (error) => this.#options.crash(`a thread of ${name} failed: ${error.message}`));
+    this.#remotes.push(remote);
+    events?.tellStatus(() =>
+      remote.isStalled
+        ? remote.status.map((status) => ({ ...status, state: "unreadable" as const }))
+        : remote.status,
+    );
+    return { guest: name, owner, port: requests.port1, waiting: waiting.shared };
+  }
+
+  #take(remote: Remote, message: RemoteMessage): void {
+    const events = this.#events;
+    if (events === undefined) return;
+    const { guest } = remote;
+    switch (message.kind) {
+      case "opened":
+        events.setMounts(message.mounts);
+        break;
+      case "begin":
+        events.begin(guest, message.volume, message.uuid, message.point);
+        break;
+      case "step":
+        events.take(guest, message.volume, { ...message.step, changes: fromPost(message.step.changes) });
+        break;
+      case "status":
+        remote.status = message.volumes;
+        break;
+      case "reopened":
+        events.reopened(guest, message.volume, message.uuid, message.reason);
+        break;
+    }
+  }
+
+  #look(): void {
+    for (const remote of this.#remotes) {
+      const isStalled = remote.waiting.look((low, high, isUnwanted) =>
+        this.#refusal.send(low, high, isUnwanted ? Errno.EINTR : Errno.EIO),
+      );
+      if (isStalled === remote.isStalled) continue;
+      remote.isStalled = isStalled;
+      this.#options.log(
+        isStalled
+          ? `${remote.guest}: its storage has not answered for ${DEADLINE / 1000} s: until it does, reading fails`
+          : `${remote.guest}: its storage answers again`,
+      );
+    }
+  }
+}

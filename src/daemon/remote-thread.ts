@@ -1,0 +1,189 @@
+/**
+ * The thread of one guest whose storage may stall: it opens the guest's images, follows them, and answers all that users
+ * ask of that guest, so that nobody else waits for them.
+ */
+import { writeSync } from "node:fs";
+import { type MessagePort, parentPort, workerData } from "node:worker_threads";
+import { IdOwners } from "../cloud/id-owners.js";
+import { LogReaders, type SharedLogs } from "../events/log-reader.js";
+import type { ReopenReason } from "../filesystems/follower.js";
+import { Errno } from "../fuse/errno.js";
+import { RequestHeader } from "../fuse/kernel/protocol.js";
+import { Refusal } from "../fuse/kernel/refusal.js";
+import { FuseServer } from "../fuse/kernel/server.js";
+import { EarlyReads } from "./early-reads.js";
+import type { EventTaker, ResumePoint } from "./event-hub.js";
+import { Following } from "./following.js";
+import type { Forwarded } from "./forwarding.js";
+import type { GuestSpec } from "./guest-name.js";
+import { type MountedVolume, mountedVolumes } from "./mounted-volume.js";
+import { PostedNotifications } from "./notifying.js";
+import { openTree } from "./open-tree.js";
+import { toPost } from "./posted-changes.js";
+import { shownVolumes } from "./shown-volumes.js";
+import type { VolumeStatus } from "./status.js";
+import type { ToldStep } from "./telling.js";
+import { volumeKey } from "./updates.js";
+import { Updating } from "./updating.js";
+import { LOOK_EVERY, Waiting } from "./waiting.js";
+
+/** What the thread is started with. */
+export interface RemoteData {
+  readonly host: string;
+  readonly guest: GuestSpec;
+  /** The names of all the host's guests. */
+  readonly names: readonly string[];
+  /** Of IdOwners, and its own number there. */
+  readonly owners: SharedArrayBuffer;
+  readonly owner: number;
+  /** Of /dev/fuse. */
+  readonly fd: number;
+  /** Requests come here, and wait there. */
+  readonly requests: MessagePort;
+  readonly waiting: SharedArrayBuffer;
+  /** Notices for the kernel go here. */
+  readonly notices: MessagePort;
+  /** Undefined: no events are told. */
+  readonly events:
+    | {
+        readonly logs: SharedLogs;
+        readonly areListed: boolean;
+        /** Where events can go on, by volumeKey. */
+        readonly resumePoints: ReadonlyMap<string, readonly ResumePoint[]>;
+      }
+    | undefined;
+}
+
+/** What the thread tells, in the order in which it happens. */
+export type RemoteMessage =
+  | { readonly kind: "opened"; readonly mounts: readonly MountedVolume[] }
+  | {
+      readonly kind: "begin";
+      readonly volume: string;
+      readonly uuid: string;
+      readonly point: ResumePoint | undefined;
+    }
+  /** Its changes are as `toPost` makes them. */
+  | { readonly kind: "step"; readonly volume: string; readonly step: ToldStep }
+  | { readonly kind: "status"; readonly volumes: readonly Omit<VolumeStatus, "hasPaths">[] }
+  | {
+      readonly kind: "reopened";
+      readonly volume: string;
+      readonly uuid: string;
+      readonly reason: ReopenReason;
+    };
+
+/** ms between reports of how following goes. */
+const STATUS_EVERY = 1000;
+/** ms until images that could not be opened are tried again. */
+const OPEN_AGAIN = 5000;
+
+function log(line: string): void {
+  try {
+    writeSync(2, `slashcloud: ${line}\n`);
+  } catch {
+    // Nobody listens.
+  }
+}
+
+class RemoteGuest {
+  readonly #data: RemoteData;
+  readonly #tell: (message: RemoteMessage) => void;
+  readonly #waiting: Waiting;
+  readonly #refusal: Refusal;
+  #server: FuseServer | undefined;
+  #problem = "";
+
+  constructor(data: RemoteData, tell: (message: RemoteMessage) => void) {
+    this.#data = data;
+    this.#tell = tell;
+    this.#waiting = new Waiting(data.waiting);
+    this.#refusal = new Refusal(data.fd);
+  }
+
+  run(): void {
+    setInterval(() => this.#waiting.sign(), LOOK_EVERY);
+    this.#tryToOpen();
+    this.#data.requests.on("message", (forwarded: Forwarded) => this.#answer(forwarded));
+  }
+
+  #tryToOpen(): void {
+    try {
+      this.#server = this.#open();
+    } catch (error) {
+      const { message } = error as Error;
+      if (message !== this.#problem)
+        log(`${this.#data.guest.name}: cannot be opened, and is tried again: ${message}`);
+      this.#problem = message;
+      setTimeout(() => this.#tryToOpen(), OPEN_AGAIN);
+    }
+  }
+
+  /** Throws ImageError. */
+  #open(): FuseServer {
+    const { host, guest, names, owner, fd, notices, events } = this.#data;
+    let updating: Updating | undefined;
+    const following = new Following(
+      [guest],
+      (update) => {
+        const told = updating?.take(update);
+        if (told !== undefined) following.told(told);
+      },
+      log,
+    );
+    const opened = openTree(
+      host,
+      [guest],
+      log,
+      {
+        refresh: () => updating?.forgetUnfollowed(),
+        holds: () => updating?.holds((told) => following.told(told)) ?? true,
+        // What the kernel is told here, no later server of the same mount would know of.
+        isFollowed: () => false,
+      },
+      events && { logs: new LogReaders(events.logs), areListed: events.areListed },
+      { guests: names, owners: new IdOwners(this.#data.owners), owner },
+    );
+    updating = new Updating(opened, following.followed, log);
+    this.#tell({ kind: "opened", mounts: mountedVolumes(opened) });
+    if (events !== undefined) following.tell(this.#eventTaker(events.resumePoints));
+    following.start(new PostedNotifications(notices), shownVolumes(opened), opened.host.id, () => {});
+    opened.tree.tellReads(new EarlyReads((high, low) => following.read(high, low)));
+    return new FuseServer({ fd, tree: opened.tree, log, longTimeouts: true });
+  }
+
+  #eventTaker(points: ReadonlyMap<string, readonly ResumePoint[]>): EventTaker {
+    return {
+      resumePoints: (guest, volume) => [...(points.get(volumeKey(guest, volume)) ?? [])],
+      begin: (_, volume, uuid, point) => this.#tell({ kind: "begin", volume, uuid, point }),
+      take: (_, volume, { commit, changes, seconds, nanoseconds }) => {
+        const { sequence } = commit;
+        const step = { commit: { sequence }, changes: toPost(changes), seconds, nanoseconds };
+        this.#tell({ kind: "step", volume, step });
+      },
+      tellStatus: (volumes) => {
+        setInterval(() => this.#tell({ kind: "status", volumes: volumes() }), STATUS_EVERY);
+      },
+      reopened: (_, volume, uuid, reason) => this.#tell({ kind: "reopened", volume, uuid, reason }),
+    };
+  }
+
+  #answer({ slot, bytes }: Forwarded): void {
+    const waiting = this.#waiting;
+    if (waiting.isWaiting(slot)) {
+      if (this.#server !== undefined) this.#server.answer(bytes, () => waiting.claim(slot));
+      else if (waiting.claim(slot)) this.#refuse(bytes);
+    }
+    waiting.free(slot);
+  }
+
+  #refuse({ buffer, byteOffset }: Uint8Array): void {
+    const words = new Uint32Array(buffer, byteOffset);
+    const low = words[RequestHeader.UNIQUE] as number;
+    const high = words[RequestHeader.UNIQUE + 1] as number;
+    this.#refusal.send(low, high, Errno.EIO);
+  }
+}
+
+const port = parentPort;
+if (port !== null) new RemoteGuest(workerData as RemoteData, (message) => port.postMessage(message)).run();
