@@ -687,6 +687,19 @@ describe("whoever works on the writes", () => {
     await nbd.stop();
   });
 
+  test("can hang for good, and a disk whose guest waits for it can still be taken away", async () => {
+    const { nbd, path } = await server("forever");
+    const queue = new WriteQueue({ sizeLimit: MIB, pressure: "block", consume: () => new Promise(() => {}) });
+    nbd.add(new Export("d", "", new MirrorStore(64 * MIB), queue));
+    const client = new Rude(path);
+    await client.enter("d");
+    for (let i = 0; i < 8; i++) client.socket.write(Buffer.concat([request(1, 0, MIB), Buffer.alloc(MIB)]));
+    await until(() => queue.counters.blocked > 0, "nobody waits");
+    await nbd.remove("d");
+    await until(() => client.isClosed, "it is still connected");
+    await nbd.stop();
+  });
+
   test("is told only after the guest was answered and the image has it", async () => {
     const disk = image("after.img", MIB);
     const { nbd, url } = await server("after");

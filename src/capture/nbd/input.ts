@@ -5,18 +5,24 @@ import type { Socket } from "node:net";
 const ROOM = 256 << 10;
 
 export class Input {
+  /** Settles when nothing more is taken from the client. */
+  readonly ended: Promise<void>;
   readonly #socket: Socket;
   readonly #chunks: Buffer[] = [];
   /** Bytes in `#chunks` that are not yet read, and where the first chunk's begin. */
   #waiting = 0;
   #from = 0;
   #isEnded = false;
+  #onEnd: () => void = () => {};
   #wake: (() => void) | undefined;
   /** When the last bytes came, by performance.now(), if some are being waited for; else undefined. */
   #starvingSince: number | undefined;
 
   constructor(socket: Socket) {
     this.#socket = socket;
+    this.ended = new Promise((resolve) => {
+      this.#onEnd = resolve;
+    });
     socket.on("data", (chunk: Buffer) => {
       this.#chunks.push(chunk);
       this.#waiting += chunk.length;
@@ -30,7 +36,12 @@ export class Input {
   /** Nothing more is taken from the client than is here. */
   end(): void {
     this.#isEnded = true;
+    this.#onEnd();
     this.#wakeUp();
+  }
+
+  get isEnded(): boolean {
+    return this.#isEnded;
   }
 
   /** ms for which the client has let a request of its own wait unfinished; 0 if it is not its turn. */

@@ -108,7 +108,8 @@ export class NbdServer implements Catalogue {
 
   /** Listens at one more place. Returns where. Throws ListenError. */
   async listen(address: Address): Promise<Address> {
-    const server = createServer({ noDelay: true, allowHalfOpen: true }, (socket) => this.#accept(socket));
+    const options = { noDelay: true, keepAlive: true, allowHalfOpen: true };
+    const server = createServer(options, (socket) => this.#accept(socket));
     if ("path" in address) await clearSocket(address.path);
     await listen(server, address);
     this.#servers.push(server);

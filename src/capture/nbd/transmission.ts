@@ -107,7 +107,7 @@ export class Transmission {
       this.#sent(OVERHEAD);
       return true;
     }
-    while (type !== Request.READ && this.#export.hold !== undefined) await this.#export.hold;
+    if (type !== Request.READ && !(await this.#held())) return false;
     const bytes = OVERHEAD + (type === Request.READ || type === Request.WRITE ? length : 0);
     await this.#take(bytes);
     let data: Buffer | undefined;
@@ -120,6 +120,15 @@ export class Transmission {
       }
     }
     void this.#serve(asked, data, bytes);
+    return true;
+  }
+
+  /** Waits while the sink asks for it. False if the client went away meanwhile. */
+  async #held(): Promise<boolean> {
+    for (let hold = this.#export.hold; hold !== undefined; hold = this.#export.hold) {
+      if (this.#input.isEnded) return false;
+      await Promise.race([hold, this.#input.ended]);
+    }
     return true;
   }
 
