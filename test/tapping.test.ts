@@ -51,7 +51,9 @@ test("what clients write to several disks comes out whole, in order, disk by dis
   });
   const path = (await tapping.listen({ path: join(folder, "a.sock") })) as { path: string };
   const disk = image("a.img", 8 * MIB);
-  expect(await tapping.add({ name: "a", kind: "image", path: disk, isReadOnly: false })).toBe(8 * MIB);
+  expect(
+    await tapping.add({ name: "a", kind: "image", path: disk, isReadOnly: false, isCaptured: true }),
+  ).toBe(8 * MIB);
   expect(await tapping.add({ name: "b", kind: "mirror", size: 8 * MIB })).toBe(8 * MIB);
   for (const name of ["a", "b"]) {
     models.set(name, Buffer.alloc(8 * MIB));
@@ -64,9 +66,9 @@ test("what clients write to several disks comes out whole, in order, disk by dis
   await expect(tapping.add({ name: "b", kind: "mirror", size: 1 })).rejects.toThrow(
     "there is a disk b already",
   );
-  await expect(tapping.add({ name: "c", kind: "image", path: "/none", isReadOnly: true })).rejects.toThrow(
-    "no such image",
-  );
+  await expect(
+    tapping.add({ name: "c", kind: "image", path: "/none", isReadOnly: true, isCaptured: true }),
+  ).rejects.toThrow("no such image");
   await expect(tapping.listen({ path: join(folder, "a.sock") })).rejects.toThrow(
     "somebody listens there already",
   );
@@ -97,7 +99,7 @@ test("an owner that does not come back from its work stops no guest; metadata is
   });
   const { path } = (await tapping.listen({ path: join(folder, "hang.sock") })) as { path: string };
   const disk = image("hang.img", 32 * MIB);
-  await tapping.add({ name: "d", kind: "image", path: disk, isReadOnly: false });
+  await tapping.add({ name: "d", kind: "image", path: disk, isReadOnly: false, isCaptured: true });
   await tapping.setMetadata("d", new Float64Array([0, 4096, 16 * MIB, 16 * MIB + 65536]));
   const script = `
 h.connect_uri(${JSON.stringify(url(path, "d"))})

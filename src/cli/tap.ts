@@ -13,24 +13,23 @@ export interface TapOptions {
   readonly underPressure: "data-drop" | "block";
 }
 
-/** Serves until SIGINT or SIGTERM. Returns the exit code. Throws UserError, ImageError, ListenError. */
+/** Serves until SIGINT or SIGTERM. Returns the exit code. Throws UserError, and other errors of one line. */
 export async function tap(images: readonly string[], options: TapOptions): Promise<number> {
+  const { listen, record, readOnly, flushTimeout, sizeLimit, outstandingWrites, underPressure } = options;
   const stopped = new Promise<void>((resolve) => {
     for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => resolve());
   });
-  const { urls, stop } = await serve({
+  const { urls, died, stop } = await serve({
     guests: parseGuests(images),
-    listen: options.listen,
-    isReadOnly: options.readOnly ?? false,
-    record: options.record,
-    flushTimeout: options.flushTimeout,
-    sizeLimit: options.sizeLimit,
-    outstandingWrites: options.outstandingWrites,
-    pressure: options.underPressure,
+    listen,
+    isReadOnly: readOnly ?? false,
+    record,
+    limits: { flushTimeout, sizeLimit, outstandingWrites, pressure: underPressure },
     log: complain,
   });
   for (const url of urls) write(`slashcloud: serving ${url}\n`);
-  await stopped;
+  const why = await Promise.race([stopped, died]);
+  if (why !== undefined) throw why;
   for (const line of await stop()) complain(line);
   return 0;
 }

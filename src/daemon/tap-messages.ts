@@ -5,7 +5,13 @@ import type { WriteKind, WriteRecord } from "../queue/write-record.js";
 
 /** A disk that is to be offered. */
 export type TapDisk = { readonly name: string } & (
-  | { readonly kind: "image"; readonly path: string; readonly isReadOnly: boolean }
+  | {
+      readonly kind: "image";
+      readonly path: string;
+      readonly isReadOnly: boolean;
+      /** Its writes are told; else they are only passed on. */
+      readonly isCaptured: boolean;
+    }
   /** A mirror's target: `size` bytes that are stored nowhere. */
   | { readonly kind: "mirror"; readonly size: number }
   /** The target of `blklogwrites`, whose disk has `size` bytes. */
@@ -27,10 +33,12 @@ export interface TapAnswers {
   readonly listen: Address;
   /** Bytes of the disk. */
   readonly add: number;
-  readonly remove: undefined;
+  /** The last ones; undefined for a disk that is not offered. */
+  readonly remove: QueueCounters | undefined;
   readonly metadata: undefined;
   readonly counters: QueueCounters | undefined;
-  readonly stop: undefined;
+  /** The last ones of each disk, by its name. */
+  readonly stop: ReadonlyMap<string, QueueCounters>;
 }
 
 export type ToTap =

@@ -8,9 +8,19 @@ import { Export, type Store } from "../capture/nbd/export.js";
 import { openImageStore } from "../capture/nbd/image-store.js";
 import { MirrorStore } from "../capture/nbd/mirror-store.js";
 import { NbdServer } from "../capture/nbd/server.js";
-import { type QueueLimits, WriteQueue } from "../queue/write-queue.js";
-import type { WriteRecord } from "../queue/write-record.js";
-import { type FromTap, packRecords, type TapDisk, type TapRequest, type ToTap } from "./tap-messages.js";
+import { type QueueCounters, type QueueLimits, WriteQueue } from "../queue/write-queue.js";
+import type { WriteRecord, WriteSink } from "../queue/write-record.js";
+import {
+  type FromTap,
+  packRecords,
+  type TapAnswers,
+  type TapDisk,
+  type TapRequest,
+  type ToTap,
+} from "./tap-messages.js";
+
+/** Takes what nobody wants. */
+const NOBODY: WriteSink = { take: () => undefined };
 
 /** A disk that is offered. */
 interface Tapped {
@@ -65,9 +75,15 @@ class TapThread {
         return tapped && { ...tapped.queue.counters };
       }
       case "stop":
-        await this.#server.stop();
-        for (const name of [...this.#disks.keys()]) await this.#remove(name);
+        return this.#stop();
     }
+  }
+
+  async #stop(): Promise<TapAnswers["stop"]> {
+    await this.#server.stop();
+    const counters = new Map<string, QueueCounters>();
+    for (const name of [...this.#disks.keys()]) counters.set(name, (await this.#remove(name))!);
+    return counters;
   }
 
   async #add(disk: TapDisk, limits: Partial<QueueLimits>): Promise<number> {
@@ -81,25 +97,26 @@ class TapThread {
     });
     const tapped: Tapped = { store, queue, metadata: new Float64Array() };
     this.#disks.set(name, tapped);
-    const sink =
-      disk.kind === "log"
-        ? new LogSink({
-            sectorSize: disk.sectorSize,
-            diskSize: disk.size,
-            sink: queue,
-            log: (line) => this.#log(`${name}: ${line}`),
-          })
-        : queue;
-    this.#server.add(new Export(name, disk.kind === "image" ? disk.path : disk.kind, store, sink));
+    this.#server.add(
+      new Export(name, disk.kind === "image" ? disk.path : disk.kind, store, this.#sinkOf(disk, queue)),
+    );
     return disk.kind === "image" ? store.size : disk.size;
   }
 
-  async #remove(name: string): Promise<void> {
+  #sinkOf(disk: TapDisk, queue: WriteQueue): WriteSink {
+    if (disk.kind === "image") return disk.isCaptured ? queue : NOBODY;
+    if (disk.kind === "mirror") return queue;
+    const log = (line: string) => this.#log(`${disk.name}: ${line}`);
+    return new LogSink({ sectorSize: disk.sectorSize, diskSize: disk.size, sink: queue, log });
+  }
+
+  async #remove(name: string): Promise<QueueCounters | undefined> {
     await this.#server.remove(name);
     const tapped = this.#disks.get(name);
     this.#disks.delete(name);
     await tapped?.queue.flush();
     await tapped?.store.close();
+    return tapped && { ...tapped.queue.counters };
   }
 
   #hand(disk: string, batch: readonly WriteRecord[]): Promise<void> {

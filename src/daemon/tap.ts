@@ -1,16 +1,13 @@
 /** The tap by itself: guests' disks by NBD, each write passed on to the image, and recorded if that is wanted. */
 import { rmSync } from "node:fs";
-import { Export, type Store } from "../capture/nbd/export.js";
-import { openImageStore } from "../capture/nbd/image-store.js";
-import { NbdServer } from "../capture/nbd/server.js";
 import { RecordingWriter } from "../capture/recording/writer.js";
 import { diskName } from "../cloud/mount-table.js";
 import type { Log } from "../images/image.js";
-import { ImageError } from "../images/image-error.js";
-import { type Pressure, WriteQueue } from "../queue/write-queue.js";
-import type { WriteRecord, WriteSink } from "../queue/write-record.js";
+import type { QueueCounters, QueueLimits } from "../queue/write-queue.js";
+import type { WriteRecord } from "../queue/write-record.js";
 import type { GuestSpec } from "./guest-name.js";
 import { isLocal, nbdUrl, parseListenAddress } from "./listen-address.js";
+import { Tapping } from "./tapping.js";
 import { UserError } from "./user-error.js";
 
 export interface TapOptions {
@@ -20,106 +17,87 @@ export interface TapOptions {
   readonly isReadOnly: boolean;
   /** The file that the one disk's writes are recorded in. */
   readonly record: string | undefined;
-  /** ms; bytes; records. */
-  readonly flushTimeout: number;
-  readonly sizeLimit: number;
-  readonly outstandingWrites: number;
-  readonly pressure: Pressure;
+  readonly limits: QueueLimits;
   readonly log: Log;
 }
 
 export interface Tap {
   /** Where each disk is, as an NBD URL, in the order of the guests. */
   readonly urls: readonly string[];
+  /** Settles if it ends by itself, with the reason. */
+  readonly died: Promise<Error>;
   /** Ends connections and the recording. Returns lines that tell what came of it. */
   stop(): Promise<string[]>;
 }
 
-/** Takes what nobody wants. */
-const NOBODY: WriteSink = { take: () => undefined };
-
-/** A disk as it is offered. */
-interface Disk {
-  readonly name: string;
-  readonly image: string;
-}
-
-/** Throws UserError, ImageError, ListenError. */
-export async function tap(options: TapOptions): Promise<Tap> {
-  const disks = options.guests.flatMap(({ name, images }): Disk[] =>
-    images.map((image, i) => ({ name: images.length === 1 ? name : `${name}/${diskName(i)}`, image })),
+/** Throws UserError, and other errors of one line. */
+export async function tap({ guests, listen, isReadOnly, record, limits, log }: TapOptions): Promise<Tap> {
+  const disks = guests.flatMap(({ name, images }) =>
+    images.map((path, i) => ({ name: images.length === 1 ? name : `${name}/${diskName(i)}`, path })),
   );
-  if (options.record !== undefined && disks.length !== 1)
+  if (record !== undefined && disks.length !== 1)
     throw new UserError("--record takes the writes of one disk: start a tap for each", 2);
-  const addresses = options.listen.map(parseListenAddress);
-  const stores: Store[] = [];
+  const addresses = listen.map(parseListenAddress);
   let recorder: Recorder | undefined;
-  const server = new NbdServer({ log: options.log });
-  const close = async () => {
-    await server.stop();
-    const lines = (await recorder?.stop()) ?? [];
-    for (const store of stores) await store.close();
-    return lines;
-  };
+  let die: (why: Error) => void = () => {};
+  const died = new Promise<Error>((resolve) => {
+    die = resolve;
+  });
+  const consume = (_disk: string, records: readonly WriteRecord[]) => recorder?.write(records);
+  const tapping = new Tapping({ limits, log, consume, onDeath: die });
   try {
-    for (const { name, image } of disks) {
-      const store = await openStore(image, options.isReadOnly);
-      stores.push(store);
-      if (options.record !== undefined) recorder = await Recorder.begin(options.record, store.size, options);
-      server.add(new Export(name, image, store, recorder?.sink ?? NOBODY));
+    for (const { name, path } of disks) {
+      const disk = { name, path, kind: "image", isReadOnly, isCaptured: record !== undefined } as const;
+      const size = await tapping.add(disk).catch((error) => {
+        throw told(error, path);
+      });
+      if (record !== undefined) recorder = await Recorder.begin(record, size, log);
     }
     const urls: string[] = [];
     for (const address of addresses) {
-      const bound = await server.listen(address);
+      const bound = await tapping.listen(address);
       if (!isLocal(bound))
-        options.log(`${nbdUrl(bound, "")}: whoever reaches this address can read and write the disks`);
+        log(`${nbdUrl(bound, "")}: whoever reaches this address can read and write the disks`);
       urls.push(...disks.map(({ name }) => nbdUrl(bound, name)));
     }
-    return { urls, stop: close };
+    return { urls, died, stop };
   } catch (error) {
-    await server.stop();
+    await tapping.stop();
     await recorder?.discard();
-    for (const store of stores) await store.close();
     throw error;
   }
-}
 
-async function openStore(image: string, isReadOnly: boolean): Promise<Store> {
-  try {
-    return await openImageStore(image, isReadOnly);
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    if (code === undefined) throw error;
-    throw new ImageError(image, `cannot be opened for writing (${code}); --read-only offers it for reading`);
+  async function stop(): Promise<string[]> {
+    const [counters] = [...(await tapping.stop()).values()];
+    return recorder === undefined || counters === undefined ? [] : [await recorder.end(counters)];
   }
 }
 
-/** A queue, and the file at its end. */
+function told(error: NodeJS.ErrnoException, path: string): Error {
+  return error.code
+    ? new UserError(
+        `${path}: cannot be opened for writing (${error.code}); --read-only offers it for reading`,
+      )
+    : error;
+}
+
+/** The file that a disk's writes go to. The guest goes on whatever becomes of it. */
 class Recorder {
   readonly #path: string;
   readonly #writer: RecordingWriter;
   readonly #log: Log;
-  readonly #queue: WriteQueue;
   #failure: Error | undefined;
 
-  private constructor(path: string, writer: RecordingWriter, options: TapOptions) {
-    const { flushTimeout, sizeLimit, outstandingWrites, pressure } = options;
+  private constructor(path: string, writer: RecordingWriter, log: Log) {
     this.#path = path;
     this.#writer = writer;
-    this.#log = options.log;
-    this.#queue = new WriteQueue({
-      flushTimeout,
-      sizeLimit,
-      outstandingWrites,
-      pressure,
-      consume: (batch) => this.#write(batch),
-    });
+    this.#log = log;
   }
 
   /** Throws UserError. */
-  static async begin(path: string, diskSize: number, options: TapOptions): Promise<Recorder> {
+  static async begin(path: string, diskSize: number, log: Log): Promise<Recorder> {
     try {
-      return new Recorder(path, await RecordingWriter.create(path, diskSize), options);
+      return new Recorder(path, await RecordingWriter.create(path, diskSize), log);
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException;
       throw new UserError(
@@ -130,31 +108,7 @@ class Recorder {
     }
   }
 
-  get sink(): WriteSink {
-    return this.#queue;
-  }
-
-  /** Takes the file away again: nothing was served. */
-  async discard(): Promise<void> {
-    await this.#writer.close().catch(() => {});
-    rmSync(this.#path, { force: true });
-  }
-
-  async stop(): Promise<string[]> {
-    await this.#queue.flush();
-    const { writes, droppedWrites, droppedBytes } = this.#queue.counters;
-    try {
-      await this.#writer.close();
-    } catch (error) {
-      this.#failure ??= error as Error;
-    }
-    if (this.#failure !== undefined) return [`${this.#path}: not all is recorded (${this.#failure.message})`];
-    const lost = droppedWrites === 0 ? "" : `; ${droppedWrites} lost under pressure (${droppedBytes} bytes)`;
-    return [`${this.#path}: ${writes} requests recorded${lost}`];
-  }
-
-  /** The guest goes on whatever becomes of the recording. */
-  async #write(batch: readonly WriteRecord[]): Promise<void> {
+  async write(batch: readonly WriteRecord[]): Promise<void> {
     if (this.#failure !== undefined) return;
     try {
       await this.#writer.write(batch);
@@ -162,5 +116,23 @@ class Recorder {
       this.#failure = error as Error;
       this.#log(`${this.#path}: the recording ends here (${this.#failure.message}); the disk is served on`);
     }
+  }
+
+  /** Returns a line that tells what was recorded. */
+  async end({ writes, droppedWrites, droppedBytes }: QueueCounters): Promise<string> {
+    try {
+      await this.#writer.close();
+    } catch (error) {
+      this.#failure ??= error as Error;
+    }
+    if (this.#failure !== undefined) return `${this.#path}: not all is recorded (${this.#failure.message})`;
+    const lost = droppedWrites === 0 ? "" : `; ${droppedWrites} lost under pressure (${droppedBytes} bytes)`;
+    return `${this.#path}: ${writes} requests recorded${lost}`;
+  }
+
+  /** Takes the file away again: nothing was served. */
+  async discard(): Promise<void> {
+    await this.#writer.close().catch(() => {});
+    rmSync(this.#path, { force: true });
   }
 }

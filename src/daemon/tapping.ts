@@ -53,8 +53,8 @@ export class Tapping {
     return this.#ask({ kind: "add", disk, limits: this.#options.limits ?? {} });
   }
 
-  /** Ends a disk's connections at once; done when all its writes have been worked on. */
-  remove(name: string): Promise<undefined> {
+  /** Ends a disk's connections at once; done when all its writes have been worked on. Returns what came of them. */
+  remove(name: string): Promise<QueueCounters | undefined> {
     return this.#ask({ kind: "remove", name });
   }
 
@@ -68,11 +68,12 @@ export class Tapping {
     return this.#ask({ kind: "counters", name });
   }
 
-  /** Ends all; done when all writes have been worked on. */
-  async stop(): Promise<void> {
+  /** Lets requests that are under way end, then all; done when all writes have been worked on. Returns what came of them. */
+  async stop(): Promise<TapAnswers["stop"]> {
     this.#isStopping = true;
-    await this.#ask({ kind: "stop" });
+    const counters = await this.#ask({ kind: "stop" });
     await this.#worker.terminate();
+    return counters;
   }
 
   #ask<Kind extends TapRequest["kind"]>(request: TapRequest & { kind: Kind }): Promise<TapAnswers[Kind]> {
