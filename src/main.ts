@@ -7,9 +7,11 @@ import { count } from "./cli/count.js";
 import { type EventsOptions, events } from "./cli/events.js";
 import { ls } from "./cli/ls.js";
 import { complain } from "./cli/output.js";
+import { type ReplayOptions, replay } from "./cli/replay.js";
 import { dataSize, size } from "./cli/size.js";
 import { stat } from "./cli/stat.js";
 import { type StatusOptions, status } from "./cli/status.js";
+import { type TapOptions, tap } from "./cli/tap.js";
 import { type UpOptions, up } from "./cli/up.js";
 import { volumes } from "./cli/volumes.js";
 
@@ -51,7 +53,7 @@ example(
       "bytes added to a file that its event brings along there, up to 64K",
       dataSize,
     )
-    .option("--redis-stream <events>", "events of each guest that are kept there, about", count, 100_000)
+    .option("--redis-stream <events>", "events of each guest that are kept there, about", count(1), 100_000)
     .action(async (images: string[], options: UpOptions) => {
       process.exitCode = await up(images, options);
     }),
@@ -139,6 +141,50 @@ example(
       process.exitCode = await events(pattern, options);
     }),
   "slashcloud events --follow '*:web:/var/log/*'",
+);
+
+example(
+  program
+    .command("tap")
+    .description("Serve guests' disks by NBD, pass on what they write to their images, and record it")
+    .argument("<image...>", "[NAME=]IMAGE; NAME=IMAGE,IMAGE are NAME/sda and NAME/sdb")
+    .requiredOption(
+      "--listen <where>",
+      "unix:PATH, HOST:PORT, or a port of this host alone; more than once for several places",
+      (text: string, before: string[] | undefined) => [...(before ?? []), text],
+    )
+    .option("--record <file>", "record all writes to the disk in a new file, gzipped if its name ends in .gz")
+    .option("--read-only", "refuse to write")
+    .option("--flush-timeout <ms>", "how long a write waits for others until it is recorded", count(0), 20)
+    .option("--size-limit <size>", "bytes of writes that wait to be recorded: 64M, 1G", size, 262_144_000)
+    .option("--outstanding-writes <count>", "writes that wait to be recorded", count(2), 16_384)
+    .addOption(
+      new Option("--under-pressure <policy>", "what gives way then: writes are lost, or the guest waits")
+        .choices(["data-drop", "block"])
+        .default("data-drop"),
+    )
+    .action(async (images: string[], options: TapOptions) => {
+      process.exitCode = await tap(images, options);
+    }),
+  "slashcloud tap web=/srv/web.img --listen unix:/run/web.sock --record /srv/web.rec",
+);
+
+example(
+  program
+    .command("replay")
+    .description("Do what was recorded to a copy of the image that the recording began from")
+    .argument("<file>", "a recording of slashcloud's, or a log of dm-log-writes or QEMU's blklogwrites")
+    .requiredOption("--onto <image>", "the copy, which is changed")
+    .option("--until <number>", "the last record that is applied", count(1))
+    .addOption(
+      new Option("--form <form>", "pipe: the records that Gamma-Ray's QEMU writes into a pipe")
+        .choices(["auto", "pipe"])
+        .default("auto"),
+    )
+    .action(async (file: string, options: ReplayOptions) => {
+      process.exitCode = await replay(file, options);
+    }),
+  "cp base.img copy.img && slashcloud replay web.rec --onto copy.img --until 1200",
 );
 
 try {

@@ -1,9 +1,12 @@
-/** Numbers of things as users write them. */
+/** Counts as users write them. */
 import { InvalidArgumentError } from "commander";
 
-/** From 1 on. Throws InvalidArgumentError. */
-export function count(text: string): number {
-  const number = /^\d{1,15}$/.test(text) ? Number(text) : 0;
-  if (number === 0) throw new InvalidArgumentError("write a whole number of at least 1.");
-  return number;
+/** A whole number of at least `least`. The function returned throws InvalidArgumentError. */
+export function count(least: number): (text: string) => number {
+  return (text) => {
+    const number = Number(text);
+    if (!/^\d+$/.test(text) || !Number.isSafeInteger(number) || number < least)
+      throw new InvalidArgumentError(`write a whole number of at least ${least}.`);
+    return number;
+  };
 }

@@ -1,0 +1,66 @@
+/** A disk that is offered by NBD. */
+import type { WriteKind, WriteRecord, WriteSink } from "../../queue/write-record.js";
+
+/** Where an export's bytes are, if anywhere. Each call's range lies within `size`. Failures are Node system errors. */
+export interface Store {
+  /** Bytes. Does not change. */
+  readonly size: number;
+  readonly isReadOnly: boolean;
+  /** Whether a flush on one connection covers what was acknowledged on another, and all see the same bytes. */
+  readonly isShared: boolean;
+  /** Whether zeroing is faster than writing zeros. */
+  readonly zeroesFast: boolean;
+  /** Status flags of `base:allocation`, for any range. */
+  readonly allocation: number;
+  /** Fills `length` bytes of `target` from `targetOffset` on. */
+  read(target: Buffer, targetOffset: number, length: number, offset: number): Promise<void>;
+  /** `isDurable`: only done when the bytes outlive a power cut. Nobody changes `data` afterwards. */
+  write(data: Buffer, offset: number, isDurable: boolean): Promise<void>;
+  zero(offset: number, length: number, isDurable: boolean): Promise<void>;
+  /** Makes what was written before durable. */
+  flush(): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** A store under a name; what is done to it is told to a sink. */
+export class Export {
+  readonly name: string;
+  readonly description: string;
+  readonly store: Store;
+  readonly #sink: WriteSink;
+  #sequence = 0;
+  /** What the sink asked its writers to wait for. */
+  #hold: Promise<void> | undefined;
+
+  constructor(name: string, description: string, store: Store, sink: WriteSink) {
+    this.name = name;
+    this.description = description;
+    this.store = store;
+    this.#sink = sink;
+  }
+
+  /** To be awaited before a further request is taken, if the sink is behind and its policy is not to lose anything. */
+  get hold(): Promise<void> | undefined {
+    return this.#hold;
+  }
+
+  /** Tells the sink what was done. To be called after the client's answer is on its way. */
+  tell(kind: WriteKind, offset: number, length: number, data: Buffer | undefined, fua: boolean): void {
+    const record: WriteRecord = {
+      kind,
+      offset,
+      length,
+      data,
+      fua,
+      sequence: ++this.#sequence,
+      time: Date.now(),
+    };
+    const hold = this.#sink.take(record);
+    if (hold === undefined || hold === this.#hold) return;
+    this.#hold = hold;
+    const end = () => {
+      if (this.#hold === hold) this.#hold = undefined;
+    };
+    hold.then(end, end);
+  }
+}

@@ -1,0 +1,161 @@
+/**
+ * The thread that the tap lives in: it does nothing but pass on requests and acknowledge them, so whatever its owner is
+ * busy with, no guest waits. What the owner has not yet taken is in the queues, whose policy decides when they are full.
+ */
+import { type MessagePort, parentPort } from "node:worker_threads";
+import { LOG_SIZE, LogSink } from "../capture/log-sink.js";
+import { Export, type Store } from "../capture/nbd/export.js";
+import { openImageStore } from "../capture/nbd/image-store.js";
+import { MirrorStore } from "../capture/nbd/mirror-store.js";
+import { NbdServer } from "../capture/nbd/server.js";
+import { type QueueCounters, type QueueLimits, WriteQueue } from "../queue/write-queue.js";
+import type { WriteRecord, WriteSink } from "../queue/write-record.js";
+import {
+  type FromTap,
+  packRecords,
+  type TapAnswers,
+  type TapDisk,
+  type TapRequest,
+  type ToTap,
+} from "./tap-messages.js";
+
+/** Takes what nobody wants. */
+const NOBODY: WriteSink = { take: () => undefined };
+
+/** A disk that is offered. */
+interface Tapped {
+  readonly store: Store;
+  readonly queue: WriteQueue;
+  metadata: Float64Array;
+}
+
+class TapThread {
+  readonly #port: MessagePort;
+  readonly #server: NbdServer;
+  readonly #disks = new Map<string, Tapped>();
+  /** Batches that the owner works on, by number. */
+  readonly #batches = new Map<number, () => void>();
+  #lastBatch = 0;
+
+  constructor(port: MessagePort) {
+    this.#port = port;
+    this.#server = new NbdServer({ log: (line) => this.#log(line) });
+    port.on("message", (message: ToTap) => {
+      if (message.kind === "done") this.#done(message.batch);
+      else void this.#serve(message.id, message.request);
+    });
+  }
+
+  async #serve(id: number, request: TapRequest): Promise<void> {
+    try {
+      const value = await this.#answer(request);
+      this.#post({ kind: "answer", id, value });
+      if (request.kind === "stop") this.#port.close();
+    } catch (error) {
+      const { message, code = "" } = error as NodeJS.ErrnoException;
+      this.#post({ kind: "refusal", id, message, code });
+    }
+  }
+
+  async #answer(request: TapRequest): Promise<unknown> {
+    switch (request.kind) {
+      case "listen":
+        return this.#server.listen(request.address);
+      case "add":
+        return this.#add(request.disk, request.limits);
+      case "remove":
+        return this.#remove(request.name);
+      case "metadata": {
+        const tapped = this.#disks.get(request.name);
+        if (tapped !== undefined) tapped.metadata = request.ranges;
+        return undefined;
+      }
+      case "counters": {
+        const tapped = this.#disks.get(request.name);
+        return tapped && { ...tapped.queue.counters };
+      }
+      case "stop":
+        return this.#stop();
+    }
+  }
+
+  async #stop(): Promise<TapAnswers["stop"]> {
+    await this.#server.stop();
+    const counters = new Map<string, QueueCounters>();
+    for (const name of [...this.#disks.keys()]) counters.set(name, (await this.#remove(name))!);
+    return counters;
+  }
+
+  async #add(disk: TapDisk, limits: Partial<QueueLimits>): Promise<number> {
+    const { name } = disk;
+    if (this.#disks.has(name)) throw new RangeError(`there is a disk ${name} already`);
+    const store = await openStore(disk);
+    const queue = new WriteQueue({
+      ...limits,
+      consume: (batch) => this.#hand(name, batch),
+      isMetadata: (record) => overlaps(tapped.metadata, record.offset, record.offset + record.length),
+    });
+    const tapped: Tapped = { store, queue, metadata: new Float64Array() };
+    this.#disks.set(name, tapped);
+    this.#server.add(
+      new Export(name, disk.kind === "image" ? disk.path : disk.kind, store, this.#sinkOf(disk, queue)),
+    );
+    return disk.kind === "image" ? store.size : disk.size;
+  }
+
+  #sinkOf(disk: TapDisk, queue: WriteQueue): WriteSink {
+    if (disk.kind === "image") return disk.isCaptured ? queue : NOBODY;
+    if (disk.kind === "mirror") return queue;
+    const log = (line: string) => this.#log(`${disk.name}: ${line}`);
+    return new LogSink({ sectorSize: disk.sectorSize, diskSize: disk.size, sink: queue, log });
+  }
+
+  async #remove(name: string): Promise<QueueCounters | undefined> {
+    await this.#server.remove(name);
+    const tapped = this.#disks.get(name);
+    this.#disks.delete(name);
+    await tapped?.queue.flush();
+    await tapped?.store.close();
+    return tapped && { ...tapped.queue.counters };
+  }
+
+  #hand(disk: string, batch: readonly WriteRecord[]): Promise<void> {
+    const number = ++this.#lastBatch;
+    const records = packRecords(batch);
+    this.#post({ kind: "batch", batch: number, disk, records }, records.data);
+    return new Promise((resolve) => this.#batches.set(number, resolve));
+  }
+
+  #done(batch: number): void {
+    this.#batches.get(batch)?.();
+    this.#batches.delete(batch);
+  }
+
+  #log(line: string): void {
+    this.#post({ kind: "log", line });
+  }
+
+  #post(message: FromTap, transfers: ArrayBuffer[] = []): void {
+    this.#port.postMessage(message, transfers);
+  }
+}
+
+async function openStore(disk: TapDisk): Promise<Store> {
+  if (disk.kind === "image") return openImageStore(disk.path, disk.isReadOnly);
+  return new MirrorStore(disk.kind === "log" ? LOG_SIZE : disk.size);
+}
+
+/** Whether a range has a byte in common with one of many that are in order and apart. */
+function overlaps(ranges: Float64Array, start: number, end: number): boolean {
+  // The first range that ends after `start`.
+  let low = 0;
+  let high = ranges.length / 2;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (ranges[2 * middle + 1]! > start) high = middle;
+    else low = middle + 1;
+  }
+  return 2 * low < ranges.length && ranges[2 * low]! < end;
+}
+
+if (parentPort !== null) new TapThread(parentPort);
