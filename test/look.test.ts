@@ -305,7 +305,7 @@ describe("a guest's restart", () => {
       }
       for (const { changes } of look.steps) {
         for (const { name } of changes.names) found.push(name.toString());
-        for (const { names } of changes.unsureDirectories) found.push(...names.keys());
+        for (const { names } of changes.unsureDirectories) found.push(...(names?.keys() ?? []));
       }
     }
     return found;

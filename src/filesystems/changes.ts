@@ -63,8 +63,8 @@ export interface NameChange {
 export interface Listing {
   readonly directory: number;
   readonly generation: number;
-  /** Names, one character a byte, and their inodes. */
-  readonly names: ReadonlyMap<string, number>;
+  /** Names, one character a byte, and their inodes; undefined: what they are is told with a later commit. */
+  readonly names: ReadonlyMap<string, number> | undefined;
 }
 
 /**

@@ -48,7 +48,7 @@ class Composer {
   #addNameEvent(step: NameStep): void {
     const { ino, from, to } = step;
     const names = this.#names;
-    const change = this.#inodes.get(ino);
+    const change = this.#inodes.get(ino) ?? this.#unchanged(ino);
     const fromName = from === undefined ? undefined : Buffer.from(from.name, "latin1");
     const toName = to === undefined ? undefined : Buffer.from(to.name, "latin1");
     const scopes = new Set<number>();
@@ -83,6 +83,12 @@ class Composer {
       target: kind === "symlink" ? change?.target : undefined,
       scopes: [...scopes],
     });
+  }
+
+  /** A file of which only the name changes here, as it is known; undefined: it is not. */
+  #unchanged(ino: number): InodeChange | undefined {
+    const state = this.#names?.state(ino);
+    return state === undefined ? undefined : { ino, old: state, now: state };
   }
 
   /** The states before and after a step: with the number of names that the file has there. */

@@ -19,6 +19,7 @@ export function settleDoubts(changes: Changes, index: VolumeIndex): Changes {
   const names = [...changes.names];
   const children = index.children(changes.unsureDirectories.map(({ directory }) => directory));
   for (const { directory, generation, names: listed } of changes.unsureDirectories) {
+    if (listed === undefined) continue;
     const before = children.get(directory) ?? NO_NAMES;
     const push = (name: string, ino: number, now: number): void => {
       names.push({ directory, generation, name: Buffer.from(name, "latin1"), ino, now } satisfies NameChange);

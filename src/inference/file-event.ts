@@ -35,6 +35,8 @@ export interface Names {
   pathOf(directory: number, name: Buffer): Buffer | undefined;
   /** The directory and all above it; empty if that is not known. */
   ancestors(directory: number): readonly number[];
+  /** What is known of an inode. */
+  state(ino: number): InodeState | undefined;
   /** How many names a directory has. */
   childCount(directory: number): number;
 }

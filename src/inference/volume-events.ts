@@ -10,7 +10,6 @@ import type { FileEvent, Names } from "./file-event.js";
 
 /** A map of a volume's names and inodes, kept current by what transactions change. */
 export interface VolumeIndex extends Names {
-  state(ino: number): InodeState | undefined;
   /**
    * The names in some directories, one character a byte, and their inodes, by directory. Takes a while whatever their
    * number: all that are wanted are best asked for at once.

@@ -33,6 +33,9 @@ interface Touched {
 const NO_NAMES: Names = new Map();
 const NO_ATTRIBUTES: AttributeValues = new Map();
 
+/** Directories that wait to be listed. */
+const MOST_UNLISTED = 10_000;
+
 /**
  * Whether a block, as it was found in its place, may be of a version after the one that is being left: transactions are
  * taken some milliseconds after they were finished, and by then their blocks can be in their places.
@@ -46,6 +49,8 @@ export class Difference {
   readonly #block: DirectoryBlock;
   readonly #run = new Run();
   readonly #perBlock: number;
+  /** Directories that have changed, and whose names were of later versions when they were looked at. */
+  readonly #unlisted = new Set<number>();
 
   constructor(parts: Parts) {
     this.#parts = parts;
@@ -79,13 +84,20 @@ export class Difference {
       this.#parts.inodes.setSeed(now);
       if (one.isUnsure) {
         unsureInodes.push(this.#unsureChange(one.ino, now));
-        if (isDirectory(one.old) || isDirectory(now)) unsureDirectories.push(this.#listing(one, now));
+        if (isDirectory(one.old) || isDirectory(now)) {
+          const generation = generationOf(isDirectory(now) ? now.raw : one.old.raw);
+          unsureDirectories.push(this.#listing(one.ino, generation, now, isNewer));
+        }
         continue;
       }
       const change = inodeChange(this.#parts, one.ino, one.old, one.attributes, now);
       if (!one.isSame || change.attributes !== undefined || (hasOther && isRegular(now.mode)))
         inodes.push(change);
       if (isDirectory(one.old) || isDirectory(now)) this.#compareNames(one, now, logged, names);
+    }
+    const listed = new Set(unsureDirectories.map(({ directory }) => directory));
+    for (const ino of [...this.#unlisted]) {
+      if (!listed.has(ino)) unsureDirectories.push(...this.#listLate(ino, now, isNewer));
     }
     return { inodes, names, unsureInodes, unsureDirectories };
   }
@@ -126,16 +138,51 @@ export class Difference {
     };
   }
 
-  #listing({ ino, old }: Touched, now: Inode): Listing {
-    const isThere = isDirectory(now);
+  /** All names of a directory as it is now; none of them if some of its blocks may be of a later version. */
+  #listing(ino: number, generation: number, now: Inode, isNewer: IsNewer): Listing {
+    const { view, directories } = this.#parts;
+    this.#unlisted.delete(ino);
     const names = new Map<string, number>();
-    if (isThere) {
-      for (const [name, stands] of this.#names(now, undefined)) {
-        const shown = this.#parts.directories.shownName(now, Buffer.from(name, "latin1"));
-        names.set(shown.toString("latin1"), stands);
+    if (!isDirectory(now)) return { directory: ino, generation, names };
+    const reads = new Set<number>();
+    view.noteReads(reads);
+    const stored = this.#names(now, undefined);
+    view.noteReads(undefined);
+    if (this.#anyNewer(reads, isNewer)) {
+      if (this.#unlisted.size < MOST_UNLISTED) this.#unlisted.add(ino);
+      return { directory: ino, generation, names: undefined };
+    }
+    for (const [name, stands] of stored) {
+      const shown = directories.shownName(now, Buffer.from(name, "latin1"));
+      names.set(shown.toString("latin1"), stands);
+    }
+    return { directory: ino, generation, names };
+  }
+
+  /** The names of a directory that could not be listed when it had changed, if they can be now. */
+  #listLate(ino: number, inode: Inode, isNewer: IsNewer): Listing[] {
+    try {
+      this.#parts.inodes.read(ino, inode);
+    } catch (error) {
+      if (!(error instanceof IoError)) throw error;
+      this.#unlisted.delete(ino);
+      return [];
+    }
+    const listing = this.#listing(ino, generationOf(inode.raw), inode, isNewer);
+    return listing.names === undefined ? [] : [listing];
+  }
+
+  #anyNewer(blocks: Iterable<number>, isNewer: IsNewer): boolean {
+    const { view } = this.#parts;
+    for (const block of blocks) {
+      try {
+        const bytes = view.locate(block);
+        if (isNewer(block, bytes, view.at)) return true;
+      } catch (error) {
+        if (!(error instanceof IoError)) throw error;
       }
     }
-    return { directory: ino, generation: generationOf(isThere ? now.raw : old.raw), names };
+    return false;
   }
 
   /**
