@@ -39,7 +39,7 @@ class Composer {
     for (const change of changes.inodes) {
       const { ino, old, now } = change;
       if (now === undefined || now.nlink === 0) continue;
-      if (old !== undefined && old.nlink > 0 && old.generation === now.generation)
+      if (old !== undefined && old.nlink > 0 && old.generation === now.generation && !born.has(ino))
         this.#addChangeEvents(change);
       else if (born.has(ino) && change.attributes !== undefined) this.#addInodeEvent("xattr", change);
     }

@@ -36,7 +36,9 @@ export function nameSteps(changes: Changes, names: Names | undefined): NameStep[
     const change = inodes.get(ino);
     const wasThere = hasNames(change?.old) || (change === undefined && gone.length > 0);
     const isThere = hasNames(change?.now) || (change === undefined && come.length > 0);
-    const isSame = wasThere && isThere && change?.old?.generation === change?.now?.generation;
+    // A file that came without a name, as its directory could not be read then, comes with it.
+    const isUnnamed = names !== undefined && gone.length === 0 && names.names(ino).length === 0;
+    const isSame = wasThere && isThere && change?.old?.generation === change?.now?.generation && !isUnnamed;
     const pairs = isSame ? Math.min(gone.length, come.length) : 0;
     for (let n = 0; n < pairs; n++)
       steps.push({ ino, from: gone[n], to: come[n], isBorn: false, isDead: false });

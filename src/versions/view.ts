@@ -163,6 +163,11 @@ export class View {
     return this.#copies.keys();
   }
 
+  /** Whether the newest copy of a block is outside its place. */
+  hasCopy(block: number): boolean {
+    return this.#copies.has(block);
+  }
+
   /** Forgets what was read of a block's place. */
   forgetPlace(block: number): void {
     this.#cached.chunks.drop(this.#cached.id, Math.floor(block / this.#blocksPerChunk));

@@ -20,6 +20,8 @@ import { Run } from "./run.js";
 const WRITTEN_WITHIN = 36_000;
 /** ms after which blocks that were handed to the disk are said to be written: a commit's interval and some. */
 const CONVERTED_WITHIN = 6000;
+/** ms after which an inode in its place is taken to be there for that: a small journal is emptied for its room, too. */
+const CHECKPOINTED_AFTER = 500;
 /** Bytes; more unwritten ones at once are room that the guest has reserved. */
 const RESERVED = 1 << 20;
 /** Files that are held back at most. */
@@ -142,7 +144,7 @@ export class HeldSizes {
       return size;
     }
     let there = this.#there(inode, held, size, parts, now);
-    if (there < size && parts.inodes.isInPlace(inode.ino)) there = size;
+    if (there < size && this.#isWrittenBack(inode.ino, held, parts, now)) there = size;
     if (there >= size) this.#held.delete(inode.ino);
     else {
       held.from = there;
@@ -176,6 +178,11 @@ export class HeldSizes {
       found.push(held.generation, ino);
     }
     return found;
+  }
+
+  /** Whether the inode was written to its place, which a guest does after it has written the bytes before it. */
+  #isWrittenBack(ino: number, { grown }: Held, { inodes }: Parts, now: number): boolean {
+    return inodes.isInPlace(ino) || (now - grown > CHECKPOINTED_AFTER && inodes.isSettled(ino));
   }
 
   /** Up to where the bytes are there; `size` if they all are, or if what is missing is meant to be. */

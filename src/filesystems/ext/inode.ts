@@ -153,6 +153,11 @@ export class Inodes {
     return this.#view.isInPlace(this.#blockOf(ino), within, inodeSize);
   }
 
+  /** Whether an inode's place is the only one that it has. Throws IoError. */
+  isSettled(ino: number): boolean {
+    return !this.#view.hasCopy(this.#blockOf(ino));
+  }
+
   /** Copies a raw inode out of its table. */
   #copy(ino: number, into: Inode): void {
     const { inodeSize, blockSize } = this.#geometry;
