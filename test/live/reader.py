@@ -23,6 +23,15 @@ MOST_FOLDERS = 40
 AWAY = {errno.ENOTCONN, errno.ECONNABORTED}
 
 
+def close(fd):
+    """Closing fails where the kernel has given the file up: its node has been told for another file."""
+    try:
+        os.close(fd)
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+
+
 class Reader:
     def __init__(self, options):
         self.tree = options.tree
@@ -47,9 +56,9 @@ class Reader:
 
     def forget(self):
         for fd, _ in self.folders.values():
-            os.close(fd)
+            close(fd)
         for fd in self.held:
-            os.close(fd)
+            close(fd)
         self.folders.clear()
         self.held.clear()
 
@@ -64,13 +73,13 @@ class Reader:
         names = self.observe("list", lambda: [name for name in os.listdir(fd)], ino)
         if isinstance(names, int):
             if ino != 2:
-                os.close(self.folders.pop(ino)[0])
+                close(self.folders.pop(ino)[0])
             return
         # As bytes: os.listdir of a descriptor decodes with surrogates, which fsencode undoes.
         self.folders[ino] = (fd, names)
         if len(self.folders) > MOST_FOLDERS:
             victim = self.random.choice([other for other in self.folders if other != 2])
-            os.close(self.folders.pop(victim)[0])
+            close(self.folders.pop(victim)[0])
 
     def name(self):
         ino, fd, names = self.folder()
@@ -98,10 +107,10 @@ class Reader:
         try:
             ino = os.fstat(inner).st_ino & 0xFFFFFFFF
         except OSError:
-            os.close(inner)
+            close(inner)
             return
         if ino in self.folders:
-            os.close(self.folders[ino][0])
+            close(self.folders[ino][0])
         self.folders[ino] = (inner, [])
 
     def attributes(self, ino, fd, name):
@@ -135,7 +144,7 @@ class Reader:
         if self.random.random() < 0.25 and len(self.held) < MOST_HELD:
             self.held.append(file)
         else:
-            os.close(file)
+            close(file)
 
     def read_held(self):
         if not self.held:
@@ -144,7 +153,7 @@ class Reader:
         self.read_all(file)
         if self.random.random() < 0.05:
             self.held.remove(file)
-            os.close(file)
+            close(file)
 
     def read_all(self, file):
         def look():
