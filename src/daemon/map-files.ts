@@ -2,6 +2,7 @@
  * Maps of names, kept on disk: a server that is started again goes on from there by the guest's journal, so that it knows
  * what was there before each change. A file is written as a whole or not at all.
  */
+import { createHash } from "node:crypto";
 import { closeSync, mkdirSync, openSync, readFileSync, readSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { deserialize, serialize } from "node:v8";
@@ -20,6 +21,8 @@ interface Head {
   readonly sequence: number;
 }
 
+/** Of a file: a volume's with a longer one is kept under a digest. */
+const LONGEST_NAME = 200;
 /** Bytes of a head, with its end. */
 const LONGEST_HEAD = 4096;
 const NEWLINE = 0x0a;
@@ -33,6 +36,8 @@ export interface SavedMap {
 export class MapFiles {
   readonly #folder: string;
   readonly #log: Log;
+  /** Why a map could not be kept; "" if it could. */
+  #problem = "";
 
   constructor(folder: string, log: Log) {
     this.#folder = folder;
@@ -50,8 +55,11 @@ export class MapFiles {
         mode: 0o600,
       });
       renameSync(`${path}.new`, path);
+      this.#problem = "";
     } catch (error) {
-      this.#log(`${path}: the map of names is not kept: ${(error as Error).message}`);
+      const { message } = error as Error;
+      if (message !== this.#problem) this.#log(`${path}: the map of names is not kept: ${message}`);
+      this.#problem = message;
     }
   }
 
@@ -96,7 +104,9 @@ export class MapFiles {
   }
 
   #path(key: string): string {
-    return join(this.#folder, encodeURIComponent(key));
+    const name = encodeURIComponent(key);
+    const isLong = name.length > LONGEST_NAME;
+    return join(this.#folder, isLong ? createHash("sha256").update(key).digest("hex") : name);
   }
 }
 
