@@ -1,10 +1,12 @@
 /** Events of transactions: whoever takes them one by one, by path, has the guest's names at the end of each. */
 import { expect, test } from "vitest";
 import type { Changes, InodeChange, InodeState, NameChange } from "../src/filesystems/changes.js";
+import { compareIndexes } from "../src/inference/compare-indexes.js";
 import { composeEvents } from "../src/inference/composer.js";
 import { settleDoubts } from "../src/inference/doubts.js";
 import type { FileEvent } from "../src/inference/file-event.js";
 import { InodeIndex } from "../src/inference/inode-index.js";
+import { VolumeEvents } from "../src/inference/volume-events.js";
 
 const ROOT = 2;
 const DIRECTORY = 0o040755;
@@ -314,3 +316,94 @@ test("a file that came with several names is created first and linked then, and 
     expect(events.map(({ kind }) => kind)).toEqual(kinds);
   }
 });
+
+/** The map of a guest's names and inodes, as a crawl makes it. */
+function crawlOf(guest: Guest): InodeIndex {
+  const index = new InodeIndex(ROOT);
+  for (const ino of guest.inodes.keys()) index.setState(ino, stateOf(guest, ino) as InodeState);
+  for (const [directory, entries] of guest.names) {
+    for (const [name, ino] of entries) index.link(directory, Buffer.from(name), ino);
+  }
+  return index;
+}
+
+/** The same changes, of which nobody knows what was there before. */
+function unsureOf({ inodes, names }: Changes, now: Guest): Changes {
+  return {
+    inodes: [],
+    names: [],
+    unsureInodes: inodes.map(({ ino }) => ({ ino, old: undefined, now: stateOf(now, ino) })),
+    unsureDirectories: [...new Set(names.map(({ directory }) => directory))].map((directory) => ({
+      directory,
+      generation: 0,
+      names: now.names.get(directory) ?? new Map(),
+    })),
+  };
+}
+
+test.each([
+  ["that has just begun", false],
+  ["that was opened afresh", true],
+])(
+  "whatever a crawl saw of what came meanwhile, events go on from a map that is right: of a volume %s",
+  (_, isReopened) => {
+    const pick = random(isReopened ? 4711 : 815);
+    for (let round = 0; round < 60; round++) {
+      let guest = newGuest();
+      for (let steps = 0; steps < 40; steps++) step(guest, pick);
+      const monitor = new Monitor();
+      for (const line of paths(guest))
+        monitor.paths.set(line.split(" ")[0] as string, Number(line.split(" ")[1]));
+      const told: FileEvent[] = [];
+      const events = new VolumeEvents<InodeIndex>({
+        crawl: () => {},
+        compare: compareIndexes,
+        publish: (some) => told.push(...some),
+        publishGap: () => {},
+      });
+      let sequence = 0;
+      const take = (isUnsure: boolean): void => {
+        const next = copyOf(guest);
+        for (let steps = 1 + pick(3); steps > 0; steps--) step(next, pick);
+        const sure = differenceOf(guest, next);
+        const changes = isUnsure ? unsureOf(sure, next) : sure;
+        events.take({ changes, sequence: ++sequence, seconds: 0, nanoseconds: 0 }, 0);
+        guest = next;
+      };
+      if (isReopened) {
+        events.prepare();
+        events.crawled(crawlOf(guest), { sequence, seconds: 0, nanoseconds: 0 });
+        // What happens here is seen in the difference only.
+        for (let steps = 0; steps < 3; steps++) step(guest, pick);
+        events.reopened("for a test");
+      }
+      const versions = [copyOf(guest)];
+      for (let n = pick(8); n > 0; n--) {
+        take(pick(3) === 0);
+        versions.push(copyOf(guest));
+      }
+      const seen = versions[pick(versions.length)] as Guest;
+      events.crawled(crawlOf(seen), { sequence, seconds: 0, nanoseconds: 0 });
+      if (!isReopened) {
+        // Those without paths are not for this monitor.
+        told.length = 0;
+        monitor.paths.clear();
+        for (const line of paths(guest))
+          monitor.paths.set(line.split(" ")[0] as string, Number(line.split(" ")[1]));
+      }
+      for (let n = 0; n < 5; n++) take(pick(4) === 0);
+      let isInCircle = false;
+      try {
+        for (const event of told) monitor.take(event);
+      } catch (error) {
+        if (!isCircle(error)) throw error;
+        isInCircle = true;
+      }
+      const index = events.index as InodeIndex;
+      for (const [directory, entries] of guest.names)
+        expect([...(index.children([directory]).get(directory) ?? [])].sort()).toEqual([...entries].sort());
+      if (!isInCircle)
+        expect([...monitor.paths].map(([path, ino]) => `${path} ${ino}`).sort()).toEqual(paths(guest).sort());
+    }
+  },
+);
