@@ -245,7 +245,7 @@ test.each([
     }
     expect(child.exitCode).toBe(0);
     expect(found.wrong).toBe(0);
-    expect(found.reads).toBeGreaterThan(5);
+    expect(found.reads).toBeGreaterThan(50);
     unmount();
     expect(await served.stop()).toBe(0);
   },

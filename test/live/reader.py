@@ -24,7 +24,7 @@ AWAY = {errno.ENOTCONN, errno.ECONNABORTED}
 
 
 def close(fd):
-    """Closing fails where the kernel has given the file up: its node has been told for another file."""
+    """Closing can fail with EIO. Most likely the kernel gave the file up as its node was told for another one; not proven."""
     try:
         os.close(fd)
     except OSError as error:
