@@ -74,12 +74,6 @@ const FLAGS_UNSIGNED_HASH = 0x2;
 /** More groups than 256 TiB of blocks of 4 KiB make: all of them are looked at to tell how much space is free. */
 const MOST_GROUPS = 2 ** 21;
 
-/** How many blocks are free, as the superblock of `buffer` counts them. */
-export function freeBlocks(buffer: Buffer): number {
-  const superblock = Superblock.at(buffer, SUPERBLOCK_OFFSET);
-  return superblock.s_free_blocks_count_hi * 2 ** 32 + superblock.s_free_blocks_count_lo;
-}
-
 /** The numbers that follow from a superblock, checked. Sizes in bytes, counts in blocks unless they say otherwise. */
 export class Geometry {
   readonly blockSize: number;
