@@ -12,6 +12,7 @@ import { mountedVolumes } from "./mounted-volume.js";
 import { openTree } from "./open-tree.js";
 import { StateDirectory } from "./state-directory.js";
 import { supervise } from "./supervisor.js";
+import { TapKeeper, type TapOptions } from "./tap-keeper.js";
 import { Updating } from "./updating.js";
 import { UserError } from "./user-error.js";
 
@@ -25,12 +26,22 @@ export interface ServeOptions {
   readonly guests: readonly GuestSpec[];
   /** Undefined: no events are told. */
   readonly events: EventsOptions | undefined;
+  /** Undefined: guests' writes are not told, only watched for. */
+  readonly tap?: TapOptions | undefined;
   /** Told of what had to be passed over. */
   readonly log: (line: string) => void;
 }
 
+/** What a driver serves. */
+export interface DriverOptions extends ServeOptions {
+  /** The socket that guests' writes are told on; see capture/feed. */
+  readonly feed: string | undefined;
+}
+
 /** A tree being served. */
 export interface Served {
+  /** Where guests' disks are offered, as NBD URLs. */
+  readonly urls?: readonly string[];
   /** Resolves when it is no longer mounted, whoever unmounted it. Rejects with UserError if it was for a fault. */
   readonly ended: Promise<void>;
   /** Unmounts. */
@@ -45,18 +56,32 @@ export async function serve(options: ServeOptions): Promise<Served> {
     options.driver === "auto" ? (process.geteuid?.() === 0 ? "kernel" : "libfuse") : options.driver;
   const state = options.events && lockState(options.events, options.log);
   const usable = state === undefined ? { ...options, events: undefined } : options;
+  const tap = options.tap && new TapKeeper(options.tap);
+  let closing: Promise<void> | undefined;
+  const close = (): Promise<void> => {
+    closing ??= (tap?.stop() ?? Promise.resolve()).finally(() => state?.close());
+    return closing;
+  };
   try {
-    const served = await (driver === "kernel" ? supervise(usable) : serveByLibfuse(usable));
-    const close = (): void => state?.close();
-    served.ended.then(close, close);
-    return served;
+    const urls = await tap?.start();
+    const driven = { ...usable, feed: tap?.feed };
+    const served = await (driver === "kernel" ? supervise(driven) : serveByLibfuse(driven));
+    return {
+      urls: urls ?? [],
+      ended: served.ended.finally(close),
+      stop: async () => {
+        await served.stop();
+        await close();
+      },
+      ...(served.upgrade && { upgrade: () => (served.upgrade as () => Promise<void>)() }),
+    };
   } catch (error) {
-    state?.close();
+    await close();
     throw error;
   }
 }
 
-async function serveByLibfuse(options: ServeOptions): Promise<Served> {
+async function serveByLibfuse(options: DriverOptions): Promise<Served> {
   const { directory, host, guests, log } = options;
   const events = options.events && openEventHub(host, guests, options.events, log);
   let updating: Updating | undefined;

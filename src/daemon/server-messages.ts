@@ -8,6 +8,8 @@ export interface ServerOptions {
   readonly guests: readonly GuestSpec[];
   /** Undefined: no events are told. */
   readonly events: EventsOptions | undefined;
+  /** The socket that guests' writes are told on; undefined: they are only watched for. */
+  readonly feed: string | undefined;
 }
 
 /** A mount, as unmount() of fuse/kernel/mount.ts takes it. */

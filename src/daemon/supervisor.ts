@@ -9,7 +9,7 @@ import { type KernelMount, mountDevice, openDevice } from "../fuse/kernel/mount.
 import { mountAt } from "../fuse/mountpoint.js";
 import { ask } from "./asking.js";
 import { clearLedger, closeLedger, createLedger } from "./ledger.js";
-import type { Served, ServeOptions } from "./serve.js";
+import type { DriverOptions, Served } from "./serve.js";
 import { type Death, ServerProcess } from "./server-process.js";
 import { UserError } from "./user-error.js";
 
@@ -18,7 +18,7 @@ const CRASHES = 3;
 const CRASHES_WITHIN = 10_000;
 
 /** Serves by a supervised server; returns when the tree answers. Throws UserError, MountError. */
-export async function supervise(options: ServeOptions): Promise<Served> {
+export async function supervise(options: DriverOptions): Promise<Served> {
   const supervisor = new Supervisor(options);
   await supervisor.start();
   return supervisor;
@@ -26,7 +26,7 @@ export async function supervise(options: ServeOptions): Promise<Served> {
 
 class Supervisor implements Served {
   readonly ended: Promise<void>;
-  readonly #options: ServeOptions;
+  readonly #options: DriverOptions;
   readonly #ledger: number;
   #device: number;
   #mounted: KernelMount | undefined;
@@ -40,7 +40,7 @@ class Supervisor implements Served {
   #resolve: () => void = () => {};
   #reject: (error: Error) => void = () => {};
 
-  constructor(options: ServeOptions) {
+  constructor(options: DriverOptions) {
     this.#options = options;
     this.ended = new Promise((resolve, reject) => {
       this.#resolve = resolve;
@@ -105,8 +105,8 @@ class Supervisor implements Served {
   }
 
   #spawn(): ServerProcess {
-    const { host, guests, events } = this.#options;
-    const server = new ServerProcess({ host, guests, events }, this.#device, this.#ledger, (why) => {
+    const { host, guests, events, feed } = this.#options;
+    const server = new ServerProcess({ host, guests, events, feed }, this.#device, this.#ledger, (why) => {
       this.#unresumable = why;
       this.#options.log(`${why}: should the server die, the tree is mounted anew`);
     });

@@ -1,0 +1,34 @@
+/** What passes between the supervisor and the process that hosts the tap, on the channel between a parent and its child. */
+import type { QueueLimits } from "../queue/write-queue.js";
+
+/** A disk that its guest reaches by the tap, which passes requests on to the image. */
+export interface PassedDisk {
+  /** Of the export; its twin `<name>.log` takes what QEMU's blklogwrites logs of the disk. */
+  readonly name: string;
+  readonly guest: string;
+  /** Its place among the guest's disks, from 0 on. */
+  readonly disk: number;
+  /** Of the image. */
+  readonly path: string;
+}
+
+export interface TapProcessOptions {
+  /** The socket that writes are told on. */
+  readonly feed: string;
+  /** `unix:PATH` or `HOST:PORT`, each. */
+  readonly listen: readonly string[];
+  readonly disks: readonly PassedDisk[];
+  readonly limits: Partial<QueueLimits>;
+}
+
+export type ToTapProcess =
+  | { readonly kind: "start"; readonly options: TapProcessOptions }
+  /** Detaches from all guests, ends all connections, and then itself. */
+  | { readonly kind: "stop" };
+
+export type FromTapProcess =
+  /** Where each disk is, as NBD URLs. */
+  | { readonly kind: "ready"; readonly urls: readonly string[] }
+  /** The user's to mend. */
+  | { readonly kind: "refused"; readonly message: string }
+  | { readonly kind: "log"; readonly line: string };
