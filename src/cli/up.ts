@@ -59,7 +59,6 @@ export async function up(images: readonly string[], options: UpOptions): Promise
     listen: options.tap,
     disks: tapDisks(guests),
     limits: queueLimits(options),
-    log: complain,
   };
   let isStopping = false;
   const stopped = new Promise<void>((resolve) => {

@@ -27,8 +27,15 @@ export function parseGuest(argument: string): GuestSpec {
   if (name === "" || name === "." || name === ".." || name.includes("/") || Buffer.byteLength(name) > 255) {
     throw new UserError(`${argument}: "${name}" cannot be a guest's name; write NAME=IMAGE`, 2);
   }
-  const paths = images.map((image) => resolve(image));
-  return { name, images: paths, isRemote: paths.some(isRemote) };
+  return guestOf(
+    name,
+    images.map((image) => resolve(image)),
+  );
+}
+
+/** A guest with these disks: absolute paths. */
+export function guestOf(name: string, images: readonly string[]): GuestSpec {
+  return { name, images, isRemote: images.some(isRemote) };
 }
 
 /** Of what is remote it is not asked, as it may never answer: a comma in such a path separates two images. */

@@ -5,6 +5,7 @@ import { LogReaders } from "../events/log-reader.js";
 import { mountLibfuse } from "../fuse/libfuse.js";
 import { mountAt } from "../fuse/mountpoint.js";
 import type { Log } from "../images/image.js";
+import type { RunCommand } from "./commands.js";
 import { type EventsOptions, openEventHub } from "./event-hub.js";
 import { Following } from "./following.js";
 import type { GuestSpec } from "./guest-name.js";
@@ -34,8 +35,7 @@ export interface ServeOptions {
 
 /** What a driver serves. */
 export interface DriverOptions extends ServeOptions {
-  /** The socket that guests' writes are told on; see capture/feed. */
-  readonly feed: string | undefined;
+  readonly tapKeeper: TapKeeper;
 }
 
 /** A tree being served. */
@@ -48,6 +48,8 @@ export interface Served {
   stop(): Promise<void>;
   /** Has another server, by the program as it is on disk now, take over; undefined where none can. */
   readonly upgrade?: () => Promise<void>;
+  /** A guest that was attached to has gone by itself. */
+  readonly gone?: (guest: string, reason: string) => void;
 }
 
 /** Mounts and serves; returns when the tree answers. Throws UserError, ImageError or MountError. */
@@ -56,18 +58,24 @@ export async function serve(options: ServeOptions): Promise<Served> {
     options.driver === "auto" ? (process.geteuid?.() === 0 ? "kernel" : "libfuse") : options.driver;
   const state = options.events && lockState(options.events, options.log);
   const usable = state === undefined ? { ...options, events: undefined } : options;
-  const tap = options.tap && new TapKeeper(options.tap);
+  let gone: (guest: string, reason: string) => void = () => {};
+  const tapKeeper = new TapKeeper({
+    ...(options.tap ?? { listen: [], disks: [], limits: {} }),
+    log: options.log,
+    gone: (guest, reason) => gone(guest, reason),
+  });
   let closing: Promise<void> | undefined;
   const close = (): Promise<void> => {
-    closing ??= (tap?.stop() ?? Promise.resolve()).finally(() => state?.close());
+    closing ??= tapKeeper.stop().finally(() => state?.close());
     return closing;
   };
   try {
-    const urls = await tap?.start();
-    const driven = { ...usable, feed: tap?.feed };
+    const urls = options.tap === undefined ? [] : await tapKeeper.start();
+    const driven = { ...usable, tapKeeper };
     const served = await (driver === "kernel" ? supervise(driven) : serveByLibfuse(driven));
+    gone = served.gone ?? gone;
     return {
-      urls: urls ?? [],
+      urls,
       ended: served.ended.finally(close),
       stop: async () => {
         await served.stop();
@@ -83,7 +91,7 @@ export async function serve(options: ServeOptions): Promise<Served> {
 
 async function serveByLibfuse(options: DriverOptions): Promise<Served> {
   const { directory, host, guests, log } = options;
-  const events = options.events && openEventHub(host, guests, options.events, log);
+  const events = options.events && openEventHub(host, guests, options.events, log, cannot);
   let updating: Updating | undefined;
   const following = new Following(guests, (update) => void updating?.take(update), log);
   // libfuse holds what it was told for a second, whatever it is told: so no place counts as followed.
@@ -128,6 +136,10 @@ async function serveByLibfuse(options: DriverOptions): Promise<Served> {
     },
   };
 }
+
+const cannot: RunCommand = async () => {
+  throw new UserError("the libfuse driver shows what it was started with: start slashcloud as root");
+};
 
 /** Undefined: it cannot be used, and the log says so. Throws UserError if it was named, or is another daemon's. */
 function lockState({ state, isStateNamed }: EventsOptions, log: Log): StateDirectory | undefined {

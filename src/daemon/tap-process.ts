@@ -4,8 +4,14 @@
  */
 import { FeedServer } from "../capture/feed/feed-server.js";
 import type { FeedDisk } from "../capture/feed/frames.js";
+import { AttachedGuests } from "./attached-guests.js";
 import { isLocal, nbdUrl, parseListenAddress } from "./listen-address.js";
-import type { FromTapProcess, TapProcessOptions, ToTapProcess } from "./tap-process-messages.js";
+import type {
+  AttachRequest,
+  FromTapProcess,
+  TapProcessOptions,
+  ToTapProcess,
+} from "./tap-process-messages.js";
 import { Tapping } from "./tapping.js";
 
 /** QEMU's own, unless `log-sector-size` says otherwise. */
@@ -15,25 +21,51 @@ function tell(message: FromTapProcess, then: () => void = () => {}): void {
   if (process.connected) process.send?.(message, then);
 }
 
+function log(line: string): void {
+  tell({ kind: "log", line });
+}
+
+function answer(id: number, images: Promise<readonly string[]> | undefined): void {
+  images?.then(
+    (done) => tell({ kind: "done", id, images: done }),
+    ({ message }: Error) => tell({ kind: "failed", id, message }),
+  );
+}
+
 function end(code: number): void {
   process.exit(code);
 }
 
 class TapHost {
+  /** Of disks that are at the tap, and of those that are mirrored to it. */
   readonly #tapping: Tapping;
+  readonly #mirroring: Tapping;
+  readonly #attached: AttachedGuests;
   readonly #feed: FeedServer;
-  /** By their exports. */
-  readonly #disks = new Map<string, FeedDisk>();
+  readonly #disks = new FeedDisks((disks) => this.#feed.setDisks(disks));
   readonly #options: TapProcessOptions;
 
   constructor(options: TapProcessOptions) {
     this.#options = options;
     this.#feed = new FeedServer(options.feed);
-    this.#tapping = new Tapping({
-      limits: options.limits,
-      log: (line) => tell({ kind: "log", line }),
+    this.#tapping = this.#tap("tap");
+    this.#mirroring = this.#tap("mirror");
+    this.#attached = new AttachedGuests({
+      directory: options.directory,
+      tapping: this.#mirroring,
+      offer: (name, disk) => this.#disks.set("mirror", name, disk),
+      withdraw: (name) => this.#disks.delete("mirror", name),
+      gone: (guest, reason) => tell({ kind: "gone", guest, reason }),
+      log,
+    });
+  }
+
+  #tap(group: string): Tapping {
+    return new Tapping({
+      limits: this.#options.limits,
+      log,
       consume: (name, records) => {
-        const disk = this.#disks.get(name);
+        const disk = this.#disks.get(group, name);
         return disk && this.#feed.send(disk.number, records);
       },
       onDeath: ({ message }) => tell({ kind: "log", line: `the tap failed: ${message}` }, () => end(1)),
@@ -52,31 +84,61 @@ class TapHost {
             ? new Error(`${path}: cannot be opened for writing by the tap (${error.code})`)
             : error;
         });
-      this.#tell(name, { guest, disk, size, capture: "tap" });
-      const log = `${name}.log`;
-      await this.#tapping.add({ kind: "log", name: log, size, sectorSize: LOG_SECTOR });
-      this.#tell(log, { guest, disk, size, capture: "log" });
+      this.#disks.set("tap", name, { guest, disk, size, capture: "tap" });
+      const logged = `${name}.log`;
+      await this.#tapping.add({ kind: "log", name: logged, size, sectorSize: LOG_SECTOR });
+      this.#disks.set("tap", logged, { guest, disk, size, capture: "log" });
     }
     const urls: string[] = [];
     for (const text of listen) {
       const bound = await this.#tapping.listen(parseListenAddress(text));
       if (!isLocal(bound)) {
         const line = `${nbdUrl(bound, "")}: whoever reaches this address can read and write the disks`;
-        tell({ kind: "log", line });
+        log(line);
       }
       urls.push(...disks.map(({ name }) => nbdUrl(bound, name)));
     }
     return urls;
   }
 
-  async stop(): Promise<void> {
-    await this.#tapping.stop();
-    await this.#feed.stop();
+  /** Returns where the guest's disks can be read. Throws errors of one line. */
+  attach(request: AttachRequest): Promise<string[]> {
+    return this.#attached.attach(request);
   }
 
-  #tell(name: string, disk: Omit<FeedDisk, "number">): void {
-    this.#disks.set(name, { number: this.#disks.size, ...disk });
-    this.#feed.setDisks([...this.#disks.values()]);
+  /** Throws errors of one line. */
+  detach(guest: string): Promise<void> {
+    return this.#attached.detach(guest);
+  }
+
+  async stop(): Promise<void> {
+    await this.#attached.stop();
+    await Promise.all([this.#tapping.stop(), this.#mirroring.stop()]);
+    await this.#feed.stop();
+  }
+}
+
+/** The disks whose writes are told, by the tap that they are at and their exports. */
+class FeedDisks {
+  readonly #changed: (disks: readonly FeedDisk[]) => void;
+  readonly #disks = new Map<string, FeedDisk>();
+  #last = 0;
+
+  constructor(changed: (disks: readonly FeedDisk[]) => void) {
+    this.#changed = changed;
+  }
+
+  get(group: string, name: string): FeedDisk | undefined {
+    return this.#disks.get(`${group} ${name}`);
+  }
+
+  set(group: string, name: string, disk: Omit<FeedDisk, "number">): void {
+    this.#disks.set(`${group} ${name}`, { number: ++this.#last, ...disk });
+    this.#changed([...this.#disks.values()]);
+  }
+
+  delete(group: string, name: string): void {
+    if (this.#disks.delete(`${group} ${name}`)) this.#changed([...this.#disks.values()]);
   }
 }
 
@@ -93,14 +155,26 @@ export function runTapProcess(): void {
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR2"] as const) process.on(signal, () => {});
   process.on("disconnect", stop);
   process.on("message", (message: ToTapProcess) => {
-    if (message.kind === "stop") {
-      stop();
-      return;
+    switch (message.kind) {
+      case "start":
+        host = new TapHost(message.options);
+        host.start().then(
+          (urls) => tell({ kind: "ready", urls }),
+          ({ message: why }: Error) => tell({ kind: "refused", message: why }, () => end(1)),
+        );
+        break;
+      case "attach":
+        answer(message.id, host?.attach(message.request));
+        break;
+      case "detach":
+        answer(
+          message.id,
+          host?.detach(message.guest).then(() => []),
+        );
+        break;
+      case "stop":
+        stop();
+        break;
     }
-    host = new TapHost(message.options);
-    host.start().then(
-      (urls) => tell({ kind: "ready", urls }),
-      ({ message: why }: Error) => tell({ kind: "refused", message: why }, () => end(1)),
-    );
   });
 }
