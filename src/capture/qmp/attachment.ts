@@ -35,21 +35,27 @@ export interface TapTarget {
   readonly exportName: string;
 }
 
-/** Who takes a guest's mirrors away if this process hangs or dies; done when it knows. */
-export interface Guard {
-  guard(socket: string): Promise<void> | void;
-  release(socket: string): Promise<void> | void;
+/** A guest that is attached to, or that is about to be. */
+export interface GuardedGuest {
+  /** Path of its monitor's socket. */
+  readonly socket: string;
+  /** Path of the unix socket that QEMU is to serve its disks at; QEMU must be allowed to make it. */
+  readonly exportSocket: string;
 }
 
-export interface AttachOptions {
-  /** Path of QEMU's monitor (QMP). */
-  readonly socket: string;
+/** Who takes away what is made in a guest's QEMU if this process hangs or dies (WatchdogKeeper). */
+export interface Guard {
+  /** Done when it is guarded. */
+  guard(guest: GuardedGuest): Promise<void>;
+  /** Nothing is left in the guest. */
+  release(socket: string): void;
+}
+
+export interface AttachOptions extends GuardedGuest {
   /** Nodes, or ids of drives or devices; by default all disks that have a medium, CD-ROMs and floppies excepted. */
   readonly disks?: readonly string[];
   /** Called for each disk that can be written, before anything is changed in QEMU. */
   readonly tapFor: (disk: GuestDisk) => Promise<TapTarget> | TapTarget;
-  /** Path of a unix socket that QEMU is to serve the disks at; QEMU must be allowed to make it. */
-  readonly exportSocket: string;
   readonly guard: Guard;
   readonly log: Log;
 }
