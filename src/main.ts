@@ -47,7 +47,7 @@ example(
       .description(
         "Serve guests' disks as /<mount>/<host>/<guest>/..., in the foreground, until SIGINT or SIGTERM",
       )
-      .argument("<image...>", "[NAME=]IMAGE; NAME=IMAGE,IMAGE for a guest with several disks")
+      .argument("[image...]", "[NAME=]IMAGE; NAME=IMAGE,IMAGE for a guest with several disks")
       .option("--mount <dir>", "where the tree is mounted", "/cloud")
       .option("--host <name>", "this host's name in the tree", hostname())
       .addOption(
