@@ -13,18 +13,8 @@ import type { RangeVisitor } from "./kept-writes.js";
 import { KeptWrites } from "./kept-writes.js";
 import { LoggedBlocks } from "./logged-blocks.js";
 import { SlowMaps } from "./slow-maps.js";
+import type { Written } from "./written.js";
 import { WrittenRanges } from "./written-ranges.js";
-
-/** Bytes of one file that were written, of one batch. */
-export interface Written {
-  readonly ino: number;
-  readonly generation: number;
-  /** Offsets and lengths, in order and apart. */
-  readonly ranges: readonly (readonly [number, number])[];
-  /** Of the file's last write: its number in the stream, and the host's clock, ms since 1970. */
-  readonly sequence: number;
-  readonly time: number;
-}
 
 /** What writes were, in bytes, from the beginning on. */
 export interface WriteCounters {
@@ -62,7 +52,10 @@ export const DEFAULT_WRITE_LIMITS: WriteLimits = { unknownLife: 300_000, mostUnk
  */
 const EARLY_LIFE = 40_000;
 const MOST_EARLY = 16_384;
-/** Bytes of a gap that is taken for one write: a queue under pressure lets a gap grow over what lies between. */
+/**
+ * Bytes of a gap that is taken for one write, if it is not most of the volume: a queue under pressure lets a gap grow over
+ * what lies between.
+ */
 const WIDEST_GAP = 64 << 20;
 /** Bytes of a write in which logged blocks are looked for: no checkpoint writes so many at once. */
 const WIDEST_LOGGED = 32 << 20;
@@ -102,10 +95,13 @@ export class WriteInference {
   readonly #files = new Map<number, File>();
   #owners: BlockOwners | undefined;
   #maps: FileMaps | undefined;
+  readonly #widestGap: number;
   #blockSize = 1;
   #hasLost = false;
 
-  constructor(limits: Partial<WriteLimits> = {}) {
+  /** `volumeSize`: bytes. */
+  constructor(volumeSize: number, limits: Partial<WriteLimits> = {}) {
+    this.#widestGap = Math.min(WIDEST_GAP, volumeSize / 2);
     this.#limits = { ...DEFAULT_WRITE_LIMITS, ...limits };
     this.#unknown = new KeptWrites(this.#limits.mostUnknown);
   }
@@ -187,7 +183,7 @@ export class WriteInference {
     counters.records++;
     if (kind === "gap") {
       counters.gaps++;
-      if (length > WIDEST_GAP) {
+      if (length > this.#widestGap) {
         counters.lost += length;
         this.#hasLost = true;
         return;
