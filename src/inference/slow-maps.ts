@@ -3,9 +3,9 @@
  * commit, so that no more than a small part of the time goes there.
  */
 
-/** ms that a walk may take without consequences, and how many times as long none follows after one that took longer. */
-const QUICK = 2;
-const REST = 20;
+/** Pieces of a map that is walked through each time; of a longer one, ms for each piece until the next walk. */
+const QUICK = 2000;
+const REST = 0.02;
 /** Files that are remembered. */
 const MOST = 10_000;
 
@@ -15,13 +15,13 @@ export class SlowMaps {
   /** Those that have changed since their last one. */
   readonly #postponed = new Set<number>();
 
-  /** A walk through an inode's map began and ended. */
-  took(ino: number, began: number, ended: number): void {
+  /** An inode's map has been walked through, and had so many pieces. */
+  walked(ino: number, pieces: number, now: number): void {
     this.#postponed.delete(ino);
     this.#notBefore.delete(ino);
-    if (ended - began <= QUICK) return;
+    if (pieces <= QUICK) return;
     if (this.#notBefore.size >= MOST) this.#notBefore.clear();
-    this.#notBefore.set(ino, ended + (ended - began) * REST);
+    this.#notBefore.set(ino, now + pieces * REST);
   }
 
   /** An inode has changed: whether its map is walked through later. */

@@ -132,8 +132,8 @@ export class WriteInference {
     this.#files.clear();
     this.#slow.clear();
     for (const ino of changed) this.#change(ino);
-    this.#unknown.touch(0, Number.POSITIVE_INFINITY);
-    this.#unknown.takeTouched(this.#explain);
+    for (const kept of [this.#unknown, this.#early]) kept.touch(0, Number.POSITIVE_INFINITY);
+    this.#explainTouched();
   }
 
   /** Nobody knows any longer what blocks hold. */
@@ -162,10 +162,11 @@ export class WriteInference {
     if (owners === undefined || maps === undefined) return;
     this.#forgetFacts(ino);
     const blockSize = this.#blockSize;
-    const began = performance.now();
+    let pieces = 0;
     owners.replace(ino, (sink) =>
       maps.extents(ino, {
         extent: (physical, count, inode, logical, kind) => {
+          pieces++;
           sink.extent(physical, count, inode, logical, kind);
           const [start, end] = [physical * blockSize, (physical + count) * blockSize];
           this.#unknown.touch(start, end);
@@ -173,7 +174,7 @@ export class WriteInference {
         },
       }),
     );
-    this.#slow.took(ino, began, performance.now());
+    this.#slow.walked(ino, pieces, performance.now());
   }
 
   /** Takes a record; `offset` in the volume, `now` in ms of a monotonic clock. */
@@ -292,8 +293,8 @@ export class WriteInference {
         file.time = time;
       }
     }
-    // A commit may still make the file longer; the one that explains a write says how long the file is with it.
-    if (how !== KEPT && there < end - start) this.#early.add(start + there, end, sequence, time, since);
+    // A commit may still make the file longer.
+    if (there < end - start) this.#early.add(start + there, end, sequence, time, since);
   }
 
   /** Blocks that no inode is known to have: logged ones are metadata all the same. */

@@ -3,7 +3,8 @@ import { closeSync, copyFileSync, openSync, rmSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Tapping } from "../../src/daemon/tapping.js";
-import type { Follower } from "../../src/filesystems/follower.js";
+import { BlockKind } from "../../src/filesystems/block-kind.js";
+import type { FileMaps, Follower } from "../../src/filesystems/follower.js";
 import { crawlBlocks, followFileSystem } from "../../src/filesystems/formats.js";
 import { openRawImage } from "../../src/images/raw.js";
 import { BlockOwners } from "../../src/inference/block-owners.js";
@@ -91,6 +92,8 @@ export interface Played {
   /** Ranges that nobody could explain, and their bytes. */
   readonly waiting: { readonly ranges: number; readonly bytes: number };
   readonly hasLost: boolean;
+  /** Whether a byte of the disk is the journal's. */
+  readonly isJournal: (offset: number) => boolean;
 }
 
 export interface PlayOptions {
@@ -180,6 +183,9 @@ export async function play(
   // Without a journal, what is there is taken when it fits.
   await settle(follower.isResumed ? 50 : 400);
   const { counters, waiting } = inference;
+  const owners = new BlockOwners(sink.blocks, sink.table);
+  const { blockSize } = follower.maps as FileMaps;
+  const isJournal = (offset: number) => owners.find(Math.floor(offset / blockSize)) === BlockKind.JOURNAL;
   close();
-  return { written, counters: { ...counters }, waiting, hasLost };
+  return { written, counters: { ...counters }, waiting, hasLost, isJournal };
 }
