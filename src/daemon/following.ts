@@ -187,6 +187,7 @@ export class Following {
   #notifier: Notifications | undefined;
   #hostDirectory = 0;
   #poke: () => void = () => {};
+  /** While files are pending. */
   #timer: NodeJS.Timeout | undefined;
 
   /** `send` hands updates to whoever serves users. Throws ImageError for an image that cannot be opened. */
@@ -245,7 +246,6 @@ export class Following {
     this.#hostDirectory = hostDirectory;
     this.#placeIds = new Map(shown.map(({ volume, placeIds }) => [volume, placeIds]));
     this.startUnnotified();
-    this.#timer = setInterval(() => this.#notifyAgain(), LATEST_EVERY);
   }
 
   stop(): void {
@@ -256,7 +256,7 @@ export class Following {
 
   /** A file was read that may have changed shortly before the start: its bytes may be yet to come. */
   read(high: number, low: number): void {
-    this.#remember(high, low, performance.now());
+    if (this.#notifier !== undefined) this.#remember(high, low, performance.now());
   }
 
   /** Drops what the kernel has of a volume that the serving thread reads afresh. */
@@ -372,6 +372,7 @@ export class Following {
     this.#pending.delete(key);
     if (this.#pending.size >= MOST_AGAIN) this.#pending.delete(this.#pending.keys().next().value as string);
     this.#pending.set(key, { high, low, changed, done: 0 });
+    this.#timer ??= setInterval(() => this.#notifyAgain(), LATEST_EVERY);
   }
 
   #notifyAgain(): void {
@@ -386,6 +387,9 @@ export class Following {
         this.#notifier?.invalidateInode(pending.high, pending.low);
       }
     }
+    if (this.#pending.size > 0) return;
+    clearInterval(this.#timer);
+    this.#timer = undefined;
   }
 }
 

@@ -16,6 +16,7 @@ import { Inode, InodeFlags } from "./inode.js";
 import { InodeTables } from "./inode-tables.js";
 import { type FastCommit, fastCommitOperations, type LoggedFastCommit } from "./journal/fast-commit.js";
 import type { Journal } from "./journal/journal.js";
+import { Peek } from "./journal/peek.js";
 import { Parts } from "./parts.js";
 import { SUPERBLOCK_OFFSET } from "./superblock.js";
 import { SuperblockInPlace } from "./superblock-in-place.js";
@@ -56,6 +57,10 @@ export class ExtFollower implements Follower {
   #settled: number | undefined;
   /** Finished transactions that have been read, and not been applied. */
   readonly #upcoming: Omit<Step, "changes">[] = [];
+  /** Whether the journal had no more the last time that it was asked. */
+  #isExhausted = false;
+  /** Undefined: no journal is followed. */
+  readonly #peek: Peek | undefined;
   /** Whether the log was used again before it was read. */
   #isLost = false;
   /** While nothing is in the journal, it tells of a mount, a fsck, a mkfs. */
@@ -75,6 +80,7 @@ export class ExtFollower implements Follower {
     const { view, journal, geometry, fastCommits } = this.#version;
     this.#parts = new Parts(geometry, view, log, fastCommits);
     this.#held = new HeldSizes(view.blockSize);
+    this.#peek = journal && new Peek(source, journal.journal, journal.device);
     if (journal?.journal.status === "empty") this.#isMounted = this.#superblock.isInUse;
     else if (journal !== undefined) {
       const bytes = view.locate(superblockBlock(view));
@@ -97,7 +103,8 @@ export class ExtFollower implements Follower {
     const { journal } = open;
     const lookedAt = this.#lookedAt;
     this.#lookedAt = performance.now();
-    this.#gather(open);
+    // A guest at rest costs no more than this.
+    if (!this.#isExhausted || this.#peek?.isQuiet(true) !== true) this.#gather(open);
     const steps: Step[] = [];
     while (steps.length < MOST_TRANSACTIONS) {
       const [upcoming] = this.#upcoming;
@@ -177,9 +184,13 @@ export class ExtFollower implements Follower {
 
   /** Takes the transactions that are finished from the journal. */
   #gather(open: OpenJournal): void {
+    this.#isExhausted = false;
     while (!this.#isLost && this.#upcoming.length < MOST_GATHERED) {
       const transaction = open.journal.next();
-      if (transaction === undefined) return;
+      if (transaction === undefined) {
+        this.#isExhausted = true;
+        return;
+      }
       const commit = readCommit(open, transaction, this.#log);
       if (commit === undefined) this.#isLost = true;
       else {
