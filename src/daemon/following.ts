@@ -8,7 +8,7 @@ import type { Changes } from "../filesystems/changes.js";
 import { FileType } from "../filesystems/filesystem.js";
 import type { Follower, Look, ReopenReason } from "../filesystems/follower.js";
 import { followFileSystem, identify } from "../filesystems/formats.js";
-import type { Log, Source } from "../images/image.js";
+import type { Log, Source, Spot } from "../images/image.js";
 import { IoError } from "../images/io-error.js";
 import { BlockCache } from "../versions/block-cache.js";
 import type { EventTaker } from "./event-hub.js";
@@ -159,11 +159,16 @@ class FollowedVolume {
     }
   }
 
-  look(): Look {
+  /** See Follower. */
+  spots(): readonly Spot[] | undefined {
+    return this.#follower?.spots?.();
+  }
+
+  look(quietAt: number | undefined): Look {
     if (this.#follower === undefined)
       return performance.now() < this.#retryAt ? undefined : { reopen: "damaged" };
     try {
-      return this.#follower.look();
+      return this.#follower.look(quietAt);
     } catch (error) {
       this.#say((error as Error).message);
       return { reopen: "damaged" };
@@ -230,7 +235,11 @@ export class Following {
   /** Begins, where nobody can be notified. */
   startUnnotified(): void {
     for (const volume of this.#volumes) {
-      this.#watch.add({ path: volume.path, look: () => this.#look(volume) });
+      this.#watch.add({
+        path: volume.path,
+        look: (quietAt) => this.#look(volume, quietAt),
+        spots: () => volume.spots(),
+      });
     }
   }
 
@@ -268,8 +277,8 @@ export class Following {
     this.#dropNames(volume);
   }
 
-  #look(volume: FollowedVolume): boolean {
-    const found = volume.look();
+  #look(volume: FollowedVolume, quietAt: number | undefined): boolean {
+    const found = volume.look(quietAt);
     if (found === undefined) return false;
     if ("reopen" in found) {
       const wasFollowed = volume.isFollowed;

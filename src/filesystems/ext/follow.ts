@@ -2,7 +2,7 @@
  * Following an ext file system while its guest writes: each look takes the transactions that have been finished since,
  * and tells what they change. It has a version of its own to compare with; those who serve users have theirs.
  */
-import type { Log, Source } from "../../images/image.js";
+import type { Log, Source, Spot } from "../../images/image.js";
 import type { BlockCache } from "../../versions/block-cache.js";
 import type { Commit } from "../../versions/commit.js";
 import type { Changes } from "../changes.js";
@@ -97,11 +97,24 @@ export class ExtFollower implements Follower {
     return this.#version.isAsAsked;
   }
 
-  look(): Look {
+  spots(): readonly Spot[] | undefined {
+    const { journal: open, view } = this.#version;
+    const superblock = this.#superblock.spot;
+    if (open === undefined || this.#peek === undefined) return [superblock];
+    const { status, settled } = open.journal;
+    // Fast commits lie elsewhere; a damaged transaction may be one that is not wholly written yet.
+    const isTold = status === "empty" || status === "waiting";
+    if (!isTold || !this.#isExhausted || this.#isLost || this.#upcoming.length > 0) return undefined;
+    if (!this.#held.isEmpty || this.#parts.geometry.hasCompat(Compat.FAST_COMMIT)) return undefined;
+    if (this.#settled !== settled && view.copies > 0) return undefined;
+    const spots = this.#peek.spots();
+    return status === "empty" ? [...spots, superblock] : spots;
+  }
+
+  look(quietAt = this.#lookedAt): Look {
     const open = this.#version.journal;
     if (open === undefined) return this.#superblock.look() === "same" ? undefined : CHANGED;
     const { journal } = open;
-    const lookedAt = this.#lookedAt;
     this.#lookedAt = performance.now();
     // A guest at rest costs no more than this.
     if (!this.#isExhausted || this.#peek?.isQuiet(true) !== true) this.#gather(open);
@@ -118,7 +131,7 @@ export class ExtFollower implements Follower {
     if (steps.length > 0) return { steps, revealed };
     // The log was used again before it was read.
     if (this.#isLost) return OVERRUN;
-    if (journal.status === "overrun") return this.#afterMount(open, lookedAt, revealed);
+    if (journal.status === "overrun") return this.#afterMount(open, quietAt, revealed);
     const rest = journal.status === "empty" ? this.#superblock.look() : "same";
     if (rest === "changed") return CHANGED;
     if (rest === "mounted") this.#isMounted = true;
@@ -140,7 +153,7 @@ export class ExtFollower implements Follower {
   }
 
   /** Goes on with a log that a mount has begun anew, if it was that and nothing was missed. */
-  #afterMount(open: OpenJournal, lookedAt: number, revealed: readonly number[]): Look {
+  #afterMount(open: OpenJournal, quietAt: number, revealed: readonly number[]): Look {
     const { journal } = open;
     const rest = this.#superblock.look();
     const lost = rest === "changed" ? CHANGED : OVERRUN;
@@ -148,7 +161,7 @@ export class ExtFollower implements Follower {
     if (this.#parts.geometry.hasCompat(Compat.FAST_COMMIT)) return lost;
     const isMounted = this.#isMounted || (rest !== "same" && this.#superblock.mounts === 1);
     this.#isMounted = false;
-    if (!journal.beginAnew(isMounted, this.#lookedAt - lookedAt < RESTART)) return lost;
+    if (!journal.beginAnew(isMounted, this.#lookedAt - quietAt < RESTART)) return lost;
     if (rest === "changed") {
       // What was logged since can be in its place by now.
       this.#gather(open);

@@ -3,7 +3,7 @@
  * transaction goes on, and of what the journal's superblock says of the log. The block alone would not do: a log that
  * has been written round has something else there, but not before its start has been moved on.
  */
-import type { Source } from "../../../images/image.js";
+import type { Source, Spot } from "../../../images/image.js";
 import { readFully } from "../../../versions/block-cache.js";
 import type { JournalInode } from "../journal-inode.js";
 import { HeaderLayout, JOURNAL_MAGIC } from "./format.js";
@@ -47,11 +47,25 @@ export class Peek {
     const now = performance.now();
     if (awaited !== 0 && !closely && now - this.#lookedAt < ROUND) return true;
     this.#lookedAt = now;
-    const at = this.#device.physical(0) * this.#device.blockSize + LOG_AT;
-    readFully(this.#source, this.#logged, LOG_SIZE, at);
+    readFully(this.#source, this.#logged, LOG_SIZE, this.#superblockAt);
     if (this.#logged.equals(this.#lastLogged)) return true;
     this.#logged.copy(this.#lastLogged);
     return false;
+  }
+
+  /** What it looks at: as long as this is as it was, nothing has come. */
+  spots(): Spot[] {
+    const source = this.#source;
+    const spots = [{ source, position: this.#superblockAt, length: LOG_SIZE }];
+    const { awaited } = this.#journal;
+    const block = awaited === 0 ? 0 : this.#device.physical(awaited);
+    if (block !== 0)
+      spots.push({ source, position: block * this.#device.blockSize, length: HeaderLayout.size });
+    return spots;
+  }
+
+  get #superblockAt(): number {
+    return this.#device.physical(0) * this.#device.blockSize + LOG_AT;
   }
 
   /** Whether a block has become one of the expected transaction's own. */
