@@ -394,6 +394,7 @@ function inodesOfNames({ names, unsureDirectories }: Changes): number[] {
   const inodes = names.flatMap(({ ino }) => (ino === 0 ? [] : [ino]));
   if (unsureDirectories.length === 0) return inodes;
   for (const { now } of names) if (now !== 0) inodes.push(now);
-  for (const { names: listed } of unsureDirectories) inodes.push(...(listed?.values() ?? []));
+  for (const { names: listed } of unsureDirectories)
+    for (const ino of listed?.values() ?? []) inodes.push(ino);
   return inodes;
 }

@@ -78,6 +78,11 @@ export interface Changes {
   readonly unsureInodes: readonly InodeChange[];
   /** Directories that may have had other names before. */
   readonly unsureDirectories: readonly Listing[];
+  /**
+   * Some directories that have changed cannot be listed yet: what they have become is told with a later commit, and until
+   * then the rest does not fit together.
+   */
+  readonly isPartial?: boolean;
 }
 
 export const NO_CHANGES: Changes = { inodes: [], names: [], unsureInodes: [], unsureDirectories: [] };

@@ -1,5 +1,5 @@
 /** What a follower was not sure of, settled by the map of what was there before. */
-import type { Changes, InodeChange, InodeState, NameChange } from "../filesystems/changes.js";
+import type { Changes, InodeChange, InodeState, Listing, NameChange } from "../filesystems/changes.js";
 import type { VolumeIndex } from "./volume-events.js";
 
 const NO_NAMES: ReadonlyMap<string, number> = new Map();
@@ -16,10 +16,12 @@ export function settleDoubts(changes: Changes, index: VolumeIndex): Changes {
     const settled = settleInode(change, index.state(change.ino));
     if (settled !== undefined) inodes.push(settled);
   }
-  const names = [...changes.names];
-  const children = index.children(changes.unsureDirectories.map(({ directory }) => directory));
-  for (const { directory, generation, names: listed } of changes.unsureDirectories) {
-    if (listed === undefined) continue;
+  const listings = [...changes.unsureDirectories, ...removedDirectories(changes, index)];
+  const whole = listings.filter(({ names: listed }) => listed !== undefined);
+  const children = index.children(whole.map(({ directory }) => directory));
+  // What is listed as a whole needs no single changes, which are of the same names.
+  const names = changes.names.filter(({ directory }) => !children.has(directory));
+  for (const { directory, generation, names: listed = NO_NAMES } of whole) {
     const before = children.get(directory) ?? NO_NAMES;
     const push = (name: string, ino: number, now: number): void => {
       names.push({ directory, generation, name: Buffer.from(name, "latin1"), ino, now } satisfies NameChange);
@@ -31,6 +33,18 @@ export function settleDoubts(changes: Changes, index: VolumeIndex): Changes {
     for (const [name, now] of listed) if (!before.has(name)) push(name, 0, now);
   }
   return { inodes, names, unsureInodes: [], unsureDirectories: [] };
+}
+
+/** Directories of which nobody knew that they were any: in their places there was what they are now. Empty listings. */
+function removedDirectories({ unsureInodes, unsureDirectories }: Changes, index: VolumeIndex): Listing[] {
+  const listed = new Set(unsureDirectories.map(({ directory }) => directory));
+  return unsureInodes
+    .filter(({ ino }) => !listed.has(ino) && index.childCount(ino) > 0)
+    .map(({ ino }) => ({
+      directory: ino,
+      generation: index.state(ino)?.generation ?? 0,
+      names: NO_NAMES,
+    }));
 }
 
 function settleInode(

@@ -41,8 +41,12 @@ export function inodeState(inodes: Inodes, inode: Inode): InodeState | undefined
   };
 }
 
-/** All extended attributes of an inode; what cannot be read is left out. */
-export function attributeValues(attributes: ExtendedAttributes, inode: Inode): AttributeValues {
+/** All extended attributes of an inode; what cannot be read is left out, and `fail` is called. */
+export function attributeValues(
+  attributes: ExtendedAttributes,
+  inode: Inode,
+  fail: () => void = () => {},
+): AttributeValues {
   const values = new Map<string, Buffer>();
   try {
     for (const name of attributes.names(inode)) {
@@ -51,6 +55,7 @@ export function attributeValues(attributes: ExtendedAttributes, inode: Inode): A
     }
   } catch (error) {
     if (!(error instanceof IoError)) throw error;
+    fail();
   }
   return values;
 }
