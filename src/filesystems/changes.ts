@@ -23,6 +23,8 @@ export interface InodeState {
   /** Device numbers of a device node. */
   readonly major: number;
   readonly minor: number;
+  /** Whether it has extended attributes; undefined: not known. */
+  readonly hasAttributes?: boolean;
 }
 
 /** Extended attributes by name (one character a byte). */

@@ -65,18 +65,12 @@ function settleInode(
     };
   }
   const isTouched = old.ctime !== now.ctime || old.ctimeNsec !== now.ctimeNsec;
-  const all = attributes === undefined ? undefined : { old: undefined, now: attributes.now };
-  // The map has no attributes: beside other changes they may have changed, too.
-  if (!isSame(old, now))
-    return {
-      ino,
-      old,
-      now,
-      ...(isTouched && all !== undefined && all.now.size > 0 ? { attributes: all } : {}),
-    };
-  // Something changed that the map does not have: of what changes an inode's ctime, that leaves attributes.
-  if (!isTouched || all === undefined) return undefined;
-  return { ino, old, now, attributes: all };
+  // The map does not have the attributes: where there are or were any, they may have changed with the ctime.
+  const isKept = !isTouched && old.hasAttributes === now.hasAttributes;
+  const mayDiffer =
+    !isKept && attributes !== undefined && (attributes.now.size > 0 || old.hasAttributes === true);
+  if (mayDiffer) return { ino, old, now, attributes: { old: undefined, now: attributes.now } };
+  return isTouched || !isSame(old, now) ? { ino, old, now } : undefined;
 }
 
 function isSame(old: InodeState, now: InodeState): boolean {

@@ -3,7 +3,7 @@ import { IoError } from "../../images/io-error.js";
 import type { AttributeValues, InodeState } from "../changes.js";
 import { Attributes } from "../filesystem.js";
 import { type Inode, InodeFlags, type Inodes } from "./inode.js";
-import type { ExtendedAttributes } from "./xattr.js";
+import { type ExtendedAttributes, hasAttributes } from "./xattr.js";
 
 const scratch = new Attributes();
 
@@ -38,6 +38,7 @@ export function inodeState(inodes: Inodes, inode: Inode): InodeState | undefined
     btimeNsec,
     major,
     minor,
+    hasAttributes: hasAttributes(inodes, inode) === true,
   };
 }
 
