@@ -317,6 +317,35 @@ test("a file that came with several names is created first and linked then, and 
   }
 });
 
+test("a file with several names comes after the directory whose inode it has, however its names are listed", () => {
+  const before = newGuest();
+  before.inodes.set(12, { generation: 1, isDirectory: true, size: 0 });
+  before.inodes.set(13, { generation: 1, isDirectory: true, size: 0 });
+  // What is moved out of it makes it wait.
+  before.inodes.set(14, { generation: 1, isDirectory: false, size: 1 });
+  before.names.set(12, new Map([["gone", 13]])).set(13, new Map([["moved", 14]]));
+  before.names.get(ROOT)?.set("directory", 12);
+  const after = copyOf(before);
+  after.inodes.set(13, { generation: 2, isDirectory: false, size: 7 });
+  after.names.set(12, new Map([["second", 13]])).delete(13);
+  after.names.get(ROOT)?.set("first", 13).set("moved", 14);
+  for (const order of [1, -1]) {
+    const index = indexOf();
+    const monitor = new Monitor();
+    for (const [old, now] of [
+      [newGuest(), before],
+      [before, after],
+    ] as const) {
+      const changes = differenceOf(old, now);
+      const names = [...changes.names].sort((a, b) => order * (a.directory - b.directory));
+      const events = composeEvents({ ...changes, names }, index);
+      setStates(index, changes);
+      for (const event of events) monitor.take(event);
+      if (now === after) expect(events.map(({ kind }) => kind)).toEqual(["renamed", "deleted", "created", "linked"]);
+    }
+  }
+});
+
 /** The map of a guest's names and inodes, as a crawl makes it. */
 function crawlOf(guest: Guest): InodeIndex {
   const index = new InodeIndex(ROOT);

@@ -231,7 +231,8 @@ class Guest:
         fd = os.open(self.at(path), os.O_RDWR)
         node = self.nodes[path]
         offset = self.random.randrange(node.size // UNIT) * UNIT
-        self.write(fd, node, offset, min(self.amount(8 << 10), MOST_BYTES - offset + UNIT), "overwrite")
+        most = max(UNIT, MOST_BYTES - offset + UNIT)
+        self.write(fd, node, offset, min(self.amount(8 << 10), most), "overwrite")
         self.maybe_fsync(fd, path)
         os.close(fd)
 
