@@ -3,7 +3,9 @@ import { execFileSync } from "node:child_process";
 import {
   closeSync,
   fstatSync,
+  mkdirSync,
   openSync,
+  readdirSync,
   readFileSync,
   readSync,
   rmSync,
@@ -110,3 +112,40 @@ function readText(fd: number): string {
     return `error ${(error as NodeJS.ErrnoException).errno}`;
   }
 }
+
+test("a directory that is open is not listed as it was when its inode has been used again and nobody saw it go", async () => {
+  const { image, inside, unmount } = await makeGuest("directory");
+  mkdirSync(join(inside, "d"));
+  for (const name of ["a", "b"]) writeFileSync(join(inside, "d", name), name);
+  execFileSync("sync", ["-f", inside]);
+  const served = await serve(join(folder, "directory-cloud"), { g: image });
+  const tree = served.guest("g");
+  const fd = openSync(join(tree, "d"), "r");
+  const list = (): string => {
+    try {
+      return readdirSync(`/proc/self/fd/${fd}`).sort().join(" ");
+    } catch (error) {
+      return `error ${(error as NodeJS.ErrnoException).errno}`;
+    }
+  };
+  await expect.poll(list, { timeout: 5000 }).toBe("a b");
+  const { ino } = statSync(join(inside, "d"));
+  const server = Number(execFileSync("pgrep", ["-P", `${served.pid}`], { encoding: "utf8" }).split("\n")[0]);
+  // By the time that the server looks, all is in its place.
+  process.kill(server, "SIGSTOP");
+  try {
+    rmSync(join(inside, "d"), { recursive: true });
+    mkdirSync(join(inside, "e"));
+    writeFileSync(join(inside, "e/x"), "x");
+    expect(statSync(join(inside, "e")).ino).toBe(ino);
+    execFileSync("sync");
+  } finally {
+    process.kill(server, "SIGCONT");
+  }
+  await expect.poll(list, { timeout: 5000 }).toBe(STALE);
+  expect(readdirSync(join(tree, "e"))).toEqual(["x"]);
+  expect(readdirSync(tree).sort()).toEqual(["e", "lost+found"]);
+  closeSync(fd);
+  unmount();
+  expect(await served.stop()).toBe(0);
+}, 60_000);

@@ -19,8 +19,7 @@ export function settleDoubts(changes: Changes, index: VolumeIndex): Changes {
   const listings = [...changes.unsureDirectories, ...removedDirectories(changes, index)];
   const whole = listings.filter(({ names: listed }) => listed !== undefined);
   const children = index.children(whole.map(({ directory }) => directory));
-  // What is listed as a whole needs no single changes, which are of the same names.
-  const names = changes.names.filter(({ directory }) => !children.has(directory));
+  const names = [...changes.names];
   for (const { directory, generation, names: listed = NO_NAMES } of whole) {
     const before = children.get(directory) ?? NO_NAMES;
     const push = (name: string, ino: number, now: number): void => {
