@@ -98,6 +98,7 @@ async function open({ host, guests, events: eventsOptions }: ServerOptions): Pro
     throw new UserError(message.kind === "failed" ? message.message : "it did not start");
   thread.on("message", (told: ServingMessage) => {
     if (told.kind === "told") following.told(told);
+    if (told.kind === "uncommon") following.uncommon(told.high, told.low, told.generation);
     if (told.kind === "read") following.read(told.high, told.low);
     if (told.kind === "unrecorded")
       tell({ kind: "unresumable", message: `what the kernel is told cannot be recorded: ${told.message}` });

@@ -8,7 +8,7 @@ import type { Commit } from "../../versions/commit.js";
 import type { Changes } from "../changes.js";
 import { FileType } from "../filesystem.js";
 import type { Follower, Look, Step } from "../follower.js";
-import { Difference } from "./difference.js";
+import { Difference, type Later } from "./difference.js";
 import { addFastCommit, supersedeFastCommits } from "./fast-commit-difference.js";
 import { Compat } from "./features.js";
 import { HeldSizes } from "./held-sizes.js";
@@ -55,6 +55,11 @@ export class ExtFollower implements Follower {
   #tables: InodeTables | undefined;
   #looked = 0;
   #settled: number | undefined;
+  /**
+   * Copies of transactions before this one are in their places, or of no account since a transaction that has been taken.
+   * The journal may say more: a block that a transaction gives back is not put in its place as an earlier one had it.
+   */
+  #settledSurely: number;
   /** Finished transactions that have been read, and not been applied. */
   readonly #upcoming: Omit<Step, "changes">[] = [];
   /** Whether the journal had no more the last time that it was asked. */
@@ -81,6 +86,7 @@ export class ExtFollower implements Follower {
     this.#parts = new Parts(geometry, view, log, fastCommits);
     this.#held = new HeldSizes(view.blockSize);
     this.#peek = journal && new Peek(source, journal.journal, journal.device);
+    this.#settledSurely = journal?.journal.settled ?? 0;
     if (journal?.journal.status === "empty") this.#isMounted = this.#superblock.isInUse;
     else if (journal !== undefined) {
       const bytes = view.locate(superblockBlock(view));
@@ -136,7 +142,7 @@ export class ExtFollower implements Follower {
     if (rest === "changed") return CHANGED;
     if (rest === "mounted") this.#isMounted = true;
     if (rest !== "same") return this.#reread(journal.settled, revealed);
-    return this.#settle(journal.settled) ?? (revealed.length > 0 ? { steps: [], revealed } : undefined);
+    return this.#settle(this.#settledSurely) ?? (revealed.length > 0 ? { steps: [], revealed } : undefined);
   }
 
   read(ino: number, generation: number, position: number, length: number): Buffer | undefined {
@@ -198,13 +204,16 @@ export class ExtFollower implements Follower {
   /** Takes the transactions that are finished from the journal. */
   #gather(open: OpenJournal): void {
     this.#isExhausted = false;
+    const { settled } = open.journal;
     while (!this.#isLost && this.#upcoming.length < MOST_GATHERED) {
       const transaction = open.journal.next();
       if (transaction === undefined) {
         this.#isExhausted = true;
+        // All that had been finished when the journal said so has been taken.
+        this.#settledSurely = settled;
         return;
       }
-      const commit = readCommit(open, transaction, this.#log);
+      const commit = readCommit(open, transaction, this.#log, this.#settledSurely);
       if (commit === undefined) this.#isLost = true;
       else {
         const { commitSeconds: seconds, commitNanoseconds: nanoseconds } = transaction;
@@ -255,15 +264,16 @@ export class ExtFollower implements Follower {
     this.#tables ??= new InodeTables(this.#parts.geometry, this.#parts.groups);
     this.#held.addFrom(commit, this.#parts, this.#tables);
     const difference = this.#difference;
-    let hasGathered = false;
     this.#isMounted = false;
     this.#superblock.noteUse();
-    const isNewer = (block: number, bytes: Buffer, at: number): boolean => {
-      if (!hasGathered) this.#gather(open);
-      hasGathered = true;
-      return this.#isLost || this.#upcoming.length >= MOST_GATHERED || this.#isUpcoming(block, bytes, at);
+    const isUnknown = () => this.#isLost || this.#upcoming.length >= MOST_GATHERED;
+    const later: Later = {
+      look: () => this.#gather(open),
+      isNewer: (block, bytes, at) => isUnknown() || this.#isUpcoming(block, bytes, at),
+      // The commit itself is the first of them.
+      isLast: () => !isUnknown() && this.#upcoming.length === 1,
     };
-    const changes = supersedeFastCommits(this.#parts, () => difference.apply(commit, isNewer));
+    const changes = supersedeFastCommits(this.#parts, () => difference.apply(commit, later));
     const { view } = this.#version;
     const logged = commit.blocks.indexOf(superblockBlock(view));
     if (logged >= 0) {
@@ -272,7 +282,7 @@ export class ExtFollower implements Follower {
       // Grown: there are more groups, and so more inode tables.
       if (geometry.blocksCount !== this.#parts.geometry.blocksCount) {
         this.#parts = new Parts(geometry, view, this.#log);
-        this.#difference = undefined;
+        this.#difference = new Difference(this.#parts, difference);
         this.#tables = undefined;
       }
     }
