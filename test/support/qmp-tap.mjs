@@ -87,3 +87,4 @@ try {
 await watchdog.stop();
 await server.stop();
 tell({ kind: "ended" });
+process.stdin.destroy();
