@@ -8,6 +8,7 @@ import { Export, type Store } from "../capture/nbd/export.js";
 import { openImageStore } from "../capture/nbd/image-store.js";
 import { MirrorStore } from "../capture/nbd/mirror-store.js";
 import { NbdServer } from "../capture/nbd/server.js";
+import { WatchdogKeeper } from "../capture/qmp/watchdog-keeper.js";
 import { type QueueCounters, type QueueLimits, WriteQueue } from "../queue/write-queue.js";
 import type { WriteRecord, WriteSink } from "../queue/write-record.js";
 import {
@@ -33,6 +34,8 @@ class TapThread {
   readonly #port: MessagePort;
   readonly #server: NbdServer;
   readonly #disks = new Map<string, Tapped>();
+  /** From the first guest on that is guarded. */
+  #watchdog: WatchdogKeeper | undefined;
   /** Batches that the owner works on, by number. */
   readonly #batches = new Map<number, () => void>();
   #lastBatch = 0;
@@ -74,6 +77,12 @@ class TapThread {
         const tapped = this.#disks.get(request.name);
         return tapped && { ...tapped.queue.counters };
       }
+      case "guard":
+        this.#watchdog ??= new WatchdogKeeper({ log: (line) => this.#log(line) });
+        return this.#watchdog.guard(request.guest);
+      case "release":
+        this.#watchdog?.release(request.socket);
+        return undefined;
       case "stop":
         return this.#stop();
     }
@@ -83,6 +92,7 @@ class TapThread {
     await this.#server.stop();
     const counters = new Map<string, QueueCounters>();
     for (const name of [...this.#disks.keys()]) counters.set(name, (await this.#remove(name))!);
+    await this.#watchdog?.stop();
     return counters;
   }
 

@@ -102,8 +102,9 @@ class GuestAttachment implements Attachment {
   #listener: ((loss: Loss) => void) | undefined;
   /** Those that nobody has listened to yet. */
   #losses: Loss[] = [];
-  /** Why the guest is going to end. */
+  /** Why the guest is going to end; "" if it is not. What becomes of its disks then is held back: it may yet go on. */
   #farewell = "";
+  #held: Loss[] = [];
 
   constructor(client: QmpClient, options: AttachOptions, session: Session, mirrored: Mirrored[]) {
     this.#client = client;
@@ -217,14 +218,18 @@ class GuestAttachment implements Attachment {
         if (mirrored === undefined || this.#isEnding || !mirrored.isMirrored) return;
         mirrored.isMirrored = false;
         const why = text(data, "error") ?? (event === "BLOCK_JOB_CANCELLED" ? "somebody cancelled it" : "");
-        this.#lose(mirrored.disk, `its mirror ended${why && ` (${told(why)})`}`, true);
+        this.#lose({
+          disk: mirrored.disk,
+          reason: `its mirror ended${why && ` (${told(why)})`}`,
+          canReattach: true,
+        });
         return;
       }
       case "BLOCK_EXPORT_DELETED": {
         const mirrored = this.#mirrored.find((one) => one.export === text(data, "id"));
         if (mirrored === undefined || this.#isEnding || !mirrored.isExported) return;
         mirrored.isExported = false;
-        this.#lose(mirrored.disk, "its export for reading ended", true);
+        this.#lose({ disk: mirrored.disk, reason: "its export for reading ended", canReattach: true });
         return;
       }
       case "DEVICE_DELETED": {
@@ -238,9 +243,11 @@ class GuestAttachment implements Attachment {
       case "SHUTDOWN":
         this.#farewell = `the guest was switched off (${told(text(data, "reason") ?? "no reason told")})`;
         return;
-      // After a reset all goes on; a SHUTDOWN before it was a restart.
+      // A machine that stays after it was switched off (-no-shutdown) can be started again.
       case "RESET":
+      case "RESUME":
         this.#farewell = "";
+        for (const loss of this.#held.splice(0)) this.#lose(loss);
     }
   }
 
@@ -255,7 +262,8 @@ class GuestAttachment implements Attachment {
     })
       .catch((error: Error) => this.#options.log(error.message))
       .finally(() => {
-        if (!this.#isEnding) this.#lose(mirrored.disk, "it was unplugged", false);
+        if (!this.#isEnding)
+          this.#lose({ disk: mirrored.disk, reason: "it was unplugged", canReattach: false });
       });
   }
 
@@ -264,12 +272,12 @@ class GuestAttachment implements Attachment {
     this.#isEnding = true;
     void undo(this.#client, this.#options, this.#session)
       .catch((error: Error) => this.#options.log(error.message))
-      .finally(() => this.#lose(undefined, this.#farewell || reason, false));
+      .finally(() => this.#lose({ disk: undefined, reason: this.#farewell || reason, canReattach: false }));
   }
 
-  #lose(disk: AttachedDisk | undefined, reason: string, canReattach: boolean): void {
-    const loss: Loss = { disk, reason, canReattach };
-    if (this.#listener === undefined) this.#losses.push(loss);
+  #lose(loss: Loss): void {
+    if (this.#farewell !== "" && loss.disk !== undefined) this.#held.push(loss);
+    else if (this.#listener === undefined) this.#losses.push(loss);
     else this.#listener(loss);
   }
 }
