@@ -1,4 +1,5 @@
 /** What the tap's thread and its owner tell each other. */
+
 import type { Address } from "../capture/nbd/server.js";
 import type { GuardedGuest } from "../capture/qmp/attachment.js";
 import type { QueueCounters, QueueLimits } from "../queue/write-queue.js";
@@ -14,12 +15,7 @@ export type TapDisk = { readonly name: string } & (
       readonly isCaptured: boolean;
     }
   /** A mirror's target: `size` bytes that are stored nowhere. */
-  | {
-      readonly kind: "mirror";
-      readonly size: number;
-      /** False: what is written is told without its bytes. Default: with them. */
-      readonly tellsData?: boolean;
-    }
+  | { readonly kind: "mirror"; readonly size: number }
   /** The target of `blklogwrites`, whose disk has `size` bytes. */
   | { readonly kind: "log"; readonly size: number; readonly sectorSize: number }
 );
@@ -32,6 +28,7 @@ export type TapRequest =
   /** Where a disk's metadata is: pairs of a first byte and the byte after the last, in order. */
   | { readonly kind: "metadata"; readonly name: string; readonly ranges: Float64Array }
   | { readonly kind: "counters"; readonly name: string }
+  /** A running guest waits for this thread from now on, which a watchdog is to see to; or no longer. */
   | { readonly kind: "guard"; readonly guest: GuardedGuest }
   | { readonly kind: "release"; readonly socket: string }
   | { readonly kind: "stop" };
@@ -69,25 +66,23 @@ export type FromTap =
 
 /** Records as they go from thread to thread: columns, and the data's memory itself, which is not copied. */
 export interface PackedRecords {
-  /** A kind's place in KINDS, FUA and HAS_DATA. */
+  /** A kind's place in KINDS, and FUA. */
   readonly kinds: Uint8Array;
   /** Offset, length, sequence and time of each. */
   readonly numbers: Float64Array;
-  /** Of those that have any. */
+  /** Of the writes alone. */
   readonly data: ArrayBuffer[];
 }
 
 const KINDS: readonly WriteKind[] = ["write", "zeroes", "discard", "flush", "gap"];
 const FUA = 0x80;
-const HAS_DATA = 0x40;
 
 export function packRecords(records: readonly WriteRecord[]): PackedRecords {
   const kinds = new Uint8Array(records.length);
   const numbers = new Float64Array(4 * records.length);
   const data: ArrayBuffer[] = [];
   for (const [i, record] of records.entries()) {
-    kinds[i] =
-      KINDS.indexOf(record.kind) | (record.fua ? FUA : 0) | (record.data !== undefined ? HAS_DATA : 0);
+    kinds[i] = KINDS.indexOf(record.kind) | (record.fua ? FUA : 0);
     numbers.set([record.offset, record.length, record.sequence, record.time], 4 * i);
     if (record.data !== undefined) data.push(memoryOf(record.data));
   }
@@ -97,11 +92,12 @@ export function packRecords(records: readonly WriteRecord[]): PackedRecords {
 export function unpackRecords({ kinds, numbers, data }: PackedRecords): WriteRecord[] {
   let taken = 0;
   return Array.from(kinds, (bits, i) => {
+    const kind = KINDS[bits & ~FUA]!;
     return {
-      kind: KINDS[bits & ~(FUA | HAS_DATA)]!,
+      kind,
       offset: numbers[4 * i]!,
       length: numbers[4 * i + 1]!,
-      data: (bits & HAS_DATA) !== 0 ? Buffer.from(data[taken++]!) : undefined,
+      data: kind === "write" ? Buffer.from(data[taken++]!) : undefined,
       fua: (bits & FUA) !== 0,
       sequence: numbers[4 * i + 2]!,
       time: numbers[4 * i + 3]!,

@@ -34,11 +34,11 @@ class TapThread {
   readonly #port: MessagePort;
   readonly #server: NbdServer;
   readonly #disks = new Map<string, Tapped>();
-  /** From the first guest on that is guarded. */
-  #watchdog: WatchdogKeeper | undefined;
   /** Batches that the owner works on, by number. */
   readonly #batches = new Map<number, () => void>();
   #lastBatch = 0;
+  /** This thread's heartbeat is what counts, as guests wait for it. */
+  #watchdog: WatchdogKeeper | undefined;
 
   constructor(port: MessagePort) {
     this.#port = port;
@@ -81,8 +81,7 @@ class TapThread {
         this.#watchdog ??= new WatchdogKeeper({ log: (line) => this.#log(line) });
         return this.#watchdog.guard(request.guest);
       case "release":
-        this.#watchdog?.release(request.socket);
-        return undefined;
+        return this.#watchdog?.release(request.socket);
       case "stop":
         return this.#stop();
     }
@@ -90,9 +89,9 @@ class TapThread {
 
   async #stop(): Promise<TapAnswers["stop"]> {
     await this.#server.stop();
+    await this.#watchdog?.stop();
     const counters = new Map<string, QueueCounters>();
     for (const name of [...this.#disks.keys()]) counters.set(name, (await this.#remove(name))!);
-    await this.#watchdog?.stop();
     return counters;
   }
 
@@ -108,9 +107,7 @@ class TapThread {
     const tapped: Tapped = { store, queue, metadata: new Float64Array() };
     this.#disks.set(name, tapped);
     this.#server.add(
-      new Export(name, disk.kind === "image" ? disk.path : disk.kind, store, this.#sinkOf(disk, queue), {
-        tellsData: disk.kind !== "mirror" || disk.tellsData !== false,
-      }),
+      new Export(name, disk.kind === "image" ? disk.path : disk.kind, store, this.#sinkOf(disk, queue)),
     );
     return disk.kind === "image" ? store.size : disk.size;
   }

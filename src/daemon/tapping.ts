@@ -1,7 +1,7 @@
 /** The tap in a thread of its own: disks offered by NBD, and what is written to them. */
 import { Worker } from "node:worker_threads";
 import type { Address } from "../capture/nbd/server.js";
-import type { Guard, GuardedGuest } from "../capture/qmp/attachment.js";
+import type { GuardedGuest } from "../capture/qmp/attachment.js";
 import type { Log } from "../images/image.js";
 import type { QueueCounters, QueueLimits } from "../queue/write-queue.js";
 import type { WriteRecord } from "../queue/write-record.js";
@@ -29,7 +29,7 @@ interface Pending {
   reject(error: Error): void;
 }
 
-export class Tapping implements Guard {
+export class Tapping {
   readonly #options: TappingOptions;
   readonly #worker: Worker;
   readonly #pending = new Map<number, Pending>();
@@ -64,19 +64,18 @@ export class Tapping implements Guard {
     return this.#ask({ kind: "metadata", name, ranges });
   }
 
-  /** Undefined for a disk that is not offered. */
-  counters(name: string): Promise<QueueCounters | undefined> {
-    return this.#ask({ kind: "counters", name });
-  }
-
-  /** Has a watchdog see to it that the thread acknowledges what the guest writes. Rejects if there is none. */
+  /** Has a watchdog see to it that a running guest never waits for the tap. Rejects if there is none. */
   guard(guest: GuardedGuest): Promise<undefined> {
     return this.#ask({ kind: "guard", guest });
   }
 
-  release(socket: string): void {
-    // A thread that has died guards nobody.
-    this.#ask({ kind: "release", socket }).catch(() => {});
+  release(socket: string): Promise<undefined> {
+    return this.#ask({ kind: "release", socket });
+  }
+
+  /** Undefined for a disk that is not offered. */
+  counters(name: string): Promise<QueueCounters | undefined> {
+    return this.#ask({ kind: "counters", name });
   }
 
   /** Lets requests that are under way end, then all; done when all writes have been worked on. Returns what came of them. */

@@ -231,7 +231,7 @@ class Guest:
         fd = os.open(self.at(path), os.O_RDWR)
         node = self.nodes[path]
         offset = self.random.randrange(node.size // UNIT) * UNIT
-        self.write(fd, node, offset, min(self.amount(8 << 10), MOST_BYTES - offset + UNIT), "overwrite")
+        self.write(fd, node, offset, min(self.amount(8 << 10), max(MOST_BYTES - offset, 0) + UNIT), "overwrite")
         self.maybe_fsync(fd, path)
         os.close(fd)
 
