@@ -78,7 +78,7 @@ export class AttachedGuests {
       giveToQemu(mirrors, socket);
       const tapFor = async ({ index, size }: GuestDisk): Promise<TapTarget> => {
         const exportName = `${guest}/${index}`;
-        await tapping.add({ kind: "mirror", name: exportName, size });
+        await tapping.add({ kind: "mirror", name: exportName, size, tellsData: false });
         exports.set(index, exportName);
         return { socket: mirrors, exportName };
       };
