@@ -134,7 +134,7 @@ test.concurrent("the process that mirrors a guest's writes is killed at any mome
   }
   const attaching = new Attaching(join(place, "both"), { socket });
   await attaching.attached();
-  process.kill(attaching.find("attached")!.watchdog!, "SIGKILL");
+  process.kill(attaching.watchdog, "SIGKILL");
   attaching.kill("SIGKILL");
   await checkGuest(guest);
   expect(await blockState(monitor)).not.toEqual(state);
@@ -152,9 +152,13 @@ test.concurrent("the process that mirrors a guest's writes is killed at any mome
 test.concurrent("the process that mirrors a guest's writes is stopped, or caught in its own work: the watchdog ends it, the guest goes on without an error, and QEMU is as before", async () => {
   const guest = await scene("hung", "raw");
   const { monitor, place, socket, state } = guest;
-  const hang = async (name: string, action: (attaching: Attaching) => Promise<void> | void) => {
+  const hang = async (
+    name: string,
+    thread: boolean,
+    action: (attaching: Attaching) => Promise<void> | void,
+  ) => {
     await timeWrites(monitor);
-    const attaching = new Attaching(join(place, name), { socket });
+    const attaching = new Attaching(join(place, name), { socket, thread });
     await attaching.attached();
     await moreWrites(monitor, 20);
     await action(attaching);
@@ -168,12 +172,12 @@ test.concurrent("the process that mirrors a guest's writes is stopped, or caught
   };
   const stop = (attaching: Attaching) => attaching.kill("SIGSTOP");
   const longest: number[] = [];
-  for (const name of ["stopped", "stopped again", "stopped once more"]) longest.push(await hang(name, stop));
-  longest.push(await hang("busy", (attaching) => attaching.tell("hang")));
+  for (const name of ["stopped", "stopped again"]) longest.push(await hang(name, true, stop));
+  longest.push(await hang("waiting", false, (attaching) => attaching.tell("hang")));
+  longest.push(await hang("busy", false, (attaching) => attaching.tell("spin")));
   longest.push(
-    await hang("stopped with a new watchdog", async (attaching) => {
-      const { watchdog } = attaching.find("attached")!;
-      process.kill(watchdog!, "SIGKILL");
+    await hang("stopped with a new watchdog", true, async (attaching) => {
+      process.kill(attaching.watchdog, "SIGKILL");
       await until(() => attaching.find("log") !== undefined, "nobody misses the watchdog");
       await sleep(2000);
       attaching.kill("SIGSTOP");

@@ -152,7 +152,7 @@ export class AttachedGuests {
 
   #reattach(guest: string, attached: Attached, disk: AttachedDisk, wait: number): void {
     setTimeout(() => {
-      if (this.#guests.get(guest) !== attached) return;
+      if (this.#guests.get(guest) !== attached || !attached.attachment.disks.includes(disk)) return;
       attached.attachment.reattach(disk).then(
         () => {
           const name = attached.exports.get(disk.index);

@@ -1,5 +1,5 @@
 /** A process that attaches to guests, as the tests drive it, and what QEMU tells of itself before and after. */
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -11,21 +11,22 @@ import { until } from "./nbd-tap.js";
 
 /** What qmp-tap.mjs tells. */
 export interface Told {
-  readonly kind: "attached" | "lost" | "done" | "failed" | "ended" | "log" | "pid";
+  readonly kind: "attached" | "lost" | "done" | "failed" | "ended" | "log";
   readonly disks?: AttachedDisk[];
-  readonly watchdog?: number;
   readonly index?: number;
   readonly reason?: string;
   readonly canReattach?: boolean;
-  readonly command?: string;
   readonly line?: string;
 }
 
 export interface AttachingOptions {
   readonly socket: string;
   readonly disks?: readonly string[];
-  /** Whether what is written is recorded in `folder`, as disk0.rec, ... */
-  readonly record?: boolean;
+  /**
+   * By default the tap has a thread of its own, and what is written is recorded in the folder, as disk0.rec, ...; false:
+   * it is in the main thread, and records nothing.
+   */
+  readonly thread?: boolean;
 }
 
 export class Attaching {
@@ -38,7 +39,7 @@ export class Attaching {
   /** Begins in a folder that it makes. */
   constructor(folder: string, options: AttachingOptions) {
     this.folder = folder;
-    mkdirSync(folder);
+    mkdirSync(folder, { recursive: true });
     const program = join(import.meta.dirname, "qmp-tap.mjs");
     this.#child = spawn(process.execPath, [program, JSON.stringify({ folder, ...options })], {
       stdio: ["pipe", "pipe", "pipe"],
@@ -56,6 +57,11 @@ export class Attaching {
 
   get pid(): number {
     return this.#child.pid!;
+  }
+
+  /** The process of its watchdog. */
+  get watchdog(): number {
+    return Number(execFileSync("pgrep", ["-P", `${this.pid}`, "-f", "watchdog"], { encoding: "utf8" }));
   }
 
   get hasEnded(): boolean {

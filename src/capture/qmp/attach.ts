@@ -1,6 +1,8 @@
 /**
  * Attaches to a running QEMU that knows nothing of it: its disks are exported for reading, and a mirror (`sync=none`,
- * `copy-mode=write-blocking`) sends each write to a tap before the guest is told that it is done.
+ * `copy-mode=write-blocking`) sends each write to a tap before the guest is told that it is done. As long as it lasts,
+ * QEMU refuses what does not go with a job: other jobs, snapshots and new sizes of these disks; and QEMU 7.2 drops the
+ * guest's discards, which its filter for mirrors does not pass on.
  */
 import type { AttachedDisk, Attachment, AttachOptions, GuestDisk, Loss, TapTarget } from "./attachment.js";
 import { clearExports, clearGuest, clearJobs, clearNames, nodesOf } from "./clearing.js";
@@ -28,6 +30,7 @@ export async function attachGuest(options: AttachOptions): Promise<Attachment> {
   const session = sessionOf(process.pid);
   await guard.guard({ socket, exportSocket });
   let client: QmpClient | undefined;
+  let isChanged = false;
   try {
     client = await QmpClient.connect(socket);
     await clearDead(client, exportSocket);
@@ -35,11 +38,16 @@ export async function attachGuest(options: AttachOptions): Promise<Attachment> {
     const mirrored: Mirrored[] = [];
     for (const disk of disks) mirrored.push(await prepare(disk, options, session));
     const attachment = new GuestAttachment(client, options, session, mirrored);
+    isChanged = true;
     await attachment.begin();
     return attachment;
   } catch (error) {
-    if (client === undefined) guard.release(socket);
-    else await undo(client, options, session).catch(({ message }: Error) => options.log(message));
+    if (client !== undefined && isChanged)
+      await undo(client, options, session).catch(({ message }: Error) => options.log(message));
+    else {
+      client?.close();
+      guard.release(socket);
+    }
     throw error;
   }
 }
@@ -176,8 +184,6 @@ class GuestAttachment implements Attachment {
       export: tap.exportName,
       // Longer, and the guest waits that long for a tap that has died.
       "reconnect-delay": 0,
-      // Else the guest's discards are not told.
-      discard: "unmap",
     });
     mirrored.isMirrored = true;
     try {

@@ -10,6 +10,8 @@ export const BEAT = 100;
 /** All that is guarded from now on. */
 export interface GuardList {
   readonly number: number;
+  /** Whose heartbeats these are, as `thisThread` has it. */
+  readonly thread: string;
   readonly guests: readonly GuardedGuest[];
 }
 
