@@ -1,6 +1,7 @@
 /** Attaching to QEMU: disks of all kinds, what can go wrong, and monitors that lie. No guest runs in these machines. */
 import { spawn } from "node:child_process";
 import { existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { open } from "node:fs/promises";
 import { createServer, type Socket } from "node:net";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -338,6 +339,31 @@ describe("a monitor that is none, or whose QEMU is its guest's", () => {
       "query-jobs: no no [2J!!!",
     ],
   };
+
+  test("a file that QEMU names and does not have open is not taken for a disk's", async () => {
+    const place = join(folder, "named");
+    mkdirSync(place);
+    const socket = join(place, "monitor");
+    const image = { filename: "/etc/passwd", "virtual-size": 512 };
+    const server = createServer(answers(disk({ "node-name": "n", drv: "raw", ro: true, image })));
+    await new Promise<void>((resolve) => server.listen(socket, resolve));
+    const isRaw = async () => {
+      const attachment = await attachGuest({
+        socket,
+        exportSocket: join(place, "export.sock"),
+        tapFor: () => ({ socket: "", exportName: "" }),
+        guard: { guard: async () => {}, release: () => {} },
+        log: () => {},
+      });
+      await attachment.detach();
+      return attachment.disks[0]!.isRaw;
+    };
+    expect(await isRaw()).toBe(false);
+    const opened = await open("/etc/passwd");
+    expect(await isRaw()).toBe(true);
+    await opened.close();
+    server.close();
+  });
 
   test.each(Object.entries(monitors))("%s: it is told in a line", async (name, [act, line]) => {
     const place = join(folder, name.replaceAll(" ", "-"));
