@@ -8,10 +8,12 @@ import type { GuardedGuest } from "./attachment.js";
 import { clearGuest } from "./clearing.js";
 import { type Session, sessionOf } from "./session.js";
 import { threadState } from "./thread-state.js";
-import { BEAT, type GuardList, Lines } from "./watchdog-messages.js";
+import { BEAT, BEATS_ANSWERED, type GuardList, Lines } from "./watchdog-messages.js";
 
 /** Looks in a row that find no heartbeat until the other one counts as hung. */
 const MOST_SILENT = 4;
+/** After so many it is looked at what it does. */
+const SUSPECT = 2;
 /** And if it wants the processor, and does not get it: the machine has too much to do. */
 const MOST_STARVED = 7;
 /** Who has had less than this part of a processor does not get it. */
@@ -33,10 +35,11 @@ class Watchdog {
   readonly #session: Session;
   readonly #timer: NodeJS.Timeout;
   #thread = "";
-  /** When the last heartbeat was missed first, and what the thread had had of a processor by then, ms. */
+  /** When heartbeats had been missed for a while, and what the thread had had of a processor by then, ms. */
   #silentSince = 0;
   #usedBefore = 0;
   #guests: readonly GuardedGuest[] = [];
+  #beats = 0;
   #silent = 0;
   #lastLook = performance.now();
   #isEnding = false;
@@ -53,27 +56,31 @@ class Watchdog {
     process.stdin.on("end", () => this.#end());
     process.stdin.setEncoding("utf8").on("data", (piece: string) => {
       this.#silent = 0;
-      for (const line of lines.take(piece)) process.stdout.write(`${this.#take(line)}\n`);
+      for (const line of lines.take(piece)) {
+        if (line !== "") process.stdout.write(`${this.#take(line)}\n`);
+        else if (++this.#beats % BEATS_ANSWERED === 0) process.stdout.write("\n");
+      }
     });
     this.#timer = setInterval(() => this.#look(), BEAT);
   }
 
-  #take(line: string): string {
-    if (line === "") return "";
+  /** Returns the list's number. */
+  #take(line: string): number {
     const { number, thread, guests } = JSON.parse(line) as GuardList;
     this.#thread = thread;
     this.#guests = guests;
-    return String(number);
+    return number;
   }
 
   #look(): void {
     const now = performance.now();
-    if (this.#silent === 0) {
+    const before = this.#silent;
+    this.#silent += now - this.#lastLook > BEAT + LATE ? LATE_LOOK : 1;
+    this.#lastLook = now;
+    if (before < SUSPECT && this.#silent >= SUSPECT) {
       this.#silentSince = now;
       this.#usedBefore = threadState(this.#thread)?.used ?? 0;
     }
-    this.#silent += now - this.#lastLook > BEAT + LATE ? LATE_LOOK : 1;
-    this.#lastLook = now;
     // What has come in the meantime is read first.
     if (this.#silent >= MOST_SILENT) setImmediate(() => this.#judge());
   }
