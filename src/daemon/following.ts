@@ -8,7 +8,7 @@ import type { Changes } from "../filesystems/changes.js";
 import { FileType } from "../filesystems/filesystem.js";
 import type { Follower, Look, ReopenReason } from "../filesystems/follower.js";
 import { followFileSystem, identify } from "../filesystems/formats.js";
-import type { Log, Source } from "../images/image.js";
+import type { Log, Source, Spot } from "../images/image.js";
 import { IoError } from "../images/io-error.js";
 import { BlockCache } from "../versions/block-cache.js";
 import type { EventTaker } from "./event-hub.js";
@@ -159,11 +159,16 @@ class FollowedVolume {
     }
   }
 
-  look(): Look {
+  /** See Follower. */
+  spots(): readonly Spot[] | undefined {
+    return this.#follower?.spots?.();
+  }
+
+  look(quietAt: number | undefined): Look {
     if (this.#follower === undefined)
       return performance.now() < this.#retryAt ? undefined : { reopen: "damaged" };
     try {
-      return this.#follower.look();
+      return this.#follower.look(quietAt);
     } catch (error) {
       this.#say((error as Error).message);
       return { reopen: "damaged" };
@@ -187,6 +192,7 @@ export class Following {
   #notifier: Notifications | undefined;
   #hostDirectory = 0;
   #poke: () => void = () => {};
+  /** While files are pending. */
   #timer: NodeJS.Timeout | undefined;
 
   /** `send` hands updates to whoever serves users. Throws ImageError for an image that cannot be opened. */
@@ -229,7 +235,11 @@ export class Following {
   /** Begins, where nobody can be notified. */
   startUnnotified(): void {
     for (const volume of this.#volumes) {
-      this.#watch.add({ path: volume.path, look: () => this.#look(volume) });
+      this.#watch.add({
+        path: volume.path,
+        look: (quietAt) => this.#look(volume, quietAt),
+        spots: () => volume.spots(),
+      });
     }
   }
 
@@ -245,7 +255,6 @@ export class Following {
     this.#hostDirectory = hostDirectory;
     this.#placeIds = new Map(shown.map(({ volume, placeIds }) => [volume, placeIds]));
     this.startUnnotified();
-    this.#timer = setInterval(() => this.#notifyAgain(), LATEST_EVERY);
   }
 
   stop(): void {
@@ -256,7 +265,7 @@ export class Following {
 
   /** A file was read that may have changed shortly before the start: its bytes may be yet to come. */
   read(high: number, low: number): void {
-    this.#remember(high, low, performance.now());
+    if (this.#notifier !== undefined) this.#remember(high, low, performance.now());
   }
 
   /** Drops what the kernel has of a volume that the serving thread reads afresh. */
@@ -268,8 +277,8 @@ export class Following {
     this.#dropNames(volume);
   }
 
-  #look(volume: FollowedVolume): boolean {
-    const found = volume.look();
+  #look(volume: FollowedVolume, quietAt: number | undefined): boolean {
+    const found = volume.look(quietAt);
     if (found === undefined) return false;
     if ("reopen" in found) {
       const wasFollowed = volume.isFollowed;
@@ -372,6 +381,7 @@ export class Following {
     this.#pending.delete(key);
     if (this.#pending.size >= MOST_AGAIN) this.#pending.delete(this.#pending.keys().next().value as string);
     this.#pending.set(key, { high, low, changed, done: 0 });
+    this.#timer ??= setInterval(() => this.#notifyAgain(), LATEST_EVERY);
   }
 
   #notifyAgain(): void {
@@ -386,6 +396,9 @@ export class Following {
         this.#notifier?.invalidateInode(pending.high, pending.low);
       }
     }
+    if (this.#pending.size > 0) return;
+    clearInterval(this.#timer);
+    this.#timer = undefined;
   }
 }
 

@@ -158,10 +158,12 @@ export class Ledger implements NodeLedger, ParentLedger {
       if (this.#slots[found + 1] === ino && placeOf(this.#slots[found] as number) === placeId) return found;
       at = (at + 1) & mask;
     }
-    if (this.#count * 2 === this.#table.length) {
-      this.#grow();
+    if (this.#count * 4 === this.#table.length * 3) {
+      this.#table = new Uint32Array(this.#table.length * 2);
+      this.#fillTable();
       return this.#slot(placeId, ino, high);
     }
+    if (this.#count * SLOT_WORDS === this.#slots.length) this.#growSlots();
     const made = this.#count++ * SLOT_WORDS;
     this.#table[at] = this.#count;
     this.#slots[made] = high;
@@ -170,13 +172,11 @@ export class Ledger implements NodeLedger, ParentLedger {
     return made;
   }
 
-  #grow(): void {
+  #growSlots(): void {
     const slots = new Uint32Array(this.#slots.length * 2);
     slots.set(this.#slots);
     this.#slots = slots;
     this.#bytes = new Uint8Array(slots.buffer);
-    this.#table = new Uint32Array(this.#table.length * 2);
-    this.#fillTable();
   }
 
   #fillTable(): void {

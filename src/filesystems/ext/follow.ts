@@ -2,7 +2,7 @@
  * Following an ext file system while its guest writes: each look takes the transactions that have been finished since,
  * and tells what they change. It has a version of its own to compare with; those who serve users have theirs.
  */
-import type { Log, Source } from "../../images/image.js";
+import type { Log, Source, Spot } from "../../images/image.js";
 import type { BlockCache } from "../../versions/block-cache.js";
 import type { Commit } from "../../versions/commit.js";
 import type { Changes } from "../changes.js";
@@ -16,6 +16,7 @@ import { Inode, InodeFlags } from "./inode.js";
 import { InodeTables } from "./inode-tables.js";
 import { type FastCommit, fastCommitOperations, type LoggedFastCommit } from "./journal/fast-commit.js";
 import type { Journal } from "./journal/journal.js";
+import { Peek } from "./journal/peek.js";
 import { Parts } from "./parts.js";
 import { SUPERBLOCK_OFFSET } from "./superblock.js";
 import { SuperblockInPlace } from "./superblock-in-place.js";
@@ -56,6 +57,10 @@ export class ExtFollower implements Follower {
   #settled: number | undefined;
   /** Finished transactions that have been read, and not been applied. */
   readonly #upcoming: Omit<Step, "changes">[] = [];
+  /** Whether the journal had no more the last time that it was asked. */
+  #isExhausted = false;
+  /** Undefined: no journal is followed. */
+  readonly #peek: Peek | undefined;
   /** Whether the log was used again before it was read. */
   #isLost = false;
   /** While nothing is in the journal, it tells of a mount, a fsck, a mkfs. */
@@ -75,6 +80,7 @@ export class ExtFollower implements Follower {
     const { view, journal, geometry, fastCommits } = this.#version;
     this.#parts = new Parts(geometry, view, log, fastCommits);
     this.#held = new HeldSizes(view.blockSize);
+    this.#peek = journal && new Peek(source, journal.journal, journal.device);
     if (journal?.journal.status === "empty") this.#isMounted = this.#superblock.isInUse;
     else if (journal !== undefined) {
       const bytes = view.locate(superblockBlock(view));
@@ -91,13 +97,27 @@ export class ExtFollower implements Follower {
     return this.#version.isAsAsked;
   }
 
-  look(): Look {
+  spots(): readonly Spot[] | undefined {
+    const { journal: open, view } = this.#version;
+    const superblock = this.#superblock.spot;
+    if (open === undefined || this.#peek === undefined) return [superblock];
+    const { status, settled } = open.journal;
+    // Fast commits lie elsewhere; a damaged transaction may be one that is not wholly written yet.
+    const isTold = status === "empty" || status === "waiting";
+    if (!isTold || !this.#isExhausted || this.#isLost || this.#upcoming.length > 0) return undefined;
+    if (!this.#held.isEmpty || this.#parts.geometry.hasCompat(Compat.FAST_COMMIT)) return undefined;
+    if (this.#settled !== settled && view.copies > 0) return undefined;
+    const spots = this.#peek.spots();
+    return status === "empty" ? [...spots, superblock] : spots;
+  }
+
+  look(quietAt = this.#lookedAt): Look {
     const open = this.#version.journal;
     if (open === undefined) return this.#superblock.look() === "same" ? undefined : CHANGED;
     const { journal } = open;
-    const lookedAt = this.#lookedAt;
     this.#lookedAt = performance.now();
-    this.#gather(open);
+    // A guest at rest costs no more than this.
+    if (!this.#isExhausted || this.#peek?.isQuiet(true) !== true) this.#gather(open);
     const steps: Step[] = [];
     while (steps.length < MOST_TRANSACTIONS) {
       const [upcoming] = this.#upcoming;
@@ -111,7 +131,7 @@ export class ExtFollower implements Follower {
     if (steps.length > 0) return { steps, revealed };
     // The log was used again before it was read.
     if (this.#isLost) return OVERRUN;
-    if (journal.status === "overrun") return this.#afterMount(open, lookedAt, revealed);
+    if (journal.status === "overrun") return this.#afterMount(open, quietAt, revealed);
     const rest = journal.status === "empty" ? this.#superblock.look() : "same";
     if (rest === "changed") return CHANGED;
     if (rest === "mounted") this.#isMounted = true;
@@ -133,7 +153,7 @@ export class ExtFollower implements Follower {
   }
 
   /** Goes on with a log that a mount has begun anew, if it was that and nothing was missed. */
-  #afterMount(open: OpenJournal, lookedAt: number, revealed: readonly number[]): Look {
+  #afterMount(open: OpenJournal, quietAt: number, revealed: readonly number[]): Look {
     const { journal } = open;
     const rest = this.#superblock.look();
     const lost = rest === "changed" ? CHANGED : OVERRUN;
@@ -141,7 +161,7 @@ export class ExtFollower implements Follower {
     if (this.#parts.geometry.hasCompat(Compat.FAST_COMMIT)) return lost;
     const isMounted = this.#isMounted || (rest !== "same" && this.#superblock.mounts === 1);
     this.#isMounted = false;
-    if (!journal.beginAnew(isMounted, this.#lookedAt - lookedAt < RESTART)) return lost;
+    if (!journal.beginAnew(isMounted, this.#lookedAt - quietAt < RESTART)) return lost;
     if (rest === "changed") {
       // What was logged since can be in its place by now.
       this.#gather(open);
@@ -177,9 +197,13 @@ export class ExtFollower implements Follower {
 
   /** Takes the transactions that are finished from the journal. */
   #gather(open: OpenJournal): void {
+    this.#isExhausted = false;
     while (!this.#isLost && this.#upcoming.length < MOST_GATHERED) {
       const transaction = open.journal.next();
-      if (transaction === undefined) return;
+      if (transaction === undefined) {
+        this.#isExhausted = true;
+        return;
+      }
       const commit = readCommit(open, transaction, this.#log);
       if (commit === undefined) this.#isLost = true;
       else {
