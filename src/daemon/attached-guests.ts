@@ -78,7 +78,7 @@ export class AttachedGuests {
       giveToQemu(mirrors, socket);
       const tapFor = async ({ index, size }: GuestDisk): Promise<TapTarget> => {
         const exportName = `${guest}/${index}`;
-        await tapping.add({ kind: "mirror", name: exportName, size });
+        await tapping.add({ kind: "mirror", name: exportName, size, tellsData: false });
         exports.set(index, exportName);
         return { socket: mirrors, exportName };
       };
@@ -152,7 +152,7 @@ export class AttachedGuests {
 
   #reattach(guest: string, attached: Attached, disk: AttachedDisk, wait: number): void {
     setTimeout(() => {
-      if (this.#guests.get(guest) !== attached) return;
+      if (this.#guests.get(guest) !== attached || !attached.attachment.disks.includes(disk)) return;
       attached.attachment.reattach(disk).then(
         () => {
           const name = attached.exports.get(disk.index);
