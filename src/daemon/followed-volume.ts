@@ -1,7 +1,7 @@
 /** A volume that is followed: its follower, opened afresh when that is needed, and how it goes. */
 import type { FileMaps, Follower, Look, ReopenReason } from "../filesystems/follower.js";
 import { followFileSystem, identify } from "../filesystems/formats.js";
-import type { Log, Source } from "../images/image.js";
+import type { Log, Source, Spot } from "../images/image.js";
 import { IoError } from "../images/io-error.js";
 import { BlockCache } from "../versions/block-cache.js";
 import type { Volume } from "../volumes/volumes.js";
@@ -126,11 +126,16 @@ export class FollowedVolume {
     }
   }
 
-  look(): Look {
+  /** See Follower. */
+  spots(): readonly Spot[] | undefined {
+    return this.#follower?.spots?.();
+  }
+
+  look(quietAt: number | undefined): Look {
     if (this.#follower === undefined)
       return performance.now() < this.#retryAt ? undefined : { reopen: "damaged" };
     try {
-      return this.#follower.look();
+      return this.#follower.look(quietAt);
     } catch (error) {
       this.#say((error as Error).message);
       return { reopen: "damaged" };

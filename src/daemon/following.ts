@@ -23,6 +23,8 @@ import { VolumeStreams } from "./volume-streams.js";
 const CACHE_BYTES = 8 << 20;
 /** Looks at one volume with one batch of its writes. */
 const MOST_LOOKS = 8;
+/** ms within which the serving thread takes in what does not hurry: a program is run for it. */
+const POKE_WITHIN = 1000;
 /** ms between looks at writes that nobody can explain any more, and at where metadata is. */
 const CLOCK_EVERY = 1000;
 
@@ -36,6 +38,7 @@ export class Following implements StreamTaker {
   #events: EventTaker | undefined;
   #poke: () => void = () => {};
   #clock: NodeJS.Timeout | undefined;
+  #poking: NodeJS.Timeout | undefined;
 
   /** `send` hands updates to whoever serves users. Throws ImageError for an image that cannot be opened. */
   constructor(specs: readonly GuestSpec[], send: (update: Update) => void, log: Log) {
@@ -85,7 +88,11 @@ export class Following implements StreamTaker {
   /** Begins, where nobody can be notified. */
   startUnnotified(): void {
     for (const volume of this.#volumes) {
-      this.#watch.add({ path: volume.path, look: () => this.#lookAndTell(volume) });
+      this.#watch.add({
+        path: volume.path,
+        look: (quietAt) => this.#lookAndTell(volume, quietAt),
+        spots: () => volume.spots(),
+      });
     }
     this.#clock = setInterval(() => {
       for (const volume of this.#volumes) this.#tellWritten(volume);
@@ -107,9 +114,15 @@ export class Following implements StreamTaker {
 
   stop(): void {
     clearInterval(this.#clock);
+    clearTimeout(this.#poking);
     this.#watch.stop();
     this.#copies.stop();
     this.#streams.stop();
+  }
+
+  /** The kernel is told of a node with another digest than its generation's first; see UncommonNodes. */
+  uncommon(high: number, low: number, generation: number): void {
+    this.#copies.uncommon(high, low, generation);
   }
 
   /** A file was read that may have changed shortly before the start: its bytes may be yet to come. */
@@ -158,15 +171,23 @@ export class Following implements StreamTaker {
     this.#events?.write(volume.guest, volume.volume, written);
   }
 
-  #lookAndTell(volume: FollowedVolume): boolean {
-    const isNew = this.#look(volume);
+  #lookAndTell(volume: FollowedVolume, quietAt: number | undefined): boolean {
+    const isNew = this.#look(volume, quietAt);
     if (isNew) this.#tellWritten(volume);
     return isNew;
   }
 
+  /** Has the serving thread asked something, if nobody asks it anything by himself. */
+  #pokeSoon(): void {
+    this.#poking ??= setTimeout(() => {
+      this.#poking = undefined;
+      this.#poke();
+    }, POKE_WITHIN);
+  }
+
   /** Returns whether there may be more to take. */
-  #look(volume: FollowedVolume): boolean {
-    const found = volume.look();
+  #look(volume: FollowedVolume, quietAt?: number): boolean {
+    const found = volume.look(quietAt);
     if (found === undefined) return false;
     if ("reopen" in found) {
       const wasFollowed = volume.isFollowed;
@@ -192,6 +213,11 @@ export class Following implements StreamTaker {
       volume.transaction = commit.sequence;
       this.#send({ kind: "commit", volume: volume.key, commit });
       this.#copies.change(volume.key, changes);
+      if (changes.unsureInodes.length > 0) {
+        const inodes = changes.unsureInodes.map(({ ino }) => ino);
+        this.#send({ kind: "unsure", volume: volume.key, inodes });
+        this.#pokeSoon();
+      }
       const unnamed = inodesOfNames(changes);
       if (unnamed.length > 0) {
         this.#send({ kind: "unnamed", volume: volume.key, inodes: unnamed });
@@ -217,6 +243,7 @@ function inodesOfNames({ names, unsureDirectories }: Changes): number[] {
   const inodes = names.flatMap(({ ino }) => (ino === 0 ? [] : [ino]));
   if (unsureDirectories.length === 0) return inodes;
   for (const { now } of names) if (now !== 0) inodes.push(now);
-  for (const { names: listed } of unsureDirectories) inodes.push(...(listed?.values() ?? []));
+  for (const { names: listed } of unsureDirectories)
+    for (const ino of listed?.values() ?? []) inodes.push(ino);
   return inodes;
 }

@@ -1,9 +1,10 @@
 /** What the kernel has of the guests' files and names: dropped when commits and writes change it. */
-import { nodeHigh, placeOf } from "../cloud/ids.js";
+import { placeOf } from "../cloud/ids.js";
 import type { Changes } from "../filesystems/changes.js";
 import { FileType } from "../filesystems/filesystem.js";
 import type { Written } from "../inference/written.js";
 import { LateBytes } from "./late-bytes.js";
+import { NodeHighs } from "./node-highs.js";
 import type { Notifications } from "./notifying.js";
 import type { ShownVolume } from "./shown-volumes.js";
 import type { Told } from "./updates.js";
@@ -18,6 +19,7 @@ const MOST_RANGES = 8;
 
 export class KernelCopies {
   readonly #lateBytes: LateBytes;
+  readonly #nodes = new NodeHighs();
   #placeIds = new Map<string, readonly number[]>();
   #volumes = new Map<number, string>();
   #notifier: Notifications | undefined;
@@ -44,6 +46,17 @@ export class KernelCopies {
     this.#notifier = undefined;
   }
 
+  /**
+   * The kernel is told of a node with another digest than its generation's first; see UncommonNodes. What has been dropped
+   * under the other id in between is dropped now.
+   */
+  uncommon(high: number, low: number, generation: number): void {
+    this.#nodes.add(high, low, generation);
+    this.#notifier?.invalidateInode(high, low);
+    const volume = this.#volumes.get(placeOf(high));
+    if (volume !== undefined) this.#dropNames(volume);
+  }
+
   /** A file was read that may have changed shortly before: its bytes may be yet to come. */
   read(high: number, low: number): void {
     this.#lateBytes.remember(high, low, performance.now());
@@ -62,8 +75,11 @@ export class KernelCopies {
   reveal(key: string, files: readonly number[]): void {
     if (files.length === 0) return;
     for (const placeId of this.#placeIds.get(key) ?? []) {
-      for (let at = 0; at < files.length; at += 2)
-        this.#notifier?.invalidateInode(nodeHigh(placeId, files[at] as number), files[at + 1] as number);
+      for (let at = 0; at < files.length; at += 2) {
+        const ino = files[at + 1] as number;
+        for (const high of this.#nodes.of(placeId, ino, files[at] as number))
+          this.#notifier?.invalidateInode(high, ino);
+      }
     }
   }
 
@@ -73,9 +89,10 @@ export class KernelCopies {
     if (notifier === undefined) return;
     for (const placeId of this.#placeIds.get(key) ?? []) {
       for (const { ino, generation, ranges } of written) {
-        const high = nodeHigh(placeId, generation);
-        for (const [offset, length] of ranges.length <= MOST_RANGES ? ranges : covering(ranges))
-          notifier.invalidateInode(high, ino, offset, length);
+        for (const high of this.#nodes.of(placeId, ino, generation)) {
+          for (const [offset, length] of ranges.length <= MOST_RANGES ? ranges : covering(ranges))
+            notifier.invalidateInode(high, ino, offset, length);
+        }
       }
     }
   }
@@ -89,20 +106,24 @@ export class KernelCopies {
     for (const placeId of this.#placeIds.get(key) ?? []) {
       for (const { directory, generation, name, ino } of names) {
         if (ino === 0) continue;
-        notifier.invalidateEntry(nodeHigh(placeId, generation), directory, name);
+        for (const high of this.#nodes.of(placeId, directory, generation))
+          notifier.invalidateEntry(high, directory, name);
       }
     }
     // Which names are no longer there is not known: all are to be looked up again.
     if (unsureDirectories.length > 0) this.#dropNames(key);
     for (const placeId of this.#placeIds.get(key) ?? []) {
       for (const { ino, old, now: state } of [...inodes, ...unsureInodes]) {
-        if (old !== undefined) notifier.invalidateInode(nodeHigh(placeId, old.generation), ino);
+        if (old !== undefined)
+          for (const high of this.#nodes.of(placeId, ino, old.generation))
+            notifier.invalidateInode(high, ino);
         if (state === undefined) continue;
-        const high = nodeHigh(placeId, state.generation);
-        if (old?.generation !== state.generation) notifier.invalidateInode(high, ino);
         const type = state.mode & FileType.MASK;
-        if (type === FileType.REGULAR) this.#lateBytes.remember(high, ino, now);
-        else if (type === FileType.DIRECTORY) directories.push(high, ino);
+        for (const high of this.#nodes.of(placeId, ino, state.generation)) {
+          if (old?.generation !== state.generation) notifier.invalidateInode(high, ino);
+          if (type === FileType.REGULAR) this.#lateBytes.remember(high, ino, now);
+          else if (type === FileType.DIRECTORY) directories.push(high, ino);
+        }
       }
     }
     this.#dropListingsAgain(directories);

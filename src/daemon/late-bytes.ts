@@ -27,6 +27,7 @@ export class LateBytes {
   readonly #pending = new Map<string, Pending>();
   readonly #isTold: (high: number) => boolean;
   #notifier: Notifications | undefined;
+  /** While files are pending. */
   #timer: NodeJS.Timeout | undefined;
 
   /** `isTold`: whether somebody tells, by the upper half of a node id, when bytes come, so that nothing need be guessed. */
@@ -36,7 +37,6 @@ export class LateBytes {
 
   start(notifier: Notifications): void {
     this.#notifier = notifier;
-    this.#timer = setInterval(() => this.#notifyAgain(), LATEST_EVERY);
   }
 
   stop(): void {
@@ -46,10 +46,12 @@ export class LateBytes {
 
   /** A file has changed. `changed`: ms. */
   remember(high: number, low: number, changed: number): void {
+    if (this.#notifier === undefined) return;
     const key = `${high} ${low}`;
     this.#pending.delete(key);
     if (this.#pending.size >= MOST_AGAIN) this.#pending.delete(this.#pending.keys().next().value as string);
     this.#pending.set(key, { high, low, changed, done: 0 });
+    this.#timer ??= setInterval(() => this.#notifyAgain(), LATEST_EVERY);
   }
 
   #notifyAgain(): void {
@@ -65,5 +67,8 @@ export class LateBytes {
         if (!this.#isTold(pending.high)) this.#notifier?.invalidateInode(pending.high, pending.low);
       }
     }
+    if (this.#pending.size > 0) return;
+    clearInterval(this.#timer);
+    this.#timer = undefined;
   }
 }

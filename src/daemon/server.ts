@@ -12,6 +12,7 @@ import type { CommandDone, RunCommand } from "./commands.js";
 import { type EventHub, openEventHub } from "./event-hub.js";
 import { Following } from "./following.js";
 import type { GuestSpec } from "./guest-name.js";
+import { loadPublishing } from "./redis.js";
 import { RemoteGuests } from "./remote-guests.js";
 import {
   DEVICE_FD,
@@ -79,6 +80,7 @@ async function open(options: ServerOptions): Promise<OpenServer> {
     updates.postMessage(update);
     Atomics.add(sent, 0, 1);
   };
+  const publishOn = await loadPublishing(eventsOptions?.redis);
   const following = new Following(local, send, log);
   const thread = new Worker(new URL("./serving-thread.js", import.meta.url), {
     workerData: {
@@ -99,6 +101,7 @@ async function open(options: ServerOptions): Promise<OpenServer> {
     throw new UserError(message.kind === "failed" ? message.message : "it did not start");
   thread.on("message", (told: ServingMessage) => {
     if (told.kind === "told") following.told(told);
+    if (told.kind === "uncommon") following.uncommon(told.high, told.low, told.generation);
     if (told.kind === "read") following.read(told.high, told.low);
     if (told.kind === "unrecorded")
       tell({ kind: "unresumable", message: `what the kernel is told cannot be recorded: ${told.message}` });
@@ -117,7 +120,7 @@ async function open(options: ServerOptions): Promise<OpenServer> {
   const tellEvents = (): void => {
     if (eventsOptions === undefined) return;
     try {
-      events = openEventHub(host, guests, eventsOptions, log, runCommand);
+      events = openEventHub(host, guests, eventsOptions, log, runCommand, publishOn);
       events.setMounts(message.volumes.map(({ mounted }) => mounted));
       following.tell(events);
       void events.listen();

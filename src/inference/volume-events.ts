@@ -7,6 +7,7 @@ import { isAfter } from "../versions/commit.js";
 import { composeEvents, undoNames } from "./composer.js";
 import { hasDoubts, settleDoubts } from "./doubts.js";
 import type { FileEvent, Names } from "./file-event.js";
+import { mergeChanges } from "./merge-changes.js";
 import { type Written, writtenEvent } from "./written.js";
 
 /** A map of a volume's names and inodes, kept current by what transactions change. */
@@ -47,6 +48,9 @@ export interface VolumeEventsHost<Index extends VolumeIndex> {
 const MOST_KEPT = 5000;
 const LONGEST_WAIT = 10_000;
 
+/** Transactions that are told as one at most, where they fit what was before only together. */
+const MOST_MERGED = 1000;
+
 interface Kept {
   readonly transaction: Transaction;
   isTold: boolean;
@@ -72,6 +76,9 @@ export class VolumeEvents<Index extends VolumeIndex> {
   #mapSequence: number | undefined;
   /** Transactions up to this one have been told before. */
   #silentUpTo: number | undefined;
+  /** What waits for the rest of it, and how many transactions that is. */
+  #partial: Transaction | undefined;
+  #merged = 0;
 
   constructor(host: VolumeEventsHost<Index>) {
     this.#host = host;
@@ -114,10 +121,7 @@ export class VolumeEvents<Index extends VolumeIndex> {
   take(transaction: Transaction, now: number): void {
     this.#sequence = transaction.sequence;
     if (this.#index !== undefined) {
-      if (this.#silentUpTo === undefined || isAfter(transaction.sequence, this.#silentUpTo))
-        this.#tell(transaction, this.#index);
-      else follow(transaction.changes, this.#index);
-      this.#mapSequence = transaction.sequence;
+      this.#takeWhole(transaction, this.#index);
       return;
     }
     if (hasDoubts(transaction.changes) && !this.#isGapTold) {
@@ -132,7 +136,7 @@ export class VolumeEvents<Index extends VolumeIndex> {
 
   /** Tells what was written to files, after what has changed before; or keeps it until their paths are known. */
   write(written: readonly Written[], now: number): void {
-    if (this.#index !== undefined) {
+    if (this.#index !== undefined && this.#partial === undefined) {
       this.#publishWritten(written, this.#index);
       return;
     }
@@ -145,7 +149,7 @@ export class VolumeEvents<Index extends VolumeIndex> {
 
   /** Tells the writes that wait. */
   #tellWritten(index: Index | undefined): void {
-    this.#tellWritten(index);
+    this.#publishWritten(this.#written.splice(0), index);
   }
 
   #publishWritten(written: readonly Written[], index: Index | undefined): void {
@@ -153,6 +157,27 @@ export class VolumeEvents<Index extends VolumeIndex> {
     if (events.length === 0) return;
     // Each has a time of its own.
     this.#host.publish(events, { sequence: this.#toldUpTo ?? this.#sequence, seconds: 0, nanoseconds: 0 });
+  }
+
+  /** Moves the map on, and tells what has not been told, once there is all that belongs together. */
+  #takeWhole(last: Transaction, index: Index): void {
+    const isSilent = ({ sequence }: Transaction) =>
+      this.#silentUpTo !== undefined && !isAfter(sequence, this.#silentUpTo);
+    let transaction = last;
+    if (this.#partial !== undefined) {
+      // What was told before the restart is not told again with the rest.
+      if (isSilent(this.#partial) && !isSilent(last)) follow(this.#partial.changes, index);
+      else transaction = { ...last, changes: mergeChanges(this.#partial.changes, last.changes) };
+    }
+    this.#merged++;
+    const mustWait = transaction.changes.isPartial === true && this.#merged < MOST_MERGED;
+    this.#partial = mustWait ? transaction : undefined;
+    if (mustWait) return;
+    this.#merged = 0;
+    if (isSilent(transaction)) follow(transaction.changes, index);
+    else this.#tell(transaction, index);
+    this.#mapSequence = transaction.sequence;
+    this.#tellWritten(index);
   }
 
   /** Tells without paths what has waited for too long. */
@@ -173,6 +198,7 @@ export class VolumeEvents<Index extends VolumeIndex> {
     this.#before ??= this.#index ?? before;
     this.#index = undefined;
     this.#silentUpTo = undefined;
+    this.#partial = undefined;
     // What was kept is part of the difference, where there is one.
     if (this.#before !== undefined || gap !== undefined) this.#kept = [];
     this.#isCrawling = false;
