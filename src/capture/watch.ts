@@ -7,8 +7,8 @@ import { type FSWatcher, watch } from "node:fs";
 
 /** What can be looked at. */
 export interface Watched {
-  /** The image's path. */
-  readonly path: string;
+  /** The image's path; undefined: it is no file of this host's. */
+  readonly path: string | undefined;
   /** Looks once; returns whether there was anything new. Must not throw. */
   look(): boolean;
 }
@@ -41,14 +41,8 @@ export class Watch {
   #wakesAt = Number.POSITIVE_INFINITY;
 
   add(watched: Watched): void {
-    let watcher: FSWatcher | undefined;
-    try {
-      watcher = watch(watched.path, { persistent: false }, () => this.#lookIn(patrol, WAKE));
-      // A watch that ends is only a wake-up less.
-      watcher.on("error", () => {});
-    } catch {
-      watcher = undefined;
-    }
+    const { path } = watched;
+    const watcher = path === undefined ? undefined : wakeUp(path, () => this.#lookIn(patrol, WAKE));
     const patrol: Patrol = { watched, watcher, interval: SHORTEST, due: Number.POSITIVE_INFINITY };
     this.#patrols.push(patrol);
     this.#lookIn(patrol, SHORTEST);
@@ -88,5 +82,17 @@ export class Watch {
     // Those at rest are all looked at in the same round.
     patrol.due =
       patrol.interval < LONGEST ? now + patrol.interval : (Math.floor(now / LONGEST) + 1) * LONGEST;
+  }
+}
+
+/** Calls `wake` when a file is written to, if its writer triggers inotify. Undefined: it cannot be watched. */
+function wakeUp(path: string, wake: () => void): FSWatcher | undefined {
+  try {
+    const watcher = watch(path, { persistent: false }, wake);
+    // A watch that ends is only a wake-up less.
+    watcher.on("error", () => {});
+    return watcher;
+  } catch {
+    return undefined;
   }
 }

@@ -3,7 +3,7 @@ import { parentPort, workerData } from "node:worker_threads";
 import { diskName } from "../cloud/mount-table.js";
 import { crawlFileSystem } from "../filesystems/formats.js";
 import type { Source } from "../images/image.js";
-import { openRawImage } from "../images/raw.js";
+import { openImage } from "../images/open.js";
 import { IndexSink } from "../inference/index-sink.js";
 import type { InodeIndexParts } from "../inference/inode-index.js";
 import { BlockCache } from "../versions/block-cache.js";
@@ -28,7 +28,7 @@ export type CrawlMessage =
 const CACHE_BYTES = 4 << 20;
 function findSource({ images, volume }: CrawlData): Source {
   for (const [index, path] of images.entries()) {
-    const table = findVolumes(openRawImage(path), diskName(index), () => {});
+    const table = findVolumes(openImage(path), diskName(index), () => {});
     const found = table.volumes.find(({ name }) => name === volume);
     if (found !== undefined) return found.source;
   }

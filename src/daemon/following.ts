@@ -8,7 +8,7 @@ import type { Changes } from "../filesystems/changes.js";
 import { FileType } from "../filesystems/filesystem.js";
 import type { Follower, Look, ReopenReason } from "../filesystems/follower.js";
 import { followFileSystem, identify } from "../filesystems/formats.js";
-import type { Log, Source } from "../images/image.js";
+import type { Image, Log, Service, Source } from "../images/image.js";
 import { IoError } from "../images/io-error.js";
 import { BlockCache } from "../versions/block-cache.js";
 import type { EventTaker } from "./event-hub.js";
@@ -63,8 +63,9 @@ class FollowedVolume {
   readonly guest: string;
   readonly volume: string;
   readonly key: string;
-  /** Of the image. */
-  readonly path: string;
+  /** Of the image; undefined: it is no file of this host's. */
+  readonly path: string | undefined;
+  readonly #service: Service | undefined;
   readonly #source: Source;
   readonly #cache = new BlockCache(CACHE_BYTES);
   readonly #log: Log;
@@ -75,16 +76,20 @@ class FollowedVolume {
   #retry = RETRY;
   /** What was wrong last; said once. */
   #problem = "";
+  /** Outages of the image's service that have been dealt with. */
+  #outages: number;
   #reopened = 0;
   #lastReopened: Date | undefined;
   #reason: ReopenReason | undefined;
 
   /** Throws IoError. */
-  constructor(guest: string, volume: string, path: string, source: Source, log: Log) {
+  constructor(guest: string, volume: string, image: Image, source: Source, log: Log) {
     this.guest = guest;
     this.volume = volume;
     this.key = volumeKey(guest, volume);
-    this.path = path;
+    this.path = image.service === undefined ? image.name : undefined;
+    this.#service = image.service;
+    this.#outages = image.service?.outages ?? 0;
     this.#source = source;
     this.#log = log;
     this.#follower = followFileSystem(source, this.#cache, (line) => log(`${this.key}: ${line}`));
@@ -102,7 +107,7 @@ class FollowedVolume {
   get status(): Omit<VolumeStatus, "hasPaths"> {
     const { guest, volume, transaction } = this;
     const lastReopened = this.#lastReopened?.toISOString();
-    const state = this.isFollowed ? "followed" : "unreadable";
+    const state = this.isFollowed && this.#service?.isAnswering !== false ? "followed" : "unreadable";
     return {
       guest,
       volume,
@@ -160,14 +165,31 @@ class FollowedVolume {
   }
 
   look(): Look {
+    const service = this.#service;
+    if (service !== undefined) {
+      if (!service.isAnswering) return this.#waitFor(service);
+      const { outages } = service;
+      if (outages !== this.#outages) {
+        // What was read half, and what users could not be told: all that is known begins anew.
+        this.#outages = outages;
+        this.#log(`${this.key}: can be read again`);
+        return { reopen: "unreachable" };
+      }
+    }
     if (this.#follower === undefined)
       return performance.now() < this.#retryAt ? undefined : { reopen: "damaged" };
     try {
       return this.#follower.look();
     } catch (error) {
+      if (service !== undefined && !service.isAnswering) return this.#waitFor(service);
       this.#say((error as Error).message);
       return { reopen: "damaged" };
     }
+  }
+
+  #waitFor({ trouble }: Service): undefined {
+    this.#say(`cannot be read for the time being: ${trouble}`);
+    return undefined;
   }
 
   #say(problem: string): void {
@@ -179,6 +201,7 @@ class FollowedVolume {
 /** The volumes of all guests that can be followed, opened in this thread. */
 export class Following {
   readonly #volumes: FollowedVolume[] = [];
+  readonly #images: Image[] = [];
   readonly #send: (update: Update) => void;
   #events: EventTaker | undefined;
   readonly #watch = new Watch();
@@ -195,9 +218,10 @@ export class Following {
     for (const spec of specs) {
       const { name, disks } = openGuest(spec, new BlockCache(CACHE_BYTES), () => {});
       for (const { image, volumes } of disks) {
+        this.#images.push(image);
         for (const { volume, fileSystem } of volumes) {
           if (fileSystem === undefined) continue;
-          const followed = new FollowedVolume(name, volume.name, image.name, volume.source, log);
+          const followed = new FollowedVolume(name, volume.name, image, volume.source, log);
           if (followed.isFollowed) this.#volumes.push(followed);
         }
       }
@@ -254,6 +278,12 @@ export class Following {
     this.#notifier = undefined;
   }
 
+  /** Closes the images; nothing can be followed any more. */
+  close(): void {
+    this.stop();
+    for (const image of this.#images) image.close();
+  }
+
   /** A file was read that may have changed shortly before the start: its bytes may be yet to come. */
   read(high: number, low: number): void {
     this.#remember(high, low, performance.now());
@@ -273,10 +303,11 @@ export class Following {
     if (found === undefined) return false;
     if ("reopen" in found) {
       const wasFollowed = volume.isFollowed;
-      volume.reopen();
+      const isToGoOn = found.reopen === "unreachable";
+      volume.reopen(isToGoOn ? volume.transaction : undefined);
       volume.noteReopened(found.reopen);
-      // Once for as long as it cannot be read.
-      if (wasFollowed || volume.isFollowed)
+      // Once for as long as it cannot be read, and not at all if nothing was missed.
+      if ((wasFollowed || volume.isFollowed) && !(isToGoOn && volume.isResumed))
         this.#events?.reopened(volume.guest, volume.volume, volume.uuid, found.reopen);
       this.#send({ kind: "reopen", volume: volume.key });
       // The serving thread takes updates in when it is asked something, and the kernel may have no reason to ask.

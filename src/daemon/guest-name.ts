@@ -1,19 +1,20 @@
 /** What a user writes to name a guest and its disks: `[NAME=]IMAGE`, `NAME=IMAGE,IMAGE`. */
 import { existsSync } from "node:fs";
 import { basename, resolve } from "node:path";
+import { isNbdUrl, parseNbdUrl, resolveNbdUrl } from "../images/nbd/url.js";
 import { isRemote } from "../images/remote.js";
 import { UserError } from "./user-error.js";
 
 /** A guest as the user named it. */
 export interface GuestSpec {
   readonly name: string;
-  /** Absolute paths; the first is the guest's sda. */
+  /** Absolute paths and NBD URLs; the first is the guest's sda. */
   readonly images: readonly string[];
   /** Whether an image lies on storage that may stall: across a network, or behind another program. */
   readonly isRemote?: boolean;
 }
 
-/** Reads one argument. Throws UserError when the name is none that a directory can have. */
+/** Reads one argument. Throws UserError when the name is none that a directory can have, and ImageError. */
 export function parseGuest(argument: string): GuestSpec {
   const equals = argument.indexOf("=");
   // A path may have "=" in it too; a name has no slash, and an image that is there by the whole text is meant.
@@ -23,17 +24,22 @@ export function parseGuest(argument: string): GuestSpec {
   if (images.some((image) => image === "")) {
     throw new UserError(`${argument}: an image's path is missing; write NAME=IMAGE or NAME=IMAGE,IMAGE`, 2);
   }
-  const name = isNamed ? argument.slice(0, equals) : basename(rest);
+  const name = isNamed ? argument.slice(0, equals) : basename(isNbdUrl(rest) ? parseNbdUrl(rest).name : rest);
   if (name === "" || name === "." || name === ".." || name.includes("/") || Buffer.byteLength(name) > 255) {
     throw new UserError(`${argument}: "${name}" cannot be a guest's name; write NAME=IMAGE`, 2);
   }
-  const paths = images.map((image) => resolve(image));
-  return { name, images: paths, isRemote: paths.some(isRemote) };
+  const resolved = images.map(resolveImage);
+  return { name, images: resolved, isRemote: resolved.some(isRemote) };
+}
+
+/** The name of an image wherever the process is: an absolute path, or an NBD URL. Throws ImageError. */
+export function resolveImage(image: string): string {
+  return isNbdUrl(image) ? resolveNbdUrl(image) : resolve(image);
 }
 
 /** Of what is remote it is not asked, as it may never answer: a comma in such a path separates two images. */
-function isThere(path: string): boolean {
-  return !isRemote(resolve(path)) && existsSync(path);
+function isThere(image: string): boolean {
+  return !isNbdUrl(image) && !isRemote(resolve(image)) && existsSync(image);
 }
 
 /** Reads all arguments. Throws UserError when two guests have the same name. */

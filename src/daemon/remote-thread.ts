@@ -18,7 +18,7 @@ import type { Forwarded } from "./forwarding.js";
 import type { GuestSpec } from "./guest-name.js";
 import { type MountedVolume, mountedVolumes } from "./mounted-volume.js";
 import { PostedNotifications } from "./notifying.js";
-import { openTree } from "./open-tree.js";
+import { type OpenTree, openTree } from "./open-tree.js";
 import { toPost } from "./posted-changes.js";
 import { shownVolumes } from "./shown-volumes.js";
 import type { VolumeStatus } from "./status.js";
@@ -131,19 +131,25 @@ class RemoteGuest {
       },
       log,
     );
-    const opened = openTree(
-      host,
-      [guest],
-      log,
-      {
-        refresh: () => updating?.forgetUnfollowed(),
-        holds: () => updating?.holds((told) => following.told(told)) ?? true,
-        // What the kernel is told here, no later server of the same mount would know of.
-        isFollowed: () => false,
-      },
-      events && { logs: new LogReaders(events.logs), areListed: events.areListed },
-      { guests: names, owners: new IdOwners(this.#data.owners), owner },
-    );
+    let opened: OpenTree;
+    try {
+      opened = openTree(
+        host,
+        [guest],
+        log,
+        {
+          refresh: () => updating?.forgetUnfollowed(),
+          holds: () => updating?.holds((told) => following.told(told)) ?? true,
+          // What the kernel is told here, no later server of the same mount would know of.
+          isFollowed: () => false,
+        },
+        events && { logs: new LogReaders(events.logs), areListed: events.areListed },
+        { guests: names, owners: new IdOwners(this.#data.owners), owner },
+      );
+    } catch (error) {
+      following.close();
+      throw error;
+    }
     updating = new Updating(opened, following.followed, log);
     this.#tell({ kind: "opened", mounts: mountedVolumes(opened) });
     if (events !== undefined) following.tell(this.#eventTaker(events.resumePoints));
