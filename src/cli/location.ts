@@ -1,8 +1,8 @@
 /** `IMAGE[:PATH]`: a file in a guest whose one disk is that image. */
 import { existsSync } from "node:fs";
 import type { Guest } from "../daemon/guest.js";
-import { resolveImage } from "../daemon/guest-name.js";
-import { openTree } from "../daemon/open-tree.js";
+import { parseImage, resolveImage } from "../daemon/image-name.js";
+import { openImageTree } from "../daemon/one-shot.js";
 import { UserError } from "../daemon/user-error.js";
 import { type Entry, type Tree, walk } from "../daemon/walk.js";
 import { complain } from "./output.js";
@@ -30,6 +30,11 @@ const URL_AND_PATH = /^([a-z+]+:\/\/.*?)(?::(\/.*))?$/s;
 export function parseLocation(argument: string): Location {
   const [, url, inside] = URL_AND_PATH.exec(argument) ?? [];
   if (url !== undefined) return { image: url, path: Buffer.from(inside ?? "/") };
+  const { format, path: rest } = parseImage(argument);
+  if (format !== undefined) {
+    const { image, path } = parseLocation(rest);
+    return { image: `${format}:${image}`, path };
+  }
   let image = argument;
   while (!existsSync(image)) {
     const colon = image.lastIndexOf(":");
@@ -54,7 +59,7 @@ export function find(location: Location, followLast: boolean): Found {
   const image = resolveImage(location.image);
   let known = opened.get(image);
   if (known === undefined) {
-    const { tree, guests } = openTree(HOST, [{ name: GUEST, images: [image] }], complain);
+    const { tree, guests } = openImageTree(HOST, GUEST, image, complain);
     known = { tree, guest: guests[0] as Guest };
     opened.set(image, known);
   }

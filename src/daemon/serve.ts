@@ -5,6 +5,7 @@ import { LogReaders } from "../events/log-reader.js";
 import { mountLibfuse } from "../fuse/libfuse.js";
 import { mountAt } from "../fuse/mountpoint.js";
 import type { Log } from "../images/image.js";
+import { ConvertedDisks } from "./converted-disks.js";
 import { type EventsOptions, openEventHub } from "./event-hub.js";
 import { Following } from "./following.js";
 import type { GuestSpec } from "./guest-name.js";
@@ -44,14 +45,21 @@ export async function serve(options: ServeOptions): Promise<Served> {
   const driver =
     options.driver === "auto" ? (process.geteuid?.() === 0 ? "kernel" : "libfuse") : options.driver;
   const state = options.events && lockState(options.events, options.log);
-  const usable = state === undefined ? { ...options, events: undefined } : options;
+  let disks: ConvertedDisks | undefined;
+  const close = (): void => {
+    disks?.stop();
+    state?.close();
+  };
   try {
+    disks = new ConvertedDisks(options.guests, options.log);
+    await disks.start();
+    const { guests } = disks;
+    const usable = { ...options, guests, events: state === undefined ? undefined : options.events };
     const served = await (driver === "kernel" ? supervise(usable) : serveByLibfuse(usable));
-    const close = (): void => state?.close();
     served.ended.then(close, close);
     return served;
   } catch (error) {
-    state?.close();
+    close();
     throw error;
   }
 }

@@ -3,9 +3,11 @@ import { rmSync } from "node:fs";
 import { RecordingWriter } from "../capture/recording/writer.js";
 import { diskName } from "../cloud/mount-table.js";
 import type { Log } from "../images/image.js";
+import { isNbdUrl } from "../images/nbd/url.js";
 import type { QueueCounters, QueueLimits } from "../queue/write-queue.js";
 import type { WriteRecord } from "../queue/write-record.js";
 import type { GuestSpec } from "./guest-name.js";
+import { parseImage } from "./image-name.js";
 import { isLocal, nbdUrl, parseListenAddress } from "./listen-address.js";
 import { Tapping } from "./tapping.js";
 import { UserError } from "./user-error.js";
@@ -33,7 +35,10 @@ export interface Tap {
 /** Throws UserError, and other errors of one line. */
 export async function tap({ guests, listen, isReadOnly, record, limits, log }: TapOptions): Promise<Tap> {
   const disks = guests.flatMap(({ name, images }) =>
-    images.map((path, i) => ({ name: images.length === 1 ? name : `${name}/${diskName(i)}`, path })),
+    images.map((image, i) => ({
+      name: images.length === 1 ? name : `${name}/${diskName(i)}`,
+      path: rawPath(image),
+    })),
   );
   if (record !== undefined && disks.length !== 1)
     throw new UserError("--record takes the writes of one disk: start a tap for each", 2);
@@ -71,6 +76,14 @@ export async function tap({ guests, listen, isReadOnly, record, limits, log }: T
     const [counters] = [...(await tapping.stop()).values()];
     return recorder === undefined || counters === undefined ? [] : [await recorder.end(counters)];
   }
+}
+
+/** Throws UserError for what is no raw disk. */
+function rawPath(image: string): string {
+  const { format = "raw", path } = parseImage(image);
+  if (format !== "raw" || isNbdUrl(path))
+    throw new UserError(`${image}: the tap serves raw disks in files and block devices alone`);
+  return path;
 }
 
 function told(error: NodeJS.ErrnoException, path: string): Error {
