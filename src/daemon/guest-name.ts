@@ -29,11 +29,22 @@ export function parseGuest(argument: string): GuestSpec {
   const name = isNamed
     ? argument.slice(0, equals)
     : basename(isNbdUrl(rest) ? parseNbdUrl(rest).name : parseImage(rest).path);
-  if (name === "" || name === "." || name === ".." || name.includes("/") || Buffer.byteLength(name) > 255) {
+  if (!isGuestName(name)) {
     throw new UserError(`${argument}: "${name}" cannot be a guest's name; write NAME=IMAGE`, 2);
   }
-  const resolved = images.map(resolveImage);
-  return { name, images: resolved, isRemote: resolved.some((image) => isRemote(parseImage(image).path)) };
+  return guestOf(name, images.map(resolveImage));
+}
+
+/** Whether a directory of the tree can have it. */
+export function isGuestName(name: string): boolean {
+  return (
+    name !== "" && name !== "." && name !== ".." && !/[/\0]/.test(name) && Buffer.byteLength(name) <= 255
+  );
+}
+
+/** A guest with these disks, named as in GuestSpec. */
+export function guestOf(name: string, images: readonly string[]): GuestSpec {
+  return { name, images, isRemote: images.some((image) => isRemote(parseImage(image).path)) };
 }
 
 /** Reads all arguments. Throws UserError when two guests have the same name. */

@@ -5,6 +5,7 @@ import { LogReaders } from "../events/log-reader.js";
 import { mountLibfuse } from "../fuse/libfuse.js";
 import { mountAt } from "../fuse/mountpoint.js";
 import type { Log } from "../images/image.js";
+import type { RunCommand } from "./commands.js";
 import { ConvertedDisks } from "./converted-disks.js";
 import { type EventsOptions, openEventHub } from "./event-hub.js";
 import { Following } from "./following.js";
@@ -13,6 +14,7 @@ import { mountedVolumes } from "./mounted-volume.js";
 import { openTree } from "./open-tree.js";
 import { StateDirectory } from "./state-directory.js";
 import { supervise } from "./supervisor.js";
+import { TapKeeper, type TapOptions } from "./tap-keeper.js";
 import { Updating } from "./updating.js";
 import { UserError } from "./user-error.js";
 
@@ -26,18 +28,29 @@ export interface ServeOptions {
   readonly guests: readonly GuestSpec[];
   /** Undefined: no events are told. */
   readonly events: EventsOptions | undefined;
+  /** Undefined: guests' writes are not told, only watched for. */
+  readonly tap?: TapOptions | undefined;
   /** Told of what had to be passed over. */
   readonly log: (line: string) => void;
 }
 
+/** What a driver serves. */
+export interface DriverOptions extends ServeOptions {
+  readonly tapKeeper: TapKeeper;
+}
+
 /** A tree being served. */
 export interface Served {
+  /** Where guests' disks are offered, as NBD URLs. */
+  readonly urls?: readonly string[];
   /** Resolves when it is no longer mounted, whoever unmounted it. Rejects with UserError if it was for a fault. */
   readonly ended: Promise<void>;
   /** Unmounts. */
   stop(): Promise<void>;
   /** Has another server, by the program as it is on disk now, take over; undefined where none can. */
   readonly upgrade?: () => Promise<void>;
+  /** A guest that was attached to has gone by itself. */
+  readonly gone?: (guest: string, reason: string) => void;
 }
 
 /** Mounts and serves; returns when the tree answers. Throws UserError, ImageError or MountError. */
@@ -45,28 +58,48 @@ export async function serve(options: ServeOptions): Promise<Served> {
   const driver =
     options.driver === "auto" ? (process.geteuid?.() === 0 ? "kernel" : "libfuse") : options.driver;
   const state = options.events && lockState(options.events, options.log);
+  let gone: (guest: string, reason: string) => void = () => {};
+  const tapKeeper = new TapKeeper({
+    ...(options.tap ?? { listen: [], disks: [], limits: {} }),
+    log: options.log,
+    gone: (guest, reason) => gone(guest, reason),
+  });
   let disks: ConvertedDisks | undefined;
-  const close = (): void => {
-    disks?.stop();
-    state?.close();
+  let closing: Promise<void> | undefined;
+  const close = (): Promise<void> => {
+    closing ??= tapKeeper.stop().finally(() => {
+      disks?.stop();
+      state?.close();
+    });
+    return closing;
   };
   try {
     disks = new ConvertedDisks(options.guests, options.log);
     await disks.start();
     const { guests } = disks;
     const usable = { ...options, guests, events: state === undefined ? undefined : options.events };
-    const served = await (driver === "kernel" ? supervise(usable) : serveByLibfuse(usable));
-    served.ended.then(close, close);
-    return served;
+    const urls = options.tap === undefined ? [] : await tapKeeper.start();
+    const driven = { ...usable, tapKeeper };
+    const served = await (driver === "kernel" ? supervise(driven) : serveByLibfuse(driven));
+    gone = served.gone ?? gone;
+    return {
+      urls,
+      ended: served.ended.finally(close),
+      stop: async () => {
+        await served.stop();
+        await close();
+      },
+      ...(served.upgrade && { upgrade: () => (served.upgrade as () => Promise<void>)() }),
+    };
   } catch (error) {
-    close();
+    await close();
     throw error;
   }
 }
 
-async function serveByLibfuse(options: ServeOptions): Promise<Served> {
+async function serveByLibfuse(options: DriverOptions): Promise<Served> {
   const { directory, host, guests, log } = options;
-  const events = options.events && openEventHub(host, guests, options.events, log);
+  const events = options.events && openEventHub(host, guests, options.events, log, cannot);
   let updating: Updating | undefined;
   const following = new Following(guests, (update) => void updating?.take(update), log);
   // libfuse holds what it was told for a second, whatever it is told: so no place counts as followed.
@@ -111,6 +144,10 @@ async function serveByLibfuse(options: ServeOptions): Promise<Served> {
     },
   };
 }
+
+const cannot: RunCommand = async () => {
+  throw new UserError("the libfuse driver shows what it was started with: start slashcloud as root");
+};
 
 /** Undefined: it cannot be used, and the log says so. Throws UserError if it was named, or is another daemon's. */
 function lockState({ state, isStateNamed }: EventsOptions, log: Log): StateDirectory | undefined {
