@@ -1,11 +1,23 @@
 /** Guests whose disks an NBD server offers, in a tree: while they write, and while the server hangs or is started again. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { appendFileSync, closeSync, fsyncSync, mkdirSync, openSync, writeFileSync } from "node:fs";
+import {
+  appendFileSync,
+  closeSync,
+  existsSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { createConnection } from "node:net";
 import { join } from "node:path";
+import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { isRemote } from "../src/images/remote.js";
+import { guestImage, Machine, pressReset } from "./support/guest-machine.js";
 import { cleanUp, endWithTests, loopDevice, mount, run, workFolder } from "./support/images-mount.js";
 import { host, serve } from "./support/images-serve.js";
 import { nbdkit, qemuNbd } from "./support/nbd-servers.js";
@@ -69,6 +81,23 @@ function writeDurably(path: string, line: string): void {
   const fd = openSync(path, "r");
   fsyncSync(fd);
   closeSync(fd);
+}
+
+/** Has QEMU's monitor carry out commands, one after the other. */
+async function monitorDoes(path: string, ...commands: readonly object[]): Promise<void> {
+  const monitor = createConnection(path);
+  await once(monitor, "connect");
+  const answers = createInterface(monitor)[Symbol.asyncIterator]();
+  for (const command of [undefined, { execute: "qmp_capabilities" }, ...commands]) {
+    if (command !== undefined) monitor.write(`${JSON.stringify(command)}\n`);
+    for (;;) {
+      const { value } = await answers.next();
+      const answer = JSON.parse(value as string) as { event?: string; error?: { desc: string } };
+      if (answer.error !== undefined) throw new Error(answer.error.desc);
+      if (answer.event === undefined) break;
+    }
+  }
+  monitor.destroy();
 }
 
 const url = (socket: string): string => `nbd+unix:///?socket=${socket}`;
@@ -222,4 +251,71 @@ describe("a guest whose disk comes by NBD", () => {
     expect(await served.stop()).toBe(0);
     await server.kill();
   });
+
+  test("is read while QEMU runs it from a qcow2 disk, through QEMU's own export, over a reset and a new QEMU", async () => {
+    const place = join(folder, "qemu");
+    mkdirSync(place);
+    const image = join(place, "guest.qcow2");
+    await run("qemu-img", ["convert", "-f", "raw", "-O", "qcow2", await guestImage(place), image]);
+    const [monitor, socket] = [join(place, "monitor"), join(place, "nbd.sock")];
+    const start = async (): Promise<Machine> => {
+      for (const path of [monitor, socket]) rmSync(path, { force: true });
+      const machine = await Machine.pc([`file=${image},format=qcow2`], [monitor]);
+      const answers = async () =>
+        existsSync(monitor) &&
+        (await monitorDoes(monitor).then(
+          () => true,
+          () => false,
+        ));
+      await eventually(answers, "the monitor");
+      await monitorDoes(
+        monitor,
+        { execute: "nbd-server-start", arguments: { addr: { type: "unix", data: { path: socket } } } },
+        { execute: "nbd-server-add", arguments: { device: "disk0" } },
+      );
+      await machine.started();
+      return machine;
+    };
+    let machine = await start();
+    const served = await serve(join(place, "cloud"), { g: `nbd+unix:///disk0?socket=${socket}`, near });
+    const log = join(served.guest("g"), "var/log/app.log");
+    const tail = spawn("tail", ["-F", "-n", "+1", "-s", "0.1", log], { stdio: ["ignore", "pipe", "ignore"] });
+    endWithTests(tail);
+    let seen = "";
+    tail.stdout.setEncoding("utf8").on("data", (text: string) => {
+      seen += text;
+    });
+    const lines = (count: number): string =>
+      Array.from({ length: count }, (_, line) => `${line + 1} a line of the log\n`).join("");
+    const logged = async (count: number): Promise<void> => {
+      await eventually(() => seen.length >= lines(count).length, `${count} lines`);
+      expect(seen).toBe(lines(count));
+    };
+    await logged(await machine.does("lines 20"));
+    await machine.does("work first");
+    await machine.does("rotate");
+    await logged(await machine.does("lines 20"));
+    await pressReset(monitor);
+    await machine.started();
+    await logged(await machine.does("lines 10"));
+    await machine.pullPlug();
+    machine = await start();
+    await logged(await machine.does("lines 10"));
+    const events = await output("cat", join(served.guest("g"), ".events"));
+    expect(events).toContain('"path":"/srv/first/outer"');
+    machine.tell("off");
+    await machine.ended();
+    // At rest, it is what the kernel has.
+    const server = await qemuNbd(socket, image, "-r", "-f", "qcow2", "-x", "disk0");
+    const raw = join(place, "at-rest.img");
+    await run("qemu-img", ["convert", "-U", "-f", "qcow2", "-O", "raw", image, raw]);
+    const unmount = await mount(raw, join(place, "kernel"), "ro,loop");
+    const kernel = await listing(join(place, "kernel"));
+    await eventually(async () => (await listing(served.guest("g"))) === kernel, "the same").catch(() => {});
+    expect(await listing(served.guest("g"))).toBe(kernel);
+    expect(await contents(served.guest("g"))).toBe(await contents(join(place, "kernel")));
+    unmount();
+    expect(await served.stop()).toBe(0);
+    await server.kill();
+  }, 300_000);
 });
