@@ -10,6 +10,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Log } from "../images/image.js";
 import { isNbdUrl } from "../images/nbd/url.js";
+import { isRemote } from "../images/remote.js";
 import type { GuestSpec } from "./guest-name.js";
 import { formatOf, parseImage } from "./image-name.js";
 import { type ConvertedDisk, convertedDisk, QEMU_NBD, qemuNbdArguments, refusal, urlOf } from "./qemu-nbd.js";
@@ -18,7 +19,7 @@ import { type ConvertedDisk, convertedDisk, QEMU_NBD, qemuNbdArguments, refusal,
 const PATIENCE = 10_000;
 /** ms between looks whether it does. */
 const LOOK_EVERY = 10;
-/** ms until it is started again: after the first death and at most; each time twice as long. */
+/** ms until it is started again: at first and at most; each time twice as long. */
 const RETRY = 500;
 const LONGEST_RETRY = 30_000;
 /** Bytes of what it says that are kept. */
@@ -51,10 +52,11 @@ export class ConvertedDisks {
     for (const disk of disks) this.#servers.push(new DiskServer(disk, log));
   }
 
-  /** Throws ImageError for a disk that cannot be offered. */
+  /** Throws ImageError for a disk that cannot be offered; what lies on storage that may stall is tried until it can be. */
   async start(): Promise<void> {
     try {
-      await Promise.all(this.#servers.map((server) => server.start()));
+      for (const server of this.#servers) if (server.isRemote) void server.keepStarting();
+      await Promise.all(this.#servers.map((server) => (server.isRemote ? undefined : server.start())));
     } catch (error) {
       this.stop();
       throw error;
@@ -68,14 +70,16 @@ export class ConvertedDisks {
 }
 
 class DiskServer {
+  /** Whether the disk lies on storage that may stall. */
+  readonly isRemote: boolean;
   readonly #disk: ConvertedDisk;
   readonly #log: Log;
   #child: ChildProcess | undefined;
   #said = "";
-  #retry = RETRY;
   #isStopped = false;
 
   constructor(disk: ConvertedDisk, log: Log) {
+    this.isRemote = isRemote(disk.path);
     this.#disk = disk;
     this.#log = log;
   }
@@ -108,7 +112,11 @@ class DiskServer {
         /No such file or directory/.test(this.#said) && /setpriv/.test(this.#said) ? "ENOENT" : end;
       throw refusal(this.#disk, code ?? "it does not answer", this.#said);
     }
-    child.on("close", () => void this.#again(end ?? ""));
+    child.on("close", () => {
+      if (this.#isStopped) return;
+      this.#log(`${this.#disk.path}: ${QEMU_NBD} died (${end}) and is started again`);
+      void sleep(RETRY, undefined, { ref: false }).then(() => this.keepStarting());
+    });
   }
 
   stop(): void {
@@ -116,24 +124,20 @@ class DiskServer {
     this.#child?.kill("SIGTERM");
   }
 
-  /** Starts it again and again until it runs. */
-  async #again(end: string): Promise<void> {
-    if (this.#isStopped) return;
-    this.#log(`${this.#disk.path}: ${QEMU_NBD} died (${end}) and is started again`);
+  /** Starts it again and again until it runs, or is stopped. */
+  async keepStarting(): Promise<void> {
     let problem = "";
-    this.#retry = RETRY;
-    while (!this.#isStopped) {
-      await sleep(this.#retry, undefined, { ref: false });
-      this.#retry = Math.min(LONGEST_RETRY, this.#retry * 2);
+    for (let wait = RETRY; !this.#isStopped; wait = Math.min(LONGEST_RETRY, wait * 2)) {
       try {
         await this.start();
-        if (this.#isStopped) this.#child?.kill("SIGTERM");
+        if (this.#isStopped) this.stop();
         return;
       } catch (error) {
         const { message } = error as Error;
         if (message !== problem) this.#log(message);
         problem = message;
       }
+      await sleep(wait, undefined, { ref: false });
     }
   }
 }
