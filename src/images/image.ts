@@ -14,6 +14,13 @@ export interface Source {
   read(target: Buffer, targetOffset: number, length: number, position: number): number;
 }
 
+/** Some bytes of a source: where they lie, and how many. */
+export interface Spot {
+  readonly source: Source;
+  readonly position: number;
+  readonly length: number;
+}
+
 /** How it stands with a program that serves an image. */
 export interface Service {
   /** Whether it answers; while it does not, all reads fail at once. */

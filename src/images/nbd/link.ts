@@ -4,14 +4,9 @@
  */
 import { Connection } from "./connection.js";
 import type { Agreement } from "./handshake.js";
-import { type Mailbox, Result, State } from "./mailbox.js";
+import { DEADLINE, type Mailbox, Result, State } from "./mailbox.js";
 import type { NbdAddress } from "./url.js";
 
-/**
- * ms that a read, a handshake may take. A little less than what a user's request may (daemon/waiting.ts), so that it is
- * this that ends.
- */
-export const DEADLINE = 9500;
 /** ms until the next try to connect: after the first failure and at most; each time twice as long. */
 const RETRY = 20;
 const LONGEST_RETRY = 1000;

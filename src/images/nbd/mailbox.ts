@@ -3,6 +3,12 @@
  * at a time, its bytes, and how it stands with the server.
  */
 
+/**
+ * ms that a read, a handshake may take. A little less than what a user's request may (daemon/waiting.ts), so that it is
+ * this that ends.
+ */
+export const DEADLINE = 9500;
+
 /** Words: reads asked for and answered (as numbers of reads), what is asked, the answer, and the state. */
 const Word = { ASKED: 0, ANSWERED: 1, LENGTH: 2, RESULT: 3, STATE: 4, OUTAGES: 5, TEXT: 6 } as const;
 const WORDS = 16;

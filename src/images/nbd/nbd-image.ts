@@ -2,9 +2,8 @@
 import { Worker } from "node:worker_threads";
 import type { Image, Service } from "../image.js";
 import { ImageError } from "../image-error.js";
-import { DEADLINE } from "./link.js";
 import type { LinkData } from "./link-thread.js";
-import { LARGEST_READ, Mailbox, Result, State } from "./mailbox.js";
+import { DEADLINE, LARGEST_READ, Mailbox, Result, State } from "./mailbox.js";
 import { parseNbdUrl } from "./url.js";
 
 /** ms after which the thread is not waited for either. */
