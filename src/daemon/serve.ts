@@ -3,7 +3,6 @@ import type { Log } from "../images/image.js";
 import type { EventsOptions } from "./event-hub.js";
 import type { GuestSpec } from "./guest-name.js";
 import { StateDirectory } from "./state-directory.js";
-import { Streams } from "./streams.js";
 import { supervise } from "./supervisor.js";
 import { TapKeeper, type TapOptions } from "./tap-keeper.js";
 import { UserError } from "./user-error.js";
