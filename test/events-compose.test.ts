@@ -317,6 +317,47 @@ test("a file that came with several names is created first and linked then, and 
   }
 });
 
+test("what was in a removed directory is told to have gone, though the directory's block is another file's by then", () => {
+  const index = indexOf();
+  const monitor = new Monitor();
+  const before = newGuest();
+  before.inodes.set(12, { generation: 1, isDirectory: true, size: 0 });
+  for (const ino of [13, 14, 15]) before.inodes.set(ino, { generation: 1, isDirectory: false, size: 7 });
+  before.names.get(ROOT)?.set("directory", 12).set("other", 13);
+  before.names.set(
+    12,
+    new Map([
+      ["linked", 13],
+      ["moved", 14],
+      ["gone", 15],
+    ]),
+  );
+  const after = newGuest();
+  for (const ino of [13, 14]) after.inodes.set(ino, { generation: 1, isDirectory: false, size: 7 });
+  after.names.get(ROOT)?.set("other", 13).set("here", 14);
+  const told: string[] = [];
+  for (const [from, to] of [
+    [newGuest(), before],
+    [before, after],
+  ] as const) {
+    const all = differenceOf(from, to);
+    // None of its names can be read any more.
+    const changes = { ...all, names: all.names.filter(({ directory, now }) => directory !== 12 || now !== 0) };
+    const settled = settleDoubts(changes, index);
+    const events = composeEvents(settled, index);
+    setStates(index, settled);
+    for (const event of events) monitor.take(event);
+    told.splice(0, told.length, ...events.map(({ kind, path }) => `${kind} ${path}`));
+  }
+  expect(told.sort()).toEqual([
+    "deleted /directory",
+    "deleted /directory/gone",
+    "renamed /here",
+    "unlinked /directory/linked",
+  ]);
+  expect([...monitor.paths].map(([path, ino]) => `${path} ${ino}`).sort()).toEqual(paths(after).sort());
+});
+
 /** The map of a guest's names and inodes, as a crawl makes it. */
 function crawlOf(guest: Guest): InodeIndex {
   const index = new InodeIndex(ROOT);
