@@ -317,7 +317,10 @@ test("a file that came with several names is created first and linked then, and 
   }
 });
 
-test("what was in a removed directory is told to have gone, though the directory's block is another file's by then", () => {
+test.each([
+  ["its block is another file's by then", false],
+  ["its block and its inode are of a later version by then", true],
+])("what was in a removed directory is told to have gone, though %s", (_, isUnsure) => {
   const index = indexOf();
   const monitor = new Monitor();
   const before = newGuest();
@@ -342,7 +345,14 @@ test("what was in a removed directory is told to have gone, though the directory
   ] as const) {
     const all = differenceOf(from, to);
     // None of its names can be read any more.
-    const changes = { ...all, names: all.names.filter(({ directory, now }) => directory !== 12 || now !== 0) };
+    const names = all.names.filter(({ directory, now }) => directory !== 12 || now !== 0);
+    const isGone = ({ now }: InodeChange): boolean => isUnsure && now === undefined;
+    const changes: Changes = {
+      inodes: all.inodes.filter((change) => !isGone(change)),
+      names,
+      unsureInodes: all.inodes.filter(isGone).map(({ ino, now }) => ({ ino, old: undefined, now })),
+      unsureDirectories: [],
+    };
     const settled = settleDoubts(changes, index);
     const events = composeEvents(settled, index);
     setStates(index, settled);

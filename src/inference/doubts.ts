@@ -13,7 +13,7 @@ export function hasDoubts({ unsureInodes, unsureDirectories }: Changes): boolean
 
 /** The changes with all that the map, which is as of before them, shows to have changed. */
 export function settleDoubts(changes: Changes, index: VolumeIndex): Changes {
-  return settle(withLostNames(changes, index), index);
+  return withLostNames(settle(changes, index), index);
 }
 
 /**

@@ -121,9 +121,11 @@ class History:
         self.shown = []  # When a sync was seen in the tree,
         self.shown_moments = []
         self.commits = [0]
+        self.full = []  # Moments by which another whole transaction has been committed.
+        self.has_fast_commits = False
         self.between = []  # Pairs of moments between which the journal has committed by itself.
         self.every = every
-        last_count, last_moment = None, 0
+        last_count, last_full, last_moment = None, None, 0
         for line in open(path):
             entry = json.loads(line)
             if "i" in entry:
@@ -139,6 +141,13 @@ class History:
                 self.shown_moments.append(moment)
             self.commits.append(moment)
             before, after = entry["jbd2"]
+            if before is None or before != last_full or after != before:
+                self.full.append(moment)
+            last_full = after
+            was, now = entry["fast"]
+            if now:
+                self.has_fast_commits = True
+                before, after = before + was, after + now
             # Others may call sync, too; and what they began may not be counted yet as this sync begins.
             if before is None or (last_count is not None and before != last_count) or after > before + 1:
                 self.between.append((last_moment, moment))
@@ -196,6 +205,22 @@ class History:
             if inner <= min(end, last) and (best is None or inner < best):
                 best = inner
         return best
+
+    def until_full(self, ino, spans):
+        """Spans of a directory's values, with the time until a whole transaction tells that they are others."""
+        gone = [moment for moment, value in zip(self.inodes[ino].moments, self.inodes[ino].values) if value is None]
+        longer = []
+        for begin, end in spans:
+            at, never = bisect_left(self.full, end), bisect_left(gone, end)
+            longer.append((begin, min([NEVER, *self.full[at : at + 1], *gone[never : never + 1]])))
+        return longer
+
+    def is_other(self, ino, last):
+        """Whether an inode has become another file's by then."""
+        values = self.inodes[ino].within(0, last)
+        first = next((at for at, status in enumerate(values) if status is not None), len(values))
+        dead = next((at for at, status in enumerate(values) if at > first and status is None), len(values))
+        return any(status is not None for status in values[dead:])
 
     def died(self, ino, last, since=0):
         """Whether an inode has lost its last name by then."""
@@ -278,7 +303,18 @@ class Checker:
     def spans_of_inode(self, status, last):
         ino, rest = status[0], status[1:]
         wanted = core(rest)
-        return self.history.inodes[ino].spans(lambda value: value is not None and core(value) == wanted, last)
+        values = self.history.inodes[ino]
+        if not self.history.has_fast_commits or not stat.S_ISDIR(rest[MODE]):
+            return values.spans(lambda value: value is not None and core(value) == wanted, last)
+        # Of a directory that was there before, a fast commit tells which names it has now, and so its links; its inode
+        # is not recorded (ext4_fc_track_inode): it stays as the last whole transaction has it.
+        links = values.spans(lambda value: value is not None and value[NLINK] == rest[NLINK], last)
+        own = values.spans(lambda value: value is not None and self.is_same_but_links(value, rest), last)
+        return both(links, self.history.until_full(ino, own))
+
+    @staticmethod
+    def is_same_but_links(one, other):
+        return core(one[:NLINK] + [0] + one[NLINK + 1 :]) == core(other[:NLINK] + [0] + other[NLINK + 1 :])
 
     def check_name(self, started, ended, where, ok, about):
         """The spans of a name, for what was seen of it; None if it was judged already."""
@@ -350,9 +386,19 @@ class Checker:
         folder, name = where[0], to_latin(where[1])
         names = self.history.names[folder, name]
         spans = []
+        first = self.history.first(started)
+        later = []
         for ino in {ino for ino in names.values if ino}:
             right = self.history.attributes[ino].spans(lambda all: (all or {}).get(attribute) == value, last)
-            spans += both(right, names.spans(lambda other: other == ino, last))
+            named = names.spans(lambda other: other == ino, last)
+            spans += both(right, named)
+            found = self.earliest(named, first, last)
+            if found is not None and self.earliest(right, max(first, found), last) is not None:
+                later += right
+        if later and self.earliest(spans, first, last) is None:
+            # The name first, and the attribute of what it stands for a little later.
+            self.counts["name before attribute"] += 1
+            spans = later
         self.judge(sorted(spans), started, ended, ("xattr", *where, attribute), [*where, seen])
 
     def check_list(self, started, ended, where, seen):
@@ -424,8 +470,11 @@ class Checker:
     def check_read(self, started, ended, where, seen):
         history = self.history
         if isinstance(seen, int):
-            if seen != errno.ESTALE:
-                self.fail("error", errno.errorcode.get(seen, seen), "read")
+            # The inode's new file may have the old one's node id; then the kernel gives the old one up.
+            if seen == errno.EIO and where and history.is_other(where[0], history.last(ended)):
+                self.counts["reads of files whose number is another's"] += 1
+            elif seen != errno.ESTALE:
+                self.fail("error", errno.errorcode.get(seen, seen), "read", *where)
             return
         status, between, length, runs = seen
         ino = status[0]

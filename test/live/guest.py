@@ -538,20 +538,38 @@ class Guest:
         except (OSError, ValueError, IndexError):
             return None
 
+    def fast_commits(self):
+        """How many fast commits there have been; None: it does not tell."""
+        try:
+            return int(Path(self.options.fast_commits).read_text().split()[2])
+        except (OSError, ValueError, IndexError):
+            return None
+
+    def commits(self):
+        return self.transactions(), self.fast_commits()
+
     def maybe_fsync(self, fd, path):
         if self.random.random() >= self.options.fsync:
             return
-        before = self.transactions()
+        before = self.commits()
         started = time.monotonic_ns()
         if self.random.random() < 0.85:
             os.fsync(fd)
             self.synced("fsync", path, before, started)
         else:
-            # Times need not be on the disk after it.
+            # Times need not be on the disk after it; but it may have committed, and all else with it.
             os.fdatasync(fd)
+            self.write_commits("fdatasync", before, started)
+
+    def write_commits(self, kind, before, started):
+        after = self.commits()
+        line = {"s": self.index, "kind": kind, "t": [started, time.monotonic_ns()]}
+        line["jbd2"], line["fast"] = ([was, now] for was, now in zip(before, after))
+        if after != before:
+            self.history.write(json.dumps(line, separators=(",", ":")) + "\n")
 
     def sync(self):
-        before = self.transactions()
+        before = self.commits()
         started = time.monotonic_ns()
         if libc.syncfs(self.top) != 0:
             raise OSError(ctypes.get_errno(), "syncfs")
@@ -560,7 +578,8 @@ class Guest:
     def synced(self, kind, path, before, started):
         ended = time.monotonic_ns()
         self.syncs += 1
-        line = {"s": self.index, "kind": kind, "t": [started, ended], "jbd2": [before, self.transactions()]}
+        line = {"s": self.index, "kind": kind, "t": [started, ended]}
+        line["jbd2"], line["fast"] = ([was, now] for was, now in zip(before, self.commits()))
         if kind == "sync":
             # What was written back has blocks now.
             self.dirty.clear()
@@ -723,6 +742,7 @@ def main():
     parser.add_argument("--history", required=True)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--jbd2", default="/dev/null", help="/proc/fs/jbd2/DEVICE/info")
+    parser.add_argument("--fast-commits", default="/dev/null", help="/proc/fs/ext4/DEVICE/fc_info")
     parser.add_argument("--limit", type=int, default=5000, help="ms until the tree must be equal")
     parser.add_argument("--between", type=int, default=60, help="operations between two syncs at most")
     parser.add_argument("--fsync", type=float, default=0.1, help="how often a write is followed by an fsync")

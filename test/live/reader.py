@@ -24,7 +24,7 @@ AWAY = {errno.ENOTCONN, errno.ECONNABORTED}
 
 
 def close(fd):
-    """Closing can fail with EIO. Most likely the kernel gave the file up as its node was told for another one; not proven."""
+    """Closing can fail with EIO: then the kernel gave the file up, as its node was told for another one (fuse_make_bad)."""
     try:
         os.close(fd)
     except OSError as error:
@@ -40,7 +40,7 @@ class Reader:
         self.out = open(options.out, "w", buffering=1 << 16)
         self.observations = 0
         self.folders = {}  # By inode: a descriptor, and the names last seen.
-        self.held = []  # Descriptors of files.
+        self.held = []  # Files: their descriptors and inodes.
 
     def observe(self, kind, look, *about):
         """Writes down [kind, about..., what was seen or the error's number]; returns it as well."""
@@ -57,7 +57,7 @@ class Reader:
     def forget(self):
         for fd, _ in self.folders.values():
             close(fd)
-        for fd in self.held:
+        for fd, _ in self.held:
             close(fd)
         self.folders.clear()
         self.held.clear()
@@ -140,22 +140,22 @@ class Reader:
             file = os.open(name, flags, dir_fd=fd)
         except OSError:
             return
-        self.read_all(file)
-        if self.random.random() < 0.25 and len(self.held) < MOST_HELD:
-            self.held.append(file)
+        seen = self.read_all(file)
+        if self.random.random() < 0.25 and len(self.held) < MOST_HELD and not isinstance(seen, int):
+            self.held.append((file, seen[0][0]))
         else:
             close(file)
 
     def read_held(self):
         if not self.held:
             return self.read()
-        file = self.random.choice(self.held)
-        self.read_all(file)
+        file, held = self.random.choice(self.held)
+        self.read_all(file, held)
         if self.random.random() < 0.05:
-            self.held.remove(file)
+            self.held.remove((file, held))
             close(file)
 
-    def read_all(self, file):
+    def read_all(self, file, *held):
         def look():
             status = state(os.fstat(file))
             at = time.monotonic_ns()
@@ -166,7 +166,7 @@ class Reader:
                 data += part
             return [status, at, len(data), runs(data)]
 
-        self.observe("read", look)
+        return self.observe("read", look, *held)
 
     def run(self):
         actions = [self.list] * 3 + [self.stat] * 6 + [self.read] * 4 + [self.read_held] * 3
