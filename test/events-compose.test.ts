@@ -346,7 +346,7 @@ test.each([
     const all = differenceOf(from, to);
     // None of its names can be read any more.
     const names = all.names.filter(({ directory, now }) => directory !== 12 || now !== 0);
-    const isGone = ({ now }: InodeChange): boolean => isUnsure && now === undefined;
+    const isGone = ({ now }: InodeChange): boolean => isUnsure && now?.nlink === 0;
     const changes: Changes = {
       inodes: all.inodes.filter((change) => !isGone(change)),
       names,
