@@ -6,7 +6,7 @@ import { Watch } from "../capture/watch.js";
 import { nodeHigh } from "../cloud/ids.js";
 import type { Changes } from "../filesystems/changes.js";
 import { FileType } from "../filesystems/filesystem.js";
-import type { Follower, Look, ReopenReason } from "../filesystems/follower.js";
+import type { Follower, Look, ReopenReason, TakenPart } from "../filesystems/follower.js";
 import { followFileSystem, identify } from "../filesystems/formats.js";
 import type { Log, Source } from "../images/image.js";
 import { IoError } from "../images/io-error.js";
@@ -130,11 +130,11 @@ class FollowedVolume {
     }
   }
 
-  /** Opens the volume afresh, if possible as transaction `after` left it. */
-  reopen(after?: number): void {
+  /** Opens the volume afresh, if possible as transaction `after` left it; see followFileSystem for `parts`. */
+  reopen(after?: number, parts?: readonly TakenPart[]): void {
     try {
       const log = (line: string) => this.#log(`${this.key}: ${line}`);
-      this.#follower = followFileSystem(this.#source, this.#cache, log, after);
+      this.#follower = followFileSystem(this.#source, this.#cache, log, after, parts);
       this.#problem = "";
     } catch (error) {
       this.#say(`cannot be followed: ${(error as Error).message}`);
@@ -219,7 +219,7 @@ export class Following {
       const { guest, volume, uuid } = followed;
       const point = events.resumePoints(guest, volume).find((one) => {
         if (one.uuid !== undefined && one.uuid !== uuid) return false;
-        followed.reopen(one.after);
+        followed.reopen(one.after, one.parts);
         return followed.isResumed;
       });
       events.begin(guest, volume, uuid, point);

@@ -2,12 +2,12 @@
  * Maps of names, kept on disk: a server that is started again goes on from there by the guest's journal, so that it knows
  * what was there before each change. A file is written as a whole or not at all.
  */
-import { createHash } from "node:crypto";
 import { closeSync, mkdirSync, openSync, readFileSync, readSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { deserialize, serialize } from "node:v8";
 import type { Log } from "../images/image.js";
 import { InodeIndex, type InodeIndexParts } from "../inference/inode-index.js";
+import { stateFileName } from "./state-directory.js";
 
 /** Changes with what an index consists of. */
 const FORMAT = 1;
@@ -21,8 +21,6 @@ interface Head {
   readonly sequence: number;
 }
 
-/** Of a file: a volume's with a longer one is kept under a digest. */
-const LONGEST_NAME = 200;
 /** Bytes of a head, with its end. */
 const LONGEST_HEAD = 4096;
 const NEWLINE = 0x0a;
@@ -104,9 +102,7 @@ export class MapFiles {
   }
 
   #path(key: string): string {
-    const name = encodeURIComponent(key);
-    const isLong = name.length > LONGEST_NAME;
-    return join(this.#folder, isLong ? createHash("sha256").update(key).digest("hex") : name);
+    return join(this.#folder, stateFileName(key));
   }
 }
 

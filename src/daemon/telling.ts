@@ -7,6 +7,7 @@ import { compareIndexes } from "../inference/compare-indexes.js";
 import type { FileEvent } from "../inference/file-event.js";
 import type { InodeIndex } from "../inference/inode-index.js";
 import { type Transaction, VolumeEvents } from "../inference/volume-events.js";
+import { type Commit, type Position, positionOf } from "../versions/commit.js";
 import { type EventContext, guestEvent, isoTime } from "./guest-event.js";
 import type { MapFiles } from "./map-files.js";
 import type { MountedVolume } from "./mounted-volume.js";
@@ -21,7 +22,7 @@ export interface EventSink {
 
 /** Of a step, what is told. */
 export interface ToldStep extends Omit<Step, "commit"> {
-  readonly commit: Pick<Step["commit"], "sequence">;
+  readonly commit: Pick<Commit, "sequence" | "logical">;
 }
 
 export interface TellingOptions {
@@ -68,12 +69,13 @@ class ToldVolume {
       crawl: () => void this.#crawl(),
       compare: compareIndexes,
       publish: (events, transaction) => telling.publish(this, events, transaction),
-      publishGap: (reason, sequence) => telling.publishGap(this, reason, sequence),
+      publishGap: (reason, at) => telling.publishGap(this, reason, at),
     });
   }
 
   take(transaction: Transaction): void {
-    this.#last = transaction;
+    const { changes: _, ...last } = transaction;
+    this.#last = last;
     const now = performance.now();
     this.events.take(transaction, now);
     this.save(now);
@@ -94,8 +96,7 @@ class ToldVolume {
     const crawl = ++this.#crawls;
     try {
       const index = await this.#telling.options.crawl(this.guest, this.volume);
-      if (crawl === this.#crawls)
-        this.events.crawled(index, { sequence: this.#last.sequence, ...hostTime() });
+      if (crawl === this.#crawls) this.events.crawled(index, { ...this.#last, ...hostTime() });
     } catch (error) {
       if (crawl !== this.#crawls || this.#telling.isStopped) return;
       this.#telling.options.log(
@@ -148,15 +149,16 @@ export class Telling {
     for (const mounted of mounts) this.#volume(mounted.guest, mounted.volume).mounted = mounted;
   }
 
-  /** A volume's events are to be told from now on. `uuid`: the file system's. */
-  begin(guest: string, volume: string, uuid: string): void {
+  /** A volume's events are to be told from now on, after `toldUpTo` if that is known. `uuid`: the file system's. */
+  begin(guest: string, volume: string, uuid: string, toldUpTo?: Position): void {
     const told = this.#volume(guest, volume);
     told.uuid = uuid;
+    if (toldUpTo !== undefined) told.events.skip(toldUpTo);
     if (this.#isPreparing) told.events.prepare();
   }
 
   /** The same, going on from a map that was kept. */
-  resume(guest: string, volume: string, uuid: string, index: InodeIndex, toldUpTo: number): void {
+  resume(guest: string, volume: string, uuid: string, index: InodeIndex, toldUpTo: Position): void {
     const told = this.#volume(guest, volume);
     told.uuid = uuid;
     told.events.resume(index, toldUpTo);
@@ -164,12 +166,17 @@ export class Telling {
 
   /** A transaction of a volume. */
   take(guest: string, volume: string, { commit, changes, seconds, nanoseconds }: ToldStep): void {
-    this.#volume(guest, volume).take({ changes, sequence: commit.sequence, seconds, nanoseconds });
+    this.#volume(guest, volume).take({ changes, ...positionOf(commit), seconds, nanoseconds });
   }
 
-  /** The last transaction of a volume that has been told; undefined: none. */
-  toldUpTo(guest: string, volume: string): number | undefined {
+  /** Up to where a volume has been told; undefined: nothing has. */
+  toldUpTo(guest: string, volume: string): Position | undefined {
     return this.#volume(guest, volume).events.toldUpTo;
+  }
+
+  /** The uuid of a volume's file system. */
+  uuid(guest: string, volume: string): string {
+    return this.#volume(guest, volume).uuid;
   }
 
   /** Whether there is a map of a volume's names. */
@@ -197,7 +204,7 @@ export class Telling {
     this.#send(sink, scoped);
   }
 
-  publishGap(volume: ToldVolume, reason: string, sequence: number): void {
+  publishGap(volume: ToldVolume, reason: string, { sequence, part }: Position): void {
     const sink = this.options.guestLog(volume.guest);
     const { seconds, nanoseconds } = hostTime();
     const event = {
@@ -208,6 +215,7 @@ export class Telling {
       guest: volume.guest,
       volume: volume.volume,
       transaction: sequence,
+      ...(part === undefined ? {} : { part }),
       reason,
     } as const;
     const scopes = [wholeVolume(volume.volume), ...this.#scopesAbove(volume)];
@@ -226,6 +234,7 @@ export class Telling {
       guest: volume.guest,
       volume: volume.volume,
       transaction: transaction.sequence,
+      part: transaction.part,
       seconds: transaction.seconds,
       nanoseconds: transaction.nanoseconds,
       mountPoint: Buffer.from(mountPoint),

@@ -1,5 +1,5 @@
 /** Following a file system while its guest writes. */
-import type { Commit } from "../versions/commit.js";
+import type { Commit, LogicalChanges } from "../versions/commit.js";
 import type { Changes } from "./changes.js";
 
 /** One commit, what it changes, and when the guest finished it: seconds since 1970 by its clock, and nanoseconds. */
@@ -8,6 +8,12 @@ export interface Step {
   readonly changes: Changes;
   readonly seconds: number;
   readonly nanoseconds: number;
+}
+
+/** A part of a transaction that was taken before the whole, and the step that it was. */
+export interface TakenPart extends Omit<Step, "commit"> {
+  readonly sequence: number;
+  readonly logical: LogicalChanges;
 }
 
 /**

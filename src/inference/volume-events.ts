@@ -3,7 +3,7 @@
  * transactions change meanwhile is kept, and told once the map is there; or, if that takes too long, without paths.
  */
 import type { Changes, InodeState } from "../filesystems/changes.js";
-import { isAfter } from "../versions/commit.js";
+import { isPast, type Position } from "../versions/commit.js";
 import { composeEvents, undoNames } from "./composer.js";
 import { hasDoubts, settleDoubts } from "./doubts.js";
 import type { FileEvent, Names } from "./file-event.js";
@@ -19,10 +19,9 @@ export interface VolumeIndex extends Names {
   drop(ino: number): void;
 }
 
-/** A transaction, as far as events are concerned. */
-export interface Transaction {
+/** A transaction, or a part of one, as far as events are concerned. */
+export interface Transaction extends Position {
   readonly changes: Changes;
-  readonly sequence: number;
   /** When it was finished, by the guest's clock: seconds since 1970, and nanoseconds. */
   readonly seconds: number;
   readonly nanoseconds: number;
@@ -36,7 +35,7 @@ export interface VolumeEventsHost<Index extends VolumeIndex> {
   compare(old: Index, now: Index): Changes;
   publish(events: readonly FileEvent[], transaction: Transaction): void;
   /** Something may have happened that nobody has seen. */
-  publishGap(reason: string, sequence: number): void;
+  publishGap(reason: string, at: Position): void;
 }
 
 /** Transactions kept, and ms that the first of them waits, before events are told without paths. */
@@ -58,11 +57,11 @@ export class VolumeEvents<Index extends VolumeIndex> {
   #isCrawling = false;
   /** Whether it has been said that something may be missing until the map is there. */
   #isGapTold = false;
-  #sequence = 0;
-  #toldUpTo: number | undefined;
+  #at: Position = { sequence: 0 };
+  #toldUpTo: Position | undefined;
   #mapSequence: number | undefined;
-  /** Transactions up to this one have been told before. */
-  #silentUpTo: number | undefined;
+  /** What comes up to here has been told before. */
+  #silentUpTo: Position | undefined;
 
   constructor(host: VolumeEventsHost<Index>) {
     this.#host = host;
@@ -73,12 +72,15 @@ export class VolumeEvents<Index extends VolumeIndex> {
     return this.#index;
   }
 
-  /** The last transaction of those that have been told, with all before it; undefined: none yet. */
-  get toldUpTo(): number | undefined {
+  /** Up to where all has been told; undefined: nothing yet. */
+  get toldUpTo(): Position | undefined {
     return this.#toldUpTo;
   }
 
-  /** The transaction that the map is as of; undefined: there is none, or no transaction has come since it was made. */
+  /**
+   * The transaction that the map is as of; undefined: there is none, or no transaction has come since it was made, or it is
+   * in the midst of one.
+   */
   get mapSequence(): number | undefined {
     return this.#index === undefined ? undefined : this.#mapSequence;
   }
@@ -87,9 +89,14 @@ export class VolumeEvents<Index extends VolumeIndex> {
    * Goes on where another one ended: with the map as a transaction left it. What comes after that and up to `toldUpTo`
    * has been told.
    */
-  resume(index: Index, toldUpTo: number): void {
+  resume(index: Index, toldUpTo: Position): void {
     this.#index = index;
     this.#mapSequence = undefined;
+    this.skip(toldUpTo);
+  }
+
+  /** What comes up to `toldUpTo` has been told. */
+  skip(toldUpTo: Position): void {
     this.#silentUpTo = toldUpTo;
     this.#toldUpTo = toldUpTo;
   }
@@ -103,20 +110,20 @@ export class VolumeEvents<Index extends VolumeIndex> {
 
   /** Tells a transaction's events, or keeps it until that is possible. `now`: ms of a monotonic clock. */
   take(transaction: Transaction, now: number): void {
-    this.#sequence = transaction.sequence;
+    this.#at = positionIn(transaction);
+    const isTold = this.#silentUpTo !== undefined && !isPast(transaction, this.#silentUpTo);
     if (this.#index !== undefined) {
-      if (this.#silentUpTo === undefined || isAfter(transaction.sequence, this.#silentUpTo))
-        this.#tell(transaction, this.#index);
-      else follow(transaction.changes, this.#index);
-      this.#mapSequence = transaction.sequence;
+      if (isTold) follow(transaction.changes, this.#index);
+      else this.#tell(transaction, this.#index);
+      this.#mapSequence = wholeSequence(transaction);
       return;
     }
-    if (hasDoubts(transaction.changes) && !this.#isGapTold) {
+    if (hasDoubts(transaction.changes) && !isTold && !this.#isGapTold) {
       this.#isGapTold = true;
-      this.#host.publishGap("the guest went on before there was a map of its names", transaction.sequence);
+      this.#host.publishGap("the guest went on before there was a map of its names", this.#at);
     }
     if (this.#kept.length === 0) this.#since = now;
-    this.#kept.push({ transaction, isTold: false });
+    this.#kept.push({ transaction, isTold });
     this.prepare();
     this.lookAtClock(now);
   }
@@ -134,7 +141,7 @@ export class VolumeEvents<Index extends VolumeIndex> {
    */
   reopened(gap: string | undefined, before?: Index): void {
     this.#isGapTold = gap !== undefined;
-    if (gap !== undefined) this.#host.publishGap(gap, this.#sequence);
+    if (gap !== undefined) this.#host.publishGap(gap, this.#at);
     this.#before ??= this.#index ?? before;
     this.#index = undefined;
     this.#silentUpTo = undefined;
@@ -161,7 +168,7 @@ export class VolumeEvents<Index extends VolumeIndex> {
       // Of a volume that was opened afresh it is in the difference.
       if (before === undefined) this.#tellWithoutPaths(one);
       follow(one.transaction.changes, index);
-      this.#mapSequence = one.transaction.sequence;
+      this.#mapSequence = wholeSequence(one.transaction);
     }
     if (before !== undefined) {
       const changes = this.#host.compare(before, index);
@@ -171,7 +178,7 @@ export class VolumeEvents<Index extends VolumeIndex> {
     for (const { transaction: late, isTold } of kept) {
       if (isTold) follow(late.changes, index);
       else this.#tell(late, index);
-      this.#mapSequence = late.sequence;
+      this.#mapSequence = wholeSequence(late);
     }
   }
 
@@ -186,7 +193,7 @@ export class VolumeEvents<Index extends VolumeIndex> {
   #tellWithoutPaths(kept: Kept): void {
     if (kept.isTold) return;
     kept.isTold = true;
-    this.#toldUpTo = kept.transaction.sequence;
+    this.#toldUpTo = positionIn(kept.transaction);
     const events = composeEvents(kept.transaction.changes, undefined);
     if (events.length > 0) this.#host.publish(events, kept.transaction);
   }
@@ -195,9 +202,18 @@ export class VolumeEvents<Index extends VolumeIndex> {
     const changes = settleDoubts(transaction.changes, index);
     const events = composeEvents(changes, index);
     setStates(changes, index);
-    this.#toldUpTo = transaction.sequence;
+    this.#toldUpTo = positionIn(transaction);
     if (events.length > 0) this.#host.publish(events, transaction);
   }
+}
+
+function positionIn({ sequence, part }: Transaction): Position {
+  return { sequence, part };
+}
+
+/** The number of a transaction that is whole; undefined: it is only a part. */
+function wholeSequence({ sequence, part }: Transaction): number | undefined {
+  return part === undefined ? sequence : undefined;
 }
 
 /** Moves a map back to before a transaction. */
