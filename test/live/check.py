@@ -215,6 +215,10 @@ class History:
             longer.append((begin, min([NEVER, *self.full[at : at + 1], *gone[never : never + 1]])))
         return longer
 
+    def life(self, ino, moment):
+        """How often an inode has been freed by then."""
+        return sum(status is None for status in self.inodes[ino].within(0, moment))
+
     def is_other(self, ino, last):
         """Whether an inode has become another file's by then."""
         values = self.inodes[ino].within(0, last)
@@ -273,6 +277,9 @@ class Checker:
             self.late.append(late)
             if late > self.grace:
                 self.fail(f"{late:.0f} ms late", *about)
+        if thing[0] == "inode":
+            # Another file in the same inode is another thing: the kernel has another node for it.
+            thing = (*thing, history.life(thing[1], moment))
         if moment < self.newest.get(thing, 0):
             newer = self.earliest(spans, self.newest[thing], last)
             if newer is None:

@@ -607,7 +607,9 @@ class Guest:
         everything = kind == "sync" and self.since_full >= 25
         if everything:
             self.since_full = 0
-        if path is not None and self.options.only_synced:
+        # Whether nothing but what the fsync was for need be there.
+        partly = path is not None and self.options.only_synced
+        if partly:
             expected = {at: status for at, status in expected.items() if at == path}
         # Zeros at the end of a file are shown when all has been written back.
         loose = self.dirty | self.zeroed
@@ -618,7 +620,7 @@ class Guest:
         limit = since + self.options.limit * 1_000_000
         while True:
             # What is being looked at was so when the look began.
-            differences = self.differences(expected, contents, extended, loose, touched)
+            differences = self.differences(expected, contents, extended, loose, touched, partly)
             now = time.monotonic_ns()
             if not differences:
                 self.times.append(now - since)
@@ -626,12 +628,12 @@ class Guest:
             if now > limit:
                 self.failures.append(f"after {kind} at operation {self.index}, not equal in {self.options.limit} ms:")
                 self.failures += differences[:10]
-                self.failures.append(self.blame(expected, contents, extended, loose, touched))
+                self.failures.append(self.blame(expected, contents, extended, loose, touched, partly))
                 self.times.append(now - since)
                 return None
             time.sleep(0.0005)
 
-    def differences(self, expected, contents, extended, loose, touched):
+    def differences(self, expected, contents, extended, loose, touched, partly):
         try:
             # First what is likely to be late.
             for path in touched:
@@ -640,9 +642,9 @@ class Guest:
                 if got is not None and path in expected and stat.S_ISLNK(got[1]):
                     got += (os.readlink(os.path.join(self.tree, path)),)
                 got = self.loosened(got, loose)
-                if (path in expected or not self.options.only_synced) and not self.same(path, want, got):
+                if (path in expected or not partly) and not self.same(path, want, got):
                     return [f"{path!r}: kernel {want}, tree {got}"]
-            if not self.options.only_synced or len(expected) != 1:
+            if not partly:
                 found = walk(self.tree)
                 out = []
                 for path in expected.keys() | found.keys():
