@@ -436,12 +436,19 @@ class Checker:
             spans = later
         self.judge(spans, started, ended, ("xattr", *where, attribute), [*where, seen])
 
+    def is_given_up(self, error, ino, last):
+        """Whether what is held open is not any more: the inode's new file may have its node id (fuse_make_bad)."""
+        if error != errno.EIO or not self.history.is_other(ino, last):
+            return False
+        self.counts["given up"] += 1
+        return True
+
     def check_list(self, started, ended, where, seen):
         history = self.history
         (folder,) = where
         first, last = history.first(started), history.last(ended)
         if isinstance(seen, int):
-            if seen not in GONE or not history.died(folder, last):
+            if not self.is_given_up(seen, folder, last) and (seen not in GONE or not history.died(folder, last)):
                 self.fail("error", errno.errorcode.get(seen, seen), "list", folder)
             return
         if not seen and history.died(folder, last):
@@ -505,10 +512,7 @@ class Checker:
     def check_read(self, started, ended, where, seen):
         history = self.history
         if isinstance(seen, int):
-            # The inode's new file may have the old one's node id; then the kernel gives the old one up.
-            if seen == errno.EIO and where and history.is_other(where[0], history.last(ended)):
-                self.counts["reads of files whose number is another's"] += 1
-            elif seen != errno.ESTALE:
+            if seen != errno.ESTALE and not (where and self.is_given_up(seen, where[0], history.last(ended))):
                 self.fail("error", errno.errorcode.get(seen, seen), "read", *where)
             return
         status, between, length, runs = seen
