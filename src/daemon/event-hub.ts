@@ -6,7 +6,7 @@ import type { ReadFile } from "../events/redis/changed-bytes.js";
 import type { Publisher } from "../events/redis/publisher.js";
 import type { ReopenReason, TakenPart } from "../filesystems/follower.js";
 import type { Log } from "../images/image.js";
-import { isPast, type Position, precedingSequence } from "../versions/commit.js";
+import { isPast, isSamePosition, type Position, precedingSequence } from "../versions/commit.js";
 import type { RunCommand } from "./commands.js";
 import { Control } from "./control.js";
 import { Crawling } from "./crawling.js";
@@ -41,8 +41,8 @@ export interface ResumePoint {
   readonly told: Position;
   /** The file system's; undefined: it is not known. */
   readonly uuid: string | undefined;
-  /** Whether a map of names was kept as the transaction left it. */
-  readonly hasMap: boolean;
+  /** What the map of names is as of that was kept since; undefined: there is none to go on with. */
+  readonly map: Position | undefined;
   /** Of a later transaction: what was told of it before the whole. */
   readonly parts: readonly TakenPart[];
 }
@@ -175,10 +175,13 @@ export class EventHub {
     const parts = kept?.parts ?? [];
     const points: ResumePoint[] = [];
     const saved = this.#maps.head(key);
-    if (saved !== undefined && (kept === undefined || kept.uuid === saved.uuid))
-      points.push({ after: saved.sequence, told, uuid: saved.uuid, hasMap: true, parts });
-    const after = told.part === undefined ? told.sequence : precedingSequence(told.sequence);
-    if (saved?.sequence !== after) points.push({ after, told, uuid: kept?.uuid, hasMap: false, parts });
+    const isOfOne = kept === undefined || kept.uuid === saved?.uuid;
+    if (saved !== undefined && isOfOne && (saved.part === undefined || hasAll(kept, saved))) {
+      const map = { sequence: saved.sequence, part: saved.part };
+      points.push({ after: wholeBefore(map), told, uuid: saved.uuid, map, parts });
+    }
+    const after = wholeBefore(told);
+    if (points[0]?.after !== after) points.push({ after, told, uuid: kept?.uuid, map: undefined, parts });
     return points;
   }
 
@@ -193,15 +196,16 @@ export class EventHub {
   /** A volume is followed from now on, from one of the points if that was possible. `uuid`: the file system's. */
   begin(guest: string, volume: string, uuid: string, point: ResumePoint | undefined): void {
     const saved = this.#maps.load(volumeKey(guest, volume), uuid);
-    if (point?.hasMap === true && saved?.sequence === point.after) {
-      this.#telling.resume(guest, volume, uuid, saved.index, point.told);
+    if (point?.map !== undefined && saved !== undefined && isSamePosition(saved.at, point.map)) {
+      this.#telling.resume(guest, volume, uuid, saved, point.told);
       return;
     }
     const told = this.#toldUpTo(guest, volume);
-    if (told === undefined || point?.hasMap === false) this.#telling.begin(guest, volume, uuid, told);
+    if (told === undefined || (point !== undefined && point.map === undefined))
+      this.#telling.begin(guest, volume, uuid, told);
     else {
       this.#parts.drop(volumeKey(guest, volume));
-      const before = saved?.sequence === told.sequence && told.part === undefined ? saved.index : undefined;
+      const before = isSamePosition(saved?.at, told) ? saved?.index : undefined;
       this.#telling.reopened(guest, volume, uuid, "the volume was not watched for a while", before);
     }
   }
@@ -211,11 +215,11 @@ export class EventHub {
     const key = volumeKey(guest, volume);
     const log = this.logs.guest(guest);
     const logged = log.lastTransaction(volume);
-    const mapped = this.#maps.head(key)?.sequence;
+    const mapped = this.#maps.head(key);
     const known: readonly (Position | undefined)[] = [
       this.#positions.get(key),
       logged === undefined ? undefined : { sequence: logged, part: log.lastPart(volume) },
-      mapped === undefined ? undefined : { sequence: mapped },
+      mapped && { sequence: mapped.sequence, part: mapped.part },
     ];
     return known.reduce((latest, one) =>
       one === undefined || (latest !== undefined && !isPast(one, latest)) ? latest : one,
@@ -277,8 +281,13 @@ export class EventHub {
   }
 }
 
-/** Whether all is kept that was told of a transaction that was not whole. */
-function hasAll(kept: KeptParts | undefined, told: Position): boolean {
+/** Whether all parts of a transaction are kept up to a position in its midst. */
+function hasAll(kept: KeptParts | undefined, at: Position): boolean {
   const last = kept?.parts.at(-1);
-  return last?.sequence === told.sequence && last.logical.number >= (told.part ?? 0);
+  return last?.sequence === at.sequence && last.logical.number >= (at.part ?? 0);
+}
+
+/** The last transaction that is whole at a position. */
+function wholeBefore({ sequence, part }: Position): number {
+  return part === undefined ? sequence : precedingSequence(sequence);
 }

@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { deserialize, serialize } from "node:v8";
 import type { Log } from "../images/image.js";
 import { InodeIndex, type InodeIndexParts } from "../inference/inode-index.js";
+import type { Position } from "../versions/commit.js";
 import { stateFileName } from "./state-directory.js";
 
 /** Changes with what an index consists of. */
@@ -17,17 +18,18 @@ interface Head {
   readonly format: number;
   /** The file system's. */
   readonly uuid: string;
-  /** The transaction that left the map so. */
+  /** The transaction that left the map so, or that part of it. */
   readonly sequence: number;
+  readonly part?: number | undefined;
 }
 
 /** Bytes of a head, with its end. */
 const LONGEST_HEAD = 4096;
 const NEWLINE = 0x0a;
 
-/** A map as a transaction left it. */
+/** A map as a transaction left it, or a part of one. */
 export interface SavedMap {
-  readonly sequence: number;
+  readonly at: Position;
   readonly index: InodeIndex;
 }
 
@@ -43,12 +45,12 @@ export class MapFiles {
   }
 
   /** Keeps a volume's map, by `volumeKey`; `uuid` is the file system's. What cannot be kept is a line in the log. */
-  save(key: string, uuid: string, { sequence, index }: SavedMap): void {
+  save(key: string, uuid: string, { at: { sequence, part }, index }: SavedMap): void {
     const path = this.#path(key);
     try {
       mkdirSync(this.#folder, { recursive: true, mode: 0o700 });
       const { parts } = index.toParts();
-      const head = JSON.stringify({ format: FORMAT, uuid, sequence } satisfies Head);
+      const head = JSON.stringify({ format: FORMAT, uuid, sequence, part } satisfies Head);
       writeFileSync(`${path}.new`, Buffer.concat([Buffer.from(`${head}\n`), serialize(parts)]), {
         mode: 0o600,
       });
@@ -83,7 +85,7 @@ export class MapFiles {
     if (head?.uuid !== uuid) return undefined;
     try {
       const parts = deserialize(bytes.subarray(bytes.indexOf(NEWLINE) + 1)) as InodeIndexParts;
-      return { sequence: head.sequence, index: InodeIndex.from(parts) };
+      return { at: { sequence: head.sequence, part: head.part }, index: InodeIndex.from(parts) };
     } catch (error) {
       this.#log(`${this.#path(key)}: the map of names makes no sense: ${(error as Error).message}`);
       return undefined;

@@ -4,7 +4,7 @@
  */
 import { readFileSync, renameSync, writeFileSync } from "node:fs";
 import type { Log } from "../images/image.js";
-import type { Position } from "../versions/commit.js";
+import { isSamePosition, type Position } from "../versions/commit.js";
 import { volumeKey } from "./updates.js";
 
 /** ms between two writes. */
@@ -43,8 +43,7 @@ export class Positions {
   }
 
   set(key: string, position: Position): void {
-    const known = this.#positions.get(key);
-    if (known?.sequence === position.sequence && known.part === position.part) return;
+    if (isSamePosition(this.#positions.get(key), position)) return;
     this.#positions.set(key, position);
     this.#isChanged = true;
   }

@@ -7,9 +7,9 @@ import { compareIndexes } from "../inference/compare-indexes.js";
 import type { FileEvent } from "../inference/file-event.js";
 import type { InodeIndex } from "../inference/inode-index.js";
 import { type Transaction, VolumeEvents } from "../inference/volume-events.js";
-import { type Commit, type Position, positionOf } from "../versions/commit.js";
+import { type Commit, isSamePosition, type Position, positionOf } from "../versions/commit.js";
 import { type EventContext, guestEvent, isoTime } from "./guest-event.js";
-import type { MapFiles } from "./map-files.js";
+import type { MapFiles, SavedMap } from "./map-files.js";
 import type { MountedVolume } from "./mounted-volume.js";
 import { volumeKey } from "./updates.js";
 
@@ -54,7 +54,8 @@ class ToldVolume {
   mounted: MountedVolume | undefined;
   /** The file system's. */
   uuid = "";
-  #saved: number | undefined;
+  /** What the map that is kept is as of. */
+  #saved: Position | undefined;
   #saveAt = 0;
   readonly #telling: Telling;
   /** Counts crawls: the result of one that was overtaken does not count. */
@@ -81,13 +82,21 @@ class ToldVolume {
     this.save(now);
   }
 
+  /** Goes on from a map that was kept; see VolumeEvents. */
+  resume({ at, index }: SavedMap, toldUpTo: Position): void {
+    this.#saved = at;
+    this.events.resume(index, at, toldUpTo);
+  }
+
   /** Keeps the map, if it has changed since; `now`: ms. Not so often that it would hold up what else there is to do. */
   save(now: number): void {
-    const { index, mapSequence: sequence } = this.events;
-    if (index === undefined || sequence === undefined || sequence === this.#saved || now < this.#saveAt)
-      return;
-    this.#telling.options.maps.save(volumeKey(this.guest, this.volume), this.uuid, { sequence, index });
-    this.#saved = sequence;
+    const { index, mapAt: at } = this.events;
+    if (index === undefined || at === undefined || isSamePosition(at, this.#saved)) return;
+    // With one that is in the midst of a transaction nobody can go on when that is whole.
+    const isUseless = this.#saved?.part !== undefined && at.part === undefined;
+    if (now < this.#saveAt && !isUseless) return;
+    this.#telling.options.maps.save(volumeKey(this.guest, this.volume), this.uuid, { at, index });
+    this.#saved = at;
     const taken = performance.now() - now;
     this.#saveAt = now + Math.max(SAVE_EVERY, taken * SAVE_SHARE);
   }
@@ -158,10 +167,10 @@ export class Telling {
   }
 
   /** The same, going on from a map that was kept. */
-  resume(guest: string, volume: string, uuid: string, index: InodeIndex, toldUpTo: Position): void {
+  resume(guest: string, volume: string, uuid: string, map: SavedMap, toldUpTo: Position): void {
     const told = this.#volume(guest, volume);
     told.uuid = uuid;
-    told.events.resume(index, toldUpTo);
+    told.resume(map, toldUpTo);
   }
 
   /** A transaction of a volume. */

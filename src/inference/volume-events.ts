@@ -59,7 +59,9 @@ export class VolumeEvents<Index extends VolumeIndex> {
   #isGapTold = false;
   #at: Position = { sequence: 0 };
   #toldUpTo: Position | undefined;
-  #mapSequence: number | undefined;
+  #mapAt: Position | undefined;
+  /** What comes up to here is in the map. */
+  #mappedUpTo: Position | undefined;
   /** What comes up to here has been told before. */
   #silentUpTo: Position | undefined;
 
@@ -77,21 +79,19 @@ export class VolumeEvents<Index extends VolumeIndex> {
     return this.#toldUpTo;
   }
 
-  /**
-   * The transaction that the map is as of; undefined: there is none, or no transaction has come since it was made, or it is
-   * in the midst of one.
-   */
-  get mapSequence(): number | undefined {
-    return this.#index === undefined ? undefined : this.#mapSequence;
+  /** What the map is as of; undefined: there is none, or no transaction has come since it was made. */
+  get mapAt(): Position | undefined {
+    return this.#index === undefined ? undefined : this.#mapAt;
   }
 
   /**
-   * Goes on where another one ended: with the map as a transaction left it. What comes after that and up to `toldUpTo`
-   * has been told.
+   * Goes on where another one ended: with the map as it was at a position. What comes after that and up to `toldUpTo` has
+   * been told; what comes up to it, as a transaction's parts do again, is passed over.
    */
-  resume(index: Index, toldUpTo: Position): void {
+  resume(index: Index, mapAt: Position, toldUpTo: Position): void {
     this.#index = index;
-    this.#mapSequence = undefined;
+    this.#mapAt = undefined;
+    this.#mappedUpTo = mapAt;
     this.skip(toldUpTo);
   }
 
@@ -111,11 +111,12 @@ export class VolumeEvents<Index extends VolumeIndex> {
   /** Tells a transaction's events, or keeps it until that is possible. `now`: ms of a monotonic clock. */
   take(transaction: Transaction, now: number): void {
     this.#at = positionIn(transaction);
+    if (this.#mappedUpTo !== undefined && !isPast(this.#at, this.#mappedUpTo)) return;
     const isTold = this.#silentUpTo !== undefined && !isPast(transaction, this.#silentUpTo);
     if (this.#index !== undefined) {
       if (isTold) follow(transaction.changes, this.#index);
       else this.#tell(transaction, this.#index);
-      this.#mapSequence = wholeSequence(transaction);
+      this.#mapAt = this.#at;
       return;
     }
     if (hasDoubts(transaction.changes) && !isTold && !this.#isGapTold) {
@@ -145,6 +146,7 @@ export class VolumeEvents<Index extends VolumeIndex> {
     this.#before ??= this.#index ?? before;
     this.#index = undefined;
     this.#silentUpTo = undefined;
+    this.#mappedUpTo = undefined;
     // What was kept is part of the difference, where there is one.
     if (this.#before !== undefined || gap !== undefined) this.#kept = [];
     this.#isCrawling = false;
@@ -154,7 +156,7 @@ export class VolumeEvents<Index extends VolumeIndex> {
   /** The crawl that was asked for has ended. `transaction`: what the difference is told as. */
   crawled(index: Index, transaction: Omit<Transaction, "changes">): void {
     this.#isCrawling = false;
-    this.#mapSequence = undefined;
+    this.#mapAt = undefined;
     const kept = this.#kept;
     this.#kept = [];
     // What went before the last doubt cannot be told with paths: the map may be of later, and nobody knows what was undone.
@@ -168,7 +170,7 @@ export class VolumeEvents<Index extends VolumeIndex> {
       // Of a volume that was opened afresh it is in the difference.
       if (before === undefined) this.#tellWithoutPaths(one);
       follow(one.transaction.changes, index);
-      this.#mapSequence = wholeSequence(one.transaction);
+      this.#mapAt = positionIn(one.transaction);
     }
     if (before !== undefined) {
       const changes = this.#host.compare(before, index);
@@ -178,7 +180,7 @@ export class VolumeEvents<Index extends VolumeIndex> {
     for (const { transaction: late, isTold } of kept) {
       if (isTold) follow(late.changes, index);
       else this.#tell(late, index);
-      this.#mapSequence = wholeSequence(late);
+      this.#mapAt = positionIn(late);
     }
   }
 
@@ -209,11 +211,6 @@ export class VolumeEvents<Index extends VolumeIndex> {
 
 function positionIn({ sequence, part }: Transaction): Position {
   return { sequence, part };
-}
-
-/** The number of a transaction that is whole; undefined: it is only a part. */
-function wholeSequence({ sequence, part }: Transaction): number | undefined {
-  return part === undefined ? sequence : undefined;
 }
 
 /** Moves a map back to before a transaction. */

@@ -39,6 +39,11 @@ export function positionOf({ sequence, logical }: Pick<Commit, "sequence" | "log
   return logical === undefined ? { sequence } : { sequence, part: logical.number };
 }
 
+/** Whether two positions are the same. */
+export function isSamePosition(a: Position | undefined, b: Position | undefined): boolean {
+  return a?.sequence === b?.sequence && a?.part === b?.part;
+}
+
 /** Whether position `a` comes after `b`. */
 export function isPast(a: Position, b: Position): boolean {
   if (a.sequence !== b.sequence) return isAfter(a.sequence, b.sequence);
