@@ -6,6 +6,7 @@ import type { ReadFile } from "../events/redis/changed-bytes.js";
 import type { Publisher } from "../events/redis/publisher.js";
 import type { ReopenReason, TakenPart } from "../filesystems/follower.js";
 import type { Log } from "../images/image.js";
+import type { Written } from "../inference/written.js";
 import { isPast, isSamePosition, type Position, precedingSequence } from "../versions/commit.js";
 import type { RunCommand } from "./commands.js";
 import { Control } from "./control.js";
@@ -15,9 +16,10 @@ import { MapFiles } from "./map-files.js";
 import type { MountedVolume } from "./mounted-volume.js";
 import { type KeptParts, PartFiles } from "./part-files.js";
 import { Positions } from "./positions.js";
-import { publishOn, type RedisSettings } from "./redis.js";
+import type { PublishOn } from "./publishing.js";
+import type { RedisSettings } from "./redis.js";
 import { eventsFolder } from "./state-directory.js";
-import type { DaemonStatus, VolumeStatus } from "./status.js";
+import type { DaemonStatus, FollowedStatus, VolumeStatus } from "./status.js";
 import { Telling, type ToldStep } from "./telling.js";
 import { volumeKey } from "./updates.js";
 import { UserError } from "./user-error.js";
@@ -57,19 +59,23 @@ export type ReadVolume = (
 ) => Buffer | undefined;
 
 /** Where what happens in followed volumes goes. From another thread, files are not read for it. */
-export type EventTaker = Pick<EventHub, "resumePoints" | "begin" | "take" | "reopened" | "tellStatus"> &
+export type EventTaker = Pick<
+  EventHub,
+  "resumePoints" | "begin" | "take" | "write" | "reopened" | "lost" | "tellStatus"
+> &
   Partial<Pick<EventHub, "readFilesBy">>;
 
-/** Throws UserError when the logs cannot be read. */
+/** `publishOn`: see loadPublishing. Throws UserError when the logs cannot be read. */
 export function openEventHub(
   host: string,
   guests: readonly GuestSpec[],
   options: EventsOptions,
   log: Log,
   run: RunCommand,
+  publishOn: PublishOn | undefined,
 ): EventHub {
   try {
-    return new EventHub(host, guests, options, log, run);
+    return new EventHub(host, guests, options, log, run, publishOn);
   } catch (error) {
     throw new UserError(
       `${options.state}: events cannot be kept there: ${(error as Error).message}; name another directory with --state, or turn them off with --no-events`,
@@ -97,6 +103,7 @@ export class EventHub {
     { state, logSize, redis }: EventsOptions,
     log: Log,
     run: RunCommand,
+    publishOn: PublishOn | undefined,
   ) {
     const specs = new Map(guests.map((spec) => [spec.name, spec]));
     this.#log = log;
@@ -109,7 +116,7 @@ export class EventHub {
     const read: ReadFile = ({ guest, volume, inode = 0, generation = 0 }, position, length) =>
       this.#readFile(volumeKey(guest, volume), inode, generation, position, length);
     const publisher =
-      redis && publishOn(redis, { host, guests: specs.keys(), logs: this.logs, read, state, log });
+      redis && publishOn?.(redis, { host, guests: specs.keys(), logs: this.logs, read, state, log });
     this.#publisher = publisher;
     this.#control = new Control({
       directory: state,
@@ -227,7 +234,7 @@ export class EventHub {
   }
 
   /** `volumes` says how following goes of some volumes: those that the earlier calls were not about. */
-  tellStatus(volumes: () => readonly Omit<VolumeStatus, "hasPaths">[]): void {
+  tellStatus(volumes: () => readonly FollowedStatus[]): void {
     const others = this.#volumes;
     this.#volumes = () => [
       ...others(),
@@ -260,6 +267,16 @@ export class EventHub {
     if (told === undefined) return;
     this.#positions.set(key, told);
     if (logical === undefined && !isPast({ sequence }, told)) this.#parts.drop(key, { sequence });
+  }
+
+  /** Bytes of files that were written, as a stream of writes tells; what has been taken before comes first. */
+  write(guest: string, volume: string, written: readonly Written[]): void {
+    this.#telling.write(guest, volume, written);
+  }
+
+  /** A stream of writes has a gap: nobody knows which files' bytes were written. */
+  lost(guest: string, volume: string): void {
+    this.#telling.gap(guest, volume, "some of the guest's writes were not seen: files may have other bytes");
   }
 
   /** A volume had to be opened afresh. */

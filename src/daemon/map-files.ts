@@ -11,7 +11,7 @@ import type { Position } from "../versions/commit.js";
 import { stateFileName } from "./state-directory.js";
 
 /** Changes with what an index consists of. */
-const FORMAT = 1;
+const FORMAT = 2;
 
 /** The first line of a file, as JSON; what the map consists of follows. */
 interface Head {

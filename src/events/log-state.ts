@@ -29,10 +29,11 @@ export class LogState {
     return copy;
   }
 
-  note({ id, guest, volume, transaction, part }: GuestEvent, isLast: boolean): void {
+  note({ id, event, guest, volume, transaction, part }: GuestEvent, isLast: boolean): void {
     this.lastId = id;
     this.ids.set(guest, id);
-    if (!isLast) return;
+    // What was written belongs to no transaction.
+    if (!isLast || event === "written") return;
     this.transactions.set(volume, transaction);
     if (part === undefined) this.parts.delete(volume);
     else this.parts.set(volume, part);

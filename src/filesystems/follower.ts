@@ -1,6 +1,8 @@
 /** Following a file system while its guest writes. */
+import type { Spot } from "../images/image.js";
 import type { Commit, LogicalChanges } from "../versions/commit.js";
 import type { Changes } from "./changes.js";
+import type { BlockSink } from "./crawler.js";
 
 /** One commit, what it changes, and when the guest finished it: seconds since 1970 by its clock, and nanoseconds. */
 export interface Step {
@@ -43,11 +45,40 @@ export type Look =
     }
   | { readonly reopen: ReopenReason };
 
+/** What is asked of a file by its number; filled in place. */
+export class FileFacts {
+  generation = 0;
+  /** Type and permission bits. */
+  mode = 0;
+  /** Bytes, of which not all may have come. */
+  size = 0;
+}
+
+/** Where files lie, as the steps so far have left them. */
+export interface FileMaps {
+  /** Bytes. */
+  readonly blockSize: number;
+  /** False: there is no such file in use, or it cannot be read. */
+  facts(ino: number, out: FileFacts): boolean;
+  /** Tells where the blocks of an inode lie; all that can be read of them, within a bounded time. */
+  extents(ino: number, sink: BlockSink): void;
+}
+
 export interface Follower {
+  /** Undefined: nobody knows yet. */
+  readonly maps?: FileMaps | undefined;
   /** Whether it goes on from the transaction that it was asked to go on from, so that it misses none. */
   readonly isResumed: boolean;
-  /** Looks for what has been written since. Throws IoError when the image cannot be read. */
-  look(): Look;
+  /**
+   * Looks for what has been written since. `quietAt`: when its spots were last seen to be as they had been (ms of
+   * performance.now()), if that was after the last look. Throws IoError when the image cannot be read.
+   */
+  look(quietAt?: number): Look;
+  /**
+   * The parts of the volume that are to be watched while nothing happens: as long as they are as they were, a look finds
+   * nothing. Undefined: there is no telling without a look.
+   */
+  spots?(): readonly Spot[] | undefined;
   /**
    * Bytes of a regular file as the steps so far have left it: at most `length` from `position` on, and those only that have
    * come. Undefined: it is not there any more, or its bytes are not to be read. Throws IoError.

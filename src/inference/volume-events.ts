@@ -7,6 +7,8 @@ import { isPast, type Position } from "../versions/commit.js";
 import { composeEvents, undoNames } from "./composer.js";
 import { hasDoubts, settleDoubts } from "./doubts.js";
 import type { FileEvent, Names } from "./file-event.js";
+import { mergeChanges } from "./merge-changes.js";
+import { type Written, writtenEvent } from "./written.js";
 
 /** A map of a volume's names and inodes, kept current by what transactions change. */
 export interface VolumeIndex extends Names {
@@ -27,13 +29,16 @@ export interface Transaction extends Position {
   readonly nanoseconds: number;
 }
 
+/** When something happened: seconds since 1970 and nanoseconds; and the last transaction before it. */
+export type Moment = Omit<Transaction, "changes">;
+
 /** What a volume's events need of the daemon. */
 export interface VolumeEventsHost<Index extends VolumeIndex> {
   /** Has the volume crawled, soon; `crawled` or `failed` is called in the end. */
   crawl(): void;
   /** What differs between two maps. */
   compare(old: Index, now: Index): Changes;
-  publish(events: readonly FileEvent[], transaction: Transaction): void;
+  publish(events: readonly FileEvent[], moment: Moment): void;
   /** Something may have happened that nobody has seen. */
   publishGap(reason: string, at: Position): void;
 }
@@ -42,10 +47,16 @@ export interface VolumeEventsHost<Index extends VolumeIndex> {
 const MOST_KEPT = 5000;
 const LONGEST_WAIT = 10_000;
 
+/** Transactions that are told as one at most, where they fit what was before only together. */
+const MOST_MERGED = 1000;
+
 interface Kept {
   readonly transaction: Transaction;
   isTold: boolean;
 }
+
+/** Files whose writes are kept until their paths are known. */
+const MOST_WRITTEN = 10_000;
 
 export class VolumeEvents<Index extends VolumeIndex> {
   readonly #host: VolumeEventsHost<Index>;
@@ -53,6 +64,8 @@ export class VolumeEvents<Index extends VolumeIndex> {
   /** The map as it was when the volume had to be read anew. */
   #before: Index | undefined;
   #kept: Kept[] = [];
+  /** Writes that wait for paths, too. */
+  #written: Written[] = [];
   #since = 0;
   #isCrawling = false;
   /** Whether it has been said that something may be missing until the map is there. */
@@ -64,6 +77,9 @@ export class VolumeEvents<Index extends VolumeIndex> {
   #mappedUpTo: Position | undefined;
   /** What comes up to here has been told before. */
   #silentUpTo: Position | undefined;
+  /** What waits for the rest of it, and how many transactions that is. */
+  #partial: Transaction | undefined;
+  #merged = 0;
 
   constructor(host: VolumeEventsHost<Index>) {
     this.#host = host;
@@ -114,9 +130,7 @@ export class VolumeEvents<Index extends VolumeIndex> {
     if (this.#mappedUpTo !== undefined && !isPast(this.#at, this.#mappedUpTo)) return;
     const isTold = this.#silentUpTo !== undefined && !isPast(transaction, this.#silentUpTo);
     if (this.#index !== undefined) {
-      if (isTold) follow(transaction.changes, this.#index);
-      else this.#tell(transaction, this.#index);
-      this.#mapAt = this.#at;
+      this.#takeWhole(transaction, this.#index);
       return;
     }
     if (hasDoubts(transaction.changes) && !isTold && !this.#isGapTold) {
@@ -129,11 +143,58 @@ export class VolumeEvents<Index extends VolumeIndex> {
     this.lookAtClock(now);
   }
 
+  /** Tells what was written to files, after what has changed before; or keeps it until their paths are known. */
+  write(written: readonly Written[], now: number): void {
+    if (this.#index !== undefined && this.#partial === undefined) {
+      this.#publishWritten(written, this.#index);
+      return;
+    }
+    if (this.#kept.length + this.#written.length === 0) this.#since = now;
+    this.#written.push(...written);
+    this.prepare();
+    this.lookAtClock(now);
+    if (this.#written.length >= MOST_WRITTEN) this.#tellWritten(undefined);
+  }
+
+  /** Tells the writes that wait. */
+  #tellWritten(index: Index | undefined): void {
+    this.#publishWritten(this.#written.splice(0), index);
+  }
+
+  #publishWritten(written: readonly Written[], index: Index | undefined): void {
+    const events = written.flatMap((one) => writtenEvent(one, index) ?? []);
+    if (events.length === 0) return;
+    // Each has a time of its own.
+    const { sequence } = this.#toldUpTo ?? this.#at;
+    this.#host.publish(events, { sequence, seconds: 0, nanoseconds: 0 });
+  }
+
+  /** Moves the map on, and tells what has not been told, once there is all that belongs together. */
+  #takeWhole(last: Transaction, index: Index): void {
+    const isSilent = (one: Transaction) => this.#silentUpTo !== undefined && !isPast(one, this.#silentUpTo);
+    let transaction = last;
+    if (this.#partial !== undefined) {
+      // What was told before the restart is not told again with the rest.
+      if (isSilent(this.#partial) && !isSilent(last)) follow(this.#partial.changes, index);
+      else transaction = { ...last, changes: mergeChanges(this.#partial.changes, last.changes) };
+    }
+    this.#merged++;
+    const mustWait = transaction.changes.isPartial === true && this.#merged < MOST_MERGED;
+    this.#partial = mustWait ? transaction : undefined;
+    if (mustWait) return;
+    this.#merged = 0;
+    if (isSilent(transaction)) follow(transaction.changes, index);
+    else this.#tell(transaction, index);
+    this.#mapAt = positionIn(transaction);
+    this.#tellWritten(index);
+  }
+
   /** Tells without paths what has waited for too long. */
   lookAtClock(now: number): void {
-    if (this.#kept.length === 0 || this.#before !== undefined) return;
+    if (this.#kept.length + this.#written.length === 0 || this.#before !== undefined) return;
     if (this.#kept.length < MOST_KEPT && now - this.#since < LONGEST_WAIT) return;
     for (const kept of this.#kept) this.#tellWithoutPaths(kept);
+    this.#tellWritten(undefined);
   }
 
   /**
@@ -147,6 +208,7 @@ export class VolumeEvents<Index extends VolumeIndex> {
     this.#index = undefined;
     this.#silentUpTo = undefined;
     this.#mappedUpTo = undefined;
+    this.#partial = undefined;
     // What was kept is part of the difference, where there is one.
     if (this.#before !== undefined || gap !== undefined) this.#kept = [];
     this.#isCrawling = false;
@@ -182,6 +244,7 @@ export class VolumeEvents<Index extends VolumeIndex> {
       else this.#tell(late, index);
       this.#mapAt = positionIn(late);
     }
+    this.#tellWritten(index);
   }
 
   /** The crawl that was asked for has failed: events go on without paths until the next one succeeds. */
@@ -190,6 +253,7 @@ export class VolumeEvents<Index extends VolumeIndex> {
     this.#since = now - LONGEST_WAIT;
     this.lookAtClock(now);
     this.#kept = [];
+    this.#tellWritten(undefined);
   }
 
   #tellWithoutPaths(kept: Kept): void {
