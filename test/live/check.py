@@ -231,13 +231,6 @@ class History:
         """How often an inode has been freed by then."""
         return sum(status is None for status in self.inodes[ino].within(0, moment))
 
-    def is_other(self, ino, last):
-        """Whether an inode has become another file's by then."""
-        values = self.inodes[ino].within(0, last)
-        first = next((at for at, status in enumerate(values) if status is not None), len(values))
-        dead = next((at for at, status in enumerate(values) if at > first and status is None), len(values))
-        return any(status is not None for status in values[dead:])
-
     def died(self, ino, last, since=0):
         """Whether an inode has lost its last name by then."""
         return any(status is None or status[NLINK] == 0 for status in self.inodes[ino].within(since, last)[1:])
@@ -436,19 +429,12 @@ class Checker:
             spans = later
         self.judge(spans, started, ended, ("xattr", *where, attribute), [*where, seen])
 
-    def is_given_up(self, error, ino, last):
-        """Whether what is held open is not any more: the inode's new file may have its node id (fuse_make_bad)."""
-        if error != errno.EIO or not self.history.is_other(ino, last):
-            return False
-        self.counts["given up"] += 1
-        return True
-
     def check_list(self, started, ended, where, seen):
         history = self.history
         (folder,) = where
         first, last = history.first(started), history.last(ended)
         if isinstance(seen, int):
-            if not self.is_given_up(seen, folder, last) and (seen not in GONE or not history.died(folder, last)):
+            if seen not in GONE or not history.died(folder, last):
                 self.fail("error", errno.errorcode.get(seen, seen), "list", folder)
             return
         if not seen and history.died(folder, last):
@@ -512,8 +498,8 @@ class Checker:
     def check_read(self, started, ended, where, seen):
         history = self.history
         if isinstance(seen, int):
-            if seen != errno.ESTALE and not (where and self.is_given_up(seen, where[0], history.last(ended))):
-                self.fail("error", errno.errorcode.get(seen, seen), "read", *where)
+            if seen != errno.ESTALE:
+                self.fail("error", errno.errorcode.get(seen, seen), "read")
             return
         status, between, length, runs = seen
         ino = status[0]

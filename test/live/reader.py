@@ -31,7 +31,7 @@ class Reader:
         self.out = open(options.out, "w", buffering=1 << 16)
         self.observations = 0
         self.folders = {}  # By inode: a descriptor, and the names last seen.
-        self.held = []  # Files: their descriptors and inodes.
+        self.held = []  # Descriptors of files.
 
     def observe(self, kind, look, *about):
         """Writes down [kind, about..., what was seen or the error's number]; returns it as well."""
@@ -48,7 +48,7 @@ class Reader:
     def forget(self):
         for fd, _ in self.folders.values():
             os.close(fd)
-        for fd, _ in self.held:
+        for fd in self.held:
             os.close(fd)
         self.folders.clear()
         self.held.clear()
@@ -131,22 +131,22 @@ class Reader:
             file = os.open(name, flags, dir_fd=fd)
         except OSError:
             return
-        seen = self.read_all(file)
-        if self.random.random() < 0.25 and len(self.held) < MOST_HELD and not isinstance(seen, int):
-            self.held.append((file, seen[0][0]))
+        self.read_all(file)
+        if self.random.random() < 0.25 and len(self.held) < MOST_HELD:
+            self.held.append(file)
         else:
             os.close(file)
 
     def read_held(self):
         if not self.held:
             return self.read()
-        file, held = self.random.choice(self.held)
-        self.read_all(file, held)
+        file = self.random.choice(self.held)
+        self.read_all(file)
         if self.random.random() < 0.05:
-            self.held.remove((file, held))
+            self.held.remove(file)
             os.close(file)
 
-    def read_all(self, file, *held):
+    def read_all(self, file):
         def look():
             status = state(os.fstat(file))
             at = time.monotonic_ns()
@@ -157,7 +157,7 @@ class Reader:
                 data += part
             return [status, at, len(data), runs(data)]
 
-        return self.observe("read", look, *held)
+        self.observe("read", look)
 
     def run(self):
         actions = [self.list] * 3 + [self.stat] * 6 + [self.read] * 4 + [self.read_held] * 3
