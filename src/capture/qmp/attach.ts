@@ -79,7 +79,7 @@ async function prepare(
 ): Promise<Mirrored> {
   const name = session.name("e", disk.index);
   return {
-    disk: { ...disk, exportUrl: `nbd+unix:///${name}?socket=${encodeURIComponent(exportSocket)}` },
+    disk: { ...disk, exportUrl: `nbd+unix:///${name}?socket=${encodeURI(exportSocket)}` },
     tap: disk.isReadOnly ? undefined : await tapFor(disk),
     job: session.name("j", disk.index),
     export: name,

@@ -17,8 +17,8 @@ const LIMIT = 10_000;
 /** So many bytes that a watchdog has not taken are enough. */
 const MOST_WAITING = 64 << 10;
 const PROGRAM = fileURLToPath(new URL("../../watchdog.js", import.meta.url));
-/** It needs little memory, and is to take no more. */
-const OPTIONS = ["--max-old-space-size=16", "--max-semi-space-size=1"];
+/** MB that it may have for what QEMUs answer; it has no use for more. */
+const OPTIONS = ["--max-old-space-size=128", "--max-semi-space-size=1"];
 
 export interface WatchdogKeeperOptions {
   readonly log: Log;

@@ -91,7 +91,7 @@ class Watchdog {
         else {
           const { message } = error as Error;
           process.stderr.write(
-            `slashcloud: ${message}; slashcloud's mirrors are still in this guest: attach and detach takes them away\n`,
+            `slashcloud: ${message}; what is left in this guest is taken away when it is attached to again\n`,
           );
           return;
         }
