@@ -2,6 +2,7 @@
 /** The command line. */
 import { hostname } from "node:os";
 import { Command, CommanderError, Option } from "commander";
+import { type AttachOptions, attach, detach } from "./cli/attach.js";
 import { cat } from "./cli/cat.js";
 import { count } from "./cli/count.js";
 import { type EventsOptions, events } from "./cli/events.js";
@@ -46,7 +47,7 @@ example(
       .description(
         "Serve guests' disks as /<mount>/<host>/<guest>/..., in the foreground, until SIGINT or SIGTERM",
       )
-      .argument("<image...>", "[NAME=]IMAGE; NAME=IMAGE,IMAGE for a guest with several disks")
+      .argument("[image...]", "[NAME=]IMAGE; NAME=IMAGE,IMAGE for a guest with several disks")
       .option("--mount <dir>", "where the tree is mounted", "/cloud")
       .option("--host <name>", "this host's name in the tree", hostname())
       .addOption(
@@ -96,6 +97,34 @@ example(
       process.exitCode = await status(options);
     }),
   "slashcloud status --mount /cloud",
+);
+
+example(
+  program
+    .command("attach")
+    .description("Show the disks of a running QEMU's guest, and follow all that it writes")
+    .argument("[name]", "the guest's name in the tree (default: the socket's)")
+    .requiredOption("--qmp <socket>", "QEMU's monitor: -qmp unix:SOCKET,server=on,wait=off")
+    .option("--disk <node>", "one disk by its node, drive or device; may be given more than once", several)
+    .option("--mount <dir>", "where the tree is mounted", "/cloud")
+    .option("--state <dir>", "the daemon's state directory, if it was named")
+    .action(async (name: string | undefined, options: AttachOptions) => {
+      process.exitCode = await attach(name, options);
+    }),
+  "slashcloud attach --qmp /run/web.qmp web",
+);
+
+example(
+  program
+    .command("detach")
+    .description("Show an attached guest no longer, and leave its QEMU as it was")
+    .argument("<name>", "the guest's name in the tree")
+    .option("--mount <dir>", "where the tree is mounted", "/cloud")
+    .option("--state <dir>", "the daemon's state directory, if it was named")
+    .action(async (name: string, options: { mount: string; state?: string }) => {
+      process.exitCode = await detach(name, options);
+    }),
+  "slashcloud detach web",
 );
 
 example(

@@ -2,7 +2,7 @@
 import { once } from "node:events";
 import { chmodSync, rmSync } from "node:fs";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
-import { setImmediate as others } from "node:timers/promises";
+import { setImmediate as others, setTimeout as sleep } from "node:timers/promises";
 import { eventText } from "../events/line.js";
 import type { LogReplay } from "../events/log-replay.js";
 import { Selection } from "../events/selection.js";
@@ -34,6 +34,8 @@ export interface ControlOptions {
 
 /** Bytes of what is sent with a request, at most. */
 const MOST_BODY = 64 << 10;
+/** ms for commands to be answered at the end. */
+const LAST_ANSWERS = 200;
 /** Characters that are sent at a time. */
 const PIECE = 64 << 10;
 
@@ -41,6 +43,8 @@ export class Control {
   readonly #options: ControlOptions;
   readonly #server: Server;
   #socket: SocketPath | undefined;
+  /** Commands that are not answered yet. */
+  readonly #commands = new Set<Promise<void>>();
 
   constructor(options: ControlOptions) {
     this.#options = options;
@@ -69,6 +73,8 @@ export class Control {
     if (!this.#server.listening) return;
     const closed = once(this.#server, "close");
     this.#server.close();
+    // What was done may be why this server ends.
+    await Promise.race([Promise.allSettled(this.#commands), sleep(LAST_ANSWERS)]);
     this.#server.closeAllConnections();
     await closed;
     this.#socket?.close();
@@ -77,8 +83,11 @@ export class Control {
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const { pathname, searchParams } = new URL(request.url ?? "/", "http://localhost");
     const command = /^\/v1\/(attach|detach)$/.exec(pathname)?.[1];
-    if (command !== undefined) await this.#command(command, request, response);
-    else if (request.method !== "GET") refuse(response, 405, `${request.method}: only GET is known`);
+    if (command !== undefined) {
+      const done = this.#command(command, request, response);
+      this.#commands.add(done);
+      await done.finally(() => this.#commands.delete(done));
+    } else if (request.method !== "GET") refuse(response, 405, `${request.method}: only GET is known`);
     else if (pathname === "/v1/status") {
       const status = JSON.stringify(this.#options.status());
       response.writeHead(200, { "content-type": "application/json" }).end(`${status}\n`);
@@ -108,7 +117,10 @@ export class Control {
     }
     try {
       const done = await this.#options.run(command);
-      response.writeHead(200, { "content-type": "application/json" }).end(`${JSON.stringify({ done })}\n`);
+      response.writeHead(200, { "content-type": "application/json" });
+      await new Promise<void>((resolve) => {
+        response.on("close", resolve).end(`${JSON.stringify({ done })}\n`, resolve);
+      });
     } catch (error) {
       refuse(response, 409, (error as Error).message);
     }

@@ -10,7 +10,7 @@ import { type KernelMount, mountDevice, openDevice } from "../fuse/kernel/mount.
 import { mountAt } from "../fuse/mountpoint.js";
 import { ask } from "./asking.js";
 import type { Command, CommandDone } from "./commands.js";
-import { type GuestSpec, guestOf } from "./guest-name.js";
+import { type GuestSpec, guestOf, isGuestName } from "./guest-name.js";
 import { clearLedger, closeLedger, createLedger } from "./ledger.js";
 import type { DriverOptions, Served } from "./serve.js";
 import { type Death, ServerProcess } from "./server-process.js";
@@ -120,6 +120,7 @@ class Supervisor implements Served {
     sure: (done: CommandDone) => void,
   ): Promise<void> {
     const { tapKeeper } = this.#options;
+    if (!isGuestName(guest)) throw new UserError(`"${guest}" cannot be a guest's name`);
     if (this.#guests.some(({ name }) => name === guest))
       throw new UserError(`there is a guest ${guest} already: give this one another name`);
     const images = await tapKeeper.attach({ guest, socket, disks });

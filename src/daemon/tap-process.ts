@@ -36,6 +36,9 @@ function end(code: number): void {
   process.exit(code);
 }
 
+/** Disks that guests reach by the tap; disks of running guests, mirrored to it. */
+type Group = "tap" | "mirror";
+
 class TapHost {
   /** Of disks that are at the tap, and of those that are mirrored to it. */
   readonly #tapping: Tapping;
@@ -47,7 +50,7 @@ class TapHost {
 
   constructor(options: TapProcessOptions) {
     this.#options = options;
-    this.#feed = new FeedServer(options.feed);
+    this.#feed = new FeedServer(options.feed, (disk, ranges) => this.#setMetadata(disk, ranges));
     this.#tapping = this.#tap("tap");
     this.#mirroring = this.#tap("mirror");
     this.#attached = new AttachedGuests({
@@ -60,7 +63,13 @@ class TapHost {
     });
   }
 
-  #tap(group: string): Tapping {
+  #setMetadata(number: number, ranges: Float64Array): void {
+    const [group, name] = this.#disks.nameOf(number) ?? [];
+    if (name !== undefined)
+      void (group === "tap" ? this.#tapping : this.#mirroring).setMetadata(name, ranges);
+  }
+
+  #tap(group: Group): Tapping {
     return new Tapping({
       limits: this.#options.limits,
       log,
@@ -128,16 +137,24 @@ class FeedDisks {
     this.#changed = changed;
   }
 
-  get(group: string, name: string): FeedDisk | undefined {
+  get(group: Group, name: string): FeedDisk | undefined {
     return this.#disks.get(`${group} ${name}`);
   }
 
-  set(group: string, name: string, disk: Omit<FeedDisk, "number">): void {
+  nameOf(number: number): [Group, string] | undefined {
+    for (const [key, disk] of this.#disks) {
+      const at = key.indexOf(" ");
+      if (disk.number === number) return [key.slice(0, at) as Group, key.slice(at + 1)];
+    }
+    return undefined;
+  }
+
+  set(group: Group, name: string, disk: Omit<FeedDisk, "number">): void {
     this.#disks.set(`${group} ${name}`, { number: ++this.#last, ...disk });
     this.#changed([...this.#disks.values()]);
   }
 
-  delete(group: string, name: string): void {
+  delete(group: Group, name: string): void {
     if (this.#disks.delete(`${group} ${name}`)) this.#changed([...this.#disks.values()]);
   }
 }

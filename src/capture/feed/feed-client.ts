@@ -2,10 +2,12 @@
 import { createConnection, type Socket } from "node:net";
 import type { Log } from "../../images/image.js";
 import type { WriteRecord } from "../../queue/write-record.js";
-import { doneFrame, type FeedDisk, Frame, FrameReader, parseBatch } from "./frames.js";
+import { doneFrame, type FeedDisk, Frame, FrameReader, metadataFrame, parseBatch } from "./frames.js";
 
 /** ms until the next attempt to connect. */
 const RETRY = 200;
+/** Numbers in what is told of a disk's metadata, at most: beyond, all its writes count as data. */
+const MOST_RANGES = 1 << 20;
 
 export interface FeedClientOptions {
   /** Of the socket. */
@@ -28,6 +30,13 @@ export class FeedClient {
   constructor(options: FeedClientOptions) {
     this.#options = options;
     this.#connect();
+  }
+
+  /** Where the metadata of a guest's disk is: pairs of a first byte and the byte after the last, in order. */
+  tellMetadata(guest: string, disk: number, ranges: Float64Array): void {
+    if (ranges.length > MOST_RANGES) return;
+    for (const one of this.#disks.values())
+      if (one.guest === guest && one.disk === disk) this.#socket?.write(metadataFrame(one.number, ranges));
   }
 
   stop(): void {

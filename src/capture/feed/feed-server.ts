@@ -3,7 +3,15 @@ import { once } from "node:events";
 import { chmodSync, rmSync } from "node:fs";
 import { createServer, type Server, type Socket } from "node:net";
 import type { WriteRecord } from "../../queue/write-record.js";
-import { batchFrame, disksFrame, type FeedDisk, Frame, FrameReader, MOST_RECORDS } from "./frames.js";
+import {
+  batchFrame,
+  disksFrame,
+  type FeedDisk,
+  Frame,
+  FrameReader,
+  MOST_RECORDS,
+  parseMetadata,
+} from "./frames.js";
 
 /** A server that listens; during an upgrade there are two. */
 interface Listener {
@@ -14,14 +22,16 @@ interface Listener {
 
 export class FeedServer {
   readonly #path: string;
+  readonly #metadata: (disk: number, ranges: Float64Array) => void;
   readonly #server: Server;
   readonly #listeners = new Set<Listener>();
   #disks: readonly FeedDisk[] = [];
   #lastBatch = 0;
 
-  /** `path`: of the socket. */
-  constructor(path: string) {
+  /** `path`: of the socket. `metadata` is told where a disk's metadata is; see Tapping.setMetadata. */
+  constructor(path: string, metadata: (disk: number, ranges: Float64Array) => void) {
     this.#path = path;
+    this.#metadata = metadata;
     this.#server = createServer((socket) => this.#connect(socket));
   }
 
@@ -73,6 +83,10 @@ export class FeedServer {
   #connect(socket: Socket): void {
     const listener: Listener = { socket, pending: new Map() };
     const reader = new FrameReader((type, contents) => {
+      if (type === Frame.METADATA) {
+        const { disk, ranges } = parseMetadata(contents);
+        this.#metadata(disk, ranges);
+      }
       if (type !== Frame.DONE) return;
       const batch = contents.readUInt32LE(0);
       listener.pending.get(batch)?.();

@@ -5,8 +5,11 @@
  */
 import type { WriteKind, WriteRecord } from "../../queue/write-record.js";
 
-/** To the server: the disks, as JSON; then batches of writes. From the server: the number of a batch that is done. */
-export const Frame = { DISKS: 1, BATCH: 2, DONE: 3 } as const;
+/**
+ * To the server: the disks, as JSON; then batches of writes. From the server: the number of a batch that is done, and a
+ * disk's number with where its metadata is.
+ */
+export const Frame = { DISKS: 1, BATCH: 2, DONE: 3, METADATA: 4 } as const;
 
 /** What stands before a frame's contents. */
 export const FRAME_HEAD = 5;
@@ -45,6 +48,20 @@ export function doneFrame(batch: number): Buffer {
   const contents = Buffer.alloc(4);
   contents.writeUInt32LE(batch);
   return frame(Frame.DONE, contents);
+}
+
+/** `ranges`: pairs of a first byte and the byte after the last, in order. */
+export function metadataFrame(disk: number, ranges: Float64Array): Buffer {
+  const contents = Buffer.allocUnsafe(4 + 8 * ranges.length);
+  contents.writeUInt32LE(disk);
+  for (let i = 0; i < ranges.length; i++) contents.writeDoubleLE(ranges[i] as number, 4 + 8 * i);
+  return frame(Frame.METADATA, contents);
+}
+
+export function parseMetadata(contents: Buffer): { disk: number; ranges: Float64Array } {
+  const ranges = new Float64Array(Math.floor((contents.length - 4) / 8));
+  for (let i = 0; i < ranges.length; i++) ranges[i] = contents.readDoubleLE(4 + 8 * i);
+  return { disk: contents.readUInt32LE(0), ranges };
 }
 
 /** At most MOST_RECORDS; their data is not sent. */
