@@ -13,14 +13,14 @@ export const HEADER_SIZE = 40;
 const LONGEST_HEADER = 4096;
 /** Bytes of a record's header. */
 export const RECORD_SIZE = 44;
-/** "WREC" */
-const RECORD_MAGIC = 0x43455257;
+export const RECORD_MAGIC = Buffer.from("WREC", "latin1");
 /** Bytes of one write. */
 export const LARGEST_WRITE = 64 << 20;
 
 /** A kind's number is its place in the list; 0 is none. */
 const KINDS: ReadonlyArray<WriteKind | undefined> = [undefined, "write", "zeroes", "discard", "flush", "gap"];
 const FUA = 1;
+const NO_DATA = 2;
 
 export interface FileHeader {
   readonly version: number;
@@ -57,9 +57,9 @@ export function decodeHeader(header: Buffer): FileHeader {
 /** A record's header; its data, if it has any, is to follow. */
 export function encodeRecord({ kind, offset, length, data, fua, sequence, time }: WriteRecord): Buffer {
   const header = Buffer.alloc(RECORD_SIZE);
-  header.writeUInt32LE(RECORD_MAGIC, 0);
+  RECORD_MAGIC.copy(header);
   header.writeUInt8(KINDS.indexOf(kind), 4);
-  header.writeUInt8(fua ? FUA : 0, 5);
+  header.writeUInt8((fua ? FUA : 0) | (kind === "write" && data === undefined ? NO_DATA : 0), 5);
   writeU64(header, sequence, 8);
   writeU64(header, time, 16);
   writeU64(header, offset, 24);
@@ -70,12 +70,12 @@ export function encodeRecord({ kind, offset, length, data, fua, sequence, time }
 
 /** A record without its data. Undefined for what is none. */
 export function decodeRecord(header: Buffer): Omit<WriteRecord, "data"> | undefined {
-  if (header.readUInt32LE(0) !== RECORD_MAGIC) return undefined;
+  if (!RECORD_MAGIC.equals(header.subarray(0, RECORD_MAGIC.length))) return undefined;
   const kind = KINDS[header.readUInt8(4)];
   const offset = readU64(header, 24);
   const length = readU64(header, 32);
   if (kind === undefined || !Number.isSafeInteger(offset + length)) return undefined;
-  if (kind === "write" && length > LARGEST_WRITE) return undefined;
+  if (hasData(header) && length > LARGEST_WRITE) return undefined;
   return {
     kind,
     offset,
@@ -84,6 +84,11 @@ export function decodeRecord(header: Buffer): Omit<WriteRecord, "data"> | undefi
     sequence: readU64(header, 8),
     time: readU64(header, 16),
   };
+}
+
+/** Whether a record's `length` bytes of data follow its header: a write's do, unless whoever told it left them out. */
+export function hasData(header: Buffer): boolean {
+  return header.readUInt8(4) === KINDS.indexOf("write") && (header.readUInt8(5) & NO_DATA) === 0;
 }
 
 /** Whether a record's header and data are as they were written. */
