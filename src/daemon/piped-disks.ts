@@ -56,6 +56,7 @@ export class PipedDisks {
         return ranges !== undefined && overlaps(ranges, offset, offset + length);
       },
     });
+    let isTold = false;
     return PipeCapture.start({
       place,
       form,
@@ -64,8 +65,17 @@ export class PipedDisks {
       tellsData: false,
       owner: statSync(path),
       sink: queue,
-      begins: () => offer(name, { guest, disk, size, capture: "pipe" }),
-      ends: () => withdraw(name),
+      begins: () => {
+        isTold = true;
+        offer(name, { guest, disk, size, capture: "pipe" });
+      },
+      ends: () => {
+        isTold = false;
+        // What came last is worked on first.
+        void queue.flush().then(() => {
+          if (!isTold) withdraw(name);
+        });
+      },
       log,
     });
   }

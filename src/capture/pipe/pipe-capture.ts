@@ -1,7 +1,6 @@
 /**
- * The `pipe` capture: a patched QEMU writes records into a FIFO, or to a unix socket. Whoever writes comes and goes, and
- * is never waited for. A writer that could wait for us does not wait long: what it writes is read at once, unless the
- * sink asks to wait.
+ * The `pipe` capture: a patched QEMU writes records into a FIFO, or to a unix socket. Whoever writes comes and goes. It is
+ * not made to wait: what it writes is read at once, unless the sink asks to wait.
  */
 import { once } from "node:events";
 import { chmodSync, chownSync, type Stats } from "node:fs";
@@ -35,8 +34,12 @@ export interface PipeOptions extends PipeRecordsOptions {
 
 /** Connections to a socket: one QEMU, and the one that follows it. */
 const MOST_WRITERS = 4;
+/** ms that a FIFO is left alone after damage: QEMU finds that nobody reads, and begins anew. */
+const PAUSE = 200;
 /** ms until a FIFO that was taken away is made again. */
 const RETRY = 1000;
+/** ms between two lines on streams that are damaged. */
+const QUIET = 60_000;
 
 export class PipeCapture {
   readonly #options: PipeOptions;
@@ -46,6 +49,7 @@ export class PipeCapture {
   #server: Server | undefined;
   /** Streams that have begun. */
   #begun = 0;
+  #complained = Number.NEGATIVE_INFINITY;
 
   private constructor(options: PipeOptions) {
     this.#options = options;
@@ -55,8 +59,12 @@ export class PipeCapture {
   /** Throws PipeError, ListenError, and system errors. */
   static async start(options: PipeOptions): Promise<PipeCapture> {
     const capture = new PipeCapture(options);
-    if ("fifo" in options.place) capture.#readFifo();
-    else await capture.#listen();
+    if ("fifo" in options.place) {
+      ensureFifo(capture.#path, options.owner);
+      void capture.#readFifo(openFifo(capture.#path));
+    } else {
+      await capture.#listen();
+    }
     return capture;
   }
 
@@ -69,7 +77,7 @@ export class PipeCapture {
 
   async #listen(): Promise<void> {
     await clearSocket(this.#path);
-    const server = createServer((socket) => void this.#serve(socket));
+    const server = createServer((socket) => void this.#read(socket));
     server.maxConnections = MOST_WRITERS;
     server.listen(this.#path);
     await once(server, "listening");
@@ -80,49 +88,44 @@ export class PipeCapture {
     this.#server = server;
   }
 
-  #readFifo(): void {
-    ensureFifo(this.#path, this.#options.owner);
-    void this.#readOn(openFifo(this.#path));
-  }
-
-  async #readOn(first: Socket): Promise<void> {
+  /** Again and again, as long as there is a FIFO at its place. */
+  async #readFifo(first: Socket): Promise<void> {
     const { signal } = this.#stopping;
-    let socket: Socket | undefined = first;
-    let said = "";
-    while (!signal.aborted) {
-      if (socket !== undefined) await this.#serve(socket);
+    for (let socket: Socket | undefined = first; !signal.aborted; ) {
+      if (socket !== undefined && !(await this.#read(socket))) await pause(PAUSE, signal);
       socket = undefined;
+      if (signal.aborted) return;
       try {
-        if (signal.aborted) return;
         ensureFifo(this.#path, this.#options.owner);
         socket = openFifo(this.#path);
-        said = "";
       } catch (error) {
-        const { message } = error as Error;
-        if (message !== said) this.#log(message);
-        said = message;
-        await sleep(RETRY, undefined, { signal }).catch(() => {});
+        this.#complain((error as Error).message);
+        await pause(RETRY, signal);
       }
     }
   }
 
-  /** Until its writer, or this, ends it. */
-  async #serve(socket: Socket): Promise<void> {
+  /** Until the writer goes, or this stops. False if what came cannot be read. */
+  async #read(socket: Socket): Promise<boolean> {
     const { form, sink, begins, ends } = this.#options;
     this.#sockets.add(socket);
     const stream = new ByteStream(socket);
-    const options = { ...this.#options, log: (line: string) => this.#log(line) };
-    const records = form === "own" ? ownRecords(stream, options) : gammaRayRecords(stream, options);
+    const options = { ...this.#options, log: (line: string) => this.#complain(line) };
     let hasBegun = false;
     try {
-      for await (const record of records) {
+      for await (const record of form === "own"
+        ? ownRecords(stream, options)
+        : gammaRayRecords(stream, options)) {
         if (!hasBegun && this.#begun++ === 0) begins();
         hasBegun = true;
         const hold = sink.take(record);
         if (hold !== undefined) await hold;
       }
+      return true;
     } catch (error) {
-      if (!this.#stopping.signal.aborted) this.#log((error as Error).message);
+      if (this.#stopping.signal.aborted) return true;
+      this.#complain(`${(error as Error).message}; it is opened anew`);
+      return false;
     } finally {
       socket.destroy();
       this.#sockets.delete(socket);
@@ -130,7 +133,18 @@ export class PipeCapture {
     }
   }
 
+  /** Tells what may go wrong again and again, and not each time. */
+  #complain(line: string): void {
+    const now = performance.now();
+    if (now - this.#complained < QUIET) return;
+    this.#complained = now;
+    this.#log(line);
+  }
+
   #log(line: string): void {
     this.#options.log(`${this.#path}: ${line}`);
   }
 }
+
+const pause = (time: number, signal: AbortSignal): Promise<void> =>
+  sleep(time, undefined, { signal }).catch(() => {});

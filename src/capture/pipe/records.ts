@@ -1,4 +1,4 @@
-/** What the readers of all forms share. */
+/** What the readers of both forms share. */
 import type { Log } from "../../images/image.js";
 import type { WriteRecord } from "../../queue/write-record.js";
 
@@ -7,7 +7,7 @@ export interface PipeRecordsOptions {
   readonly diskSize: number;
   /** False: writes come without their bytes, for those who only want to know where. */
   readonly tellsData: boolean;
-  /** Told, once a stream, of what cannot be read in it. */
+  /** Told, once a stream, of what makes no sense in it. */
   readonly log: Log;
 }
 

@@ -48,22 +48,6 @@ export class ByteStream {
     return true;
   }
 
-  /** Passes over bytes, up to the first of `marks` that comes. False if none comes. */
-  async seek(marks: readonly Buffer[]): Promise<boolean> {
-    const longest = Math.max(...marks.map(({ length }) => length));
-    for (;;) {
-      if ((await this.peek(longest)) === undefined) return false;
-      const chunk = this.#chunks[0]!;
-      const places = marks.map((mark) => chunk.indexOf(mark)).filter((place) => place >= 0);
-      if (places.length > 0) {
-        this.#drop(chunk, Math.min(...places));
-        return true;
-      }
-      // A mark may begin in what is left, and end in what comes.
-      this.#drop(chunk, chunk.length - longest + 1);
-    }
-  }
-
   /** Passes over all that has come, once something has. False if nothing more comes. */
   async drop(): Promise<boolean> {
     const isMore = await this.#has(1);

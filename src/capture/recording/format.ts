@@ -13,7 +13,8 @@ export const HEADER_SIZE = 40;
 const LONGEST_HEADER = 4096;
 /** Bytes of a record's header. */
 export const RECORD_SIZE = 44;
-export const RECORD_MAGIC = Buffer.from("WREC", "latin1");
+/** "WREC" */
+const RECORD_MAGIC = 0x43455257;
 /** Bytes of one write. */
 export const LARGEST_WRITE = 64 << 20;
 
@@ -57,7 +58,7 @@ export function decodeHeader(header: Buffer): FileHeader {
 /** A record's header; its data, if it has any, is to follow. */
 export function encodeRecord({ kind, offset, length, data, fua, sequence, time }: WriteRecord): Buffer {
   const header = Buffer.alloc(RECORD_SIZE);
-  RECORD_MAGIC.copy(header);
+  header.writeUInt32LE(RECORD_MAGIC, 0);
   header.writeUInt8(KINDS.indexOf(kind), 4);
   header.writeUInt8((fua ? FUA : 0) | (kind === "write" && data === undefined ? NO_DATA : 0), 5);
   writeU64(header, sequence, 8);
@@ -70,7 +71,7 @@ export function encodeRecord({ kind, offset, length, data, fua, sequence, time }
 
 /** A record without its data. Undefined for what is none. */
 export function decodeRecord(header: Buffer): Omit<WriteRecord, "data"> | undefined {
-  if (!RECORD_MAGIC.equals(header.subarray(0, RECORD_MAGIC.length))) return undefined;
+  if (header.readUInt32LE(0) !== RECORD_MAGIC) return undefined;
   const kind = KINDS[header.readUInt8(4)];
   const offset = readU64(header, 24);
   const length = readU64(header, 32);
