@@ -101,7 +101,12 @@ export class Machine {
   }
 
   /** A PC emulated by QEMU, its disk an NVMe drive; `socket` is where its monitor (QMP) listens. */
-  static async qemu(image: string, socket: string, cacheMode: "writeback" | "none"): Promise<Machine> {
+  static qemu(image: string, socket: string, cacheMode: "writeback" | "none"): Promise<Machine> {
+    return Machine.qemuOn(["-drive", `file=${image},format=raw,if=none,id=disk,cache=${cacheMode}`], socket);
+  }
+
+  /** The same, its disk what `drive`, arguments of QEMU's, calls "disk". */
+  static async qemuOn(drive: readonly string[], socket: string): Promise<Machine> {
     const machine = new Machine("qemu-system-x86_64", [
       ...[
         "-machine",
@@ -117,7 +122,7 @@ export class Machine {
         "stdio",
       ],
       ...["-qmp", `unix:${socket},server=on,wait=off`],
-      ...["-drive", `file=${image},format=raw,if=none,id=disk,cache=${cacheMode}`],
+      ...drive,
       ...["-device", "nvme,drive=disk,serial=disk"],
       ...["-kernel", await cloudKernel(), "-append", "root=/dev/nvme0n1 console=ttyS0 quiet panic=1"],
     ]);
