@@ -1,20 +1,16 @@
 #!/usr/bin/env node
-/** The command line. */
+/** The command line. A command is loaded when it is asked for: one that runs for long is not to hold the others in memory. */
 import { hostname } from "node:os";
 import { Command, CommanderError, Option } from "commander";
-import { type AttachOptions, attach, detach } from "./cli/attach.js";
-import { cat } from "./cli/cat.js";
+import type { AttachOptions } from "./cli/attach.js";
 import { count } from "./cli/count.js";
-import { type EventsOptions, events } from "./cli/events.js";
-import { ls } from "./cli/ls.js";
+import type { EventsOptions } from "./cli/events.js";
 import { complain } from "./cli/output.js";
-import { type ReplayOptions, replay } from "./cli/replay.js";
+import type { ReplayOptions } from "./cli/replay.js";
 import { dataSize, size } from "./cli/size.js";
-import { stat } from "./cli/stat.js";
-import { type StatusOptions, status } from "./cli/status.js";
-import { type TapOptions, tap } from "./cli/tap.js";
-import { type UpOptions, up } from "./cli/up.js";
-import { volumes } from "./cli/volumes.js";
+import type { StatusOptions } from "./cli/status.js";
+import type { TapOptions } from "./cli/tap.js";
+import type { UpOptions } from "./cli/up.js";
 
 const program = new Command("slashcloud")
   .description("The file systems inside this host's virtual machines, as one read-only tree")
@@ -91,6 +87,7 @@ example(
           .default("own"),
       ),
   ).action(async (images: string[], options: UpOptions) => {
+    const { up } = await import("./cli/up.js");
     process.exitCode = await up(images, options);
   }),
   "slashcloud up --mount /cloud web=/srv/web.img db=/srv/db-root.img,/srv/db-data.img",
@@ -104,6 +101,7 @@ example(
     .option("--state <dir>", "the daemon's state directory, if it was named")
     .option("--json", "as JSON")
     .action(async (options: StatusOptions) => {
+      const { status } = await import("./cli/status.js");
       process.exitCode = await status(options);
     }),
   "slashcloud status --mount /cloud",
@@ -119,6 +117,7 @@ example(
     .option("--mount <dir>", "where the tree is mounted", "/cloud")
     .option("--state <dir>", "the daemon's state directory, if it was named")
     .action(async (name: string | undefined, options: AttachOptions) => {
+      const { attach } = await import("./cli/attach.js");
       process.exitCode = await attach(name, options);
     }),
   "slashcloud attach --qmp /run/web.qmp web",
@@ -132,6 +131,7 @@ example(
     .option("--mount <dir>", "where the tree is mounted", "/cloud")
     .option("--state <dir>", "the daemon's state directory, if it was named")
     .action(async (name: string, options: { mount: string; state?: string }) => {
+      const { detach } = await import("./cli/attach.js");
       process.exitCode = await detach(name, options);
     }),
   "slashcloud detach web",
@@ -143,7 +143,8 @@ example(
     .description("What is on a disk: its partitions and file systems, and where the guest mounts them")
     .argument("<image>", "a raw disk image or a block device")
     .option("--json", "as JSON")
-    .action((image: string, options: { json?: boolean }) => {
+    .action(async (image: string, options: { json?: boolean }) => {
+      const { volumes } = await import("./cli/volumes.js");
       process.exitCode = volumes(image, options);
     }),
   "slashcloud volumes /srv/web.img",
@@ -157,7 +158,8 @@ example(
     .option("-l, --long", "modes, owners, sizes, times and links' targets")
     .option("-R, --recursive", "with all directories below")
     .option("--json", "as JSON")
-    .action((location: string, options: { long?: boolean; recursive?: boolean; json?: boolean }) => {
+    .action(async (location: string, options: { long?: boolean; recursive?: boolean; json?: boolean }) => {
+      const { ls } = await import("./cli/ls.js");
       process.exitCode = ls(location, options);
     }),
   "slashcloud ls -l /srv/web.img:/var/log",
@@ -168,7 +170,8 @@ example(
     .command("cat")
     .description("Write files of a guest to standard output")
     .argument("<image:path...>", "an image and a path in the guest")
-    .action((locations: string[]) => {
+    .action(async (locations: string[]) => {
+      const { cat } = await import("./cli/cat.js");
       process.exitCode = cat(locations);
     }),
   "slashcloud cat /srv/web.img:/etc/os-release",
@@ -180,7 +183,8 @@ example(
     .description("All that is known of one file of a guest")
     .argument("<image:path>", "an image and a path in the guest")
     .option("--json", "as JSON")
-    .action((location: string, options: { json?: boolean }) => {
+    .action(async (location: string, options: { json?: boolean }) => {
+      const { stat } = await import("./cli/stat.js");
       process.exitCode = stat(location, options);
     }),
   "slashcloud stat /srv/web.img:/etc/shadow",
@@ -202,6 +206,7 @@ example(
     .option("--since <time>", "from then on: 2026-01-31T12:00, or how long ago: 90s, 10m, 2h, 7d")
     .option("--json", "as JSON, an object a line")
     .action(async (pattern: string | undefined, options: EventsOptions) => {
+      const { events } = await import("./cli/events.js");
       process.exitCode = await events(pattern, options);
     }),
   "slashcloud events --follow '*:web:/var/log/*'",
@@ -224,6 +229,7 @@ example(
       )
       .option("--read-only", "refuse to write"),
   ).action(async (images: string[], options: TapOptions) => {
+    const { tap } = await import("./cli/tap.js");
     process.exitCode = await tap(images, options);
   }),
   "slashcloud tap web=/srv/web.img --listen unix:/run/web.sock --record /srv/web.rec",
@@ -242,6 +248,7 @@ example(
         .default("auto"),
     )
     .action(async (file: string, options: ReplayOptions) => {
+      const { replay } = await import("./cli/replay.js");
       process.exitCode = await replay(file, options);
     }),
   "cp base.img copy.img && slashcloud replay web.rec --onto copy.img --until 1200",
