@@ -140,7 +140,7 @@ test("damaged streams: what came before the damage is told, and nothing else", a
           bytes[at]! ^= 1 << random.below(8);
           break;
         case 1:
-          bytes.fill(random.below(256), at, at + length);
+          bytes.subarray(at, at + length).fill(random.below(256));
           break;
         case 2:
           bytes = Buffer.concat([bytes.subarray(0, at), bytes.subarray(at + length)]);
