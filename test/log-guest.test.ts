@@ -16,16 +16,12 @@ const { Tapping: Built } = (await import(new URL("../dist/daemon/tapping.js", im
   Tapping: typeof Tapping;
 };
 
-/** QEMU's arguments for a disk whose writes are logged at an export. */
-const logged = (image: string, socket: string, name: string) => [
-  "-blockdev",
-  JSON.stringify({
-    driver: "blklogwrites",
-    "node-name": "disk",
-    file: { driver: "raw", file: { driver: "file", filename: image } },
-    log: { driver: "nbd", server: { type: "unix", path: socket }, export: name },
-  }),
-];
+/** A disk whose writes are logged at an export, as -drive takes it. */
+const logged = (image: string, socket: string, name: string) =>
+  [
+    `driver=blklogwrites,file.driver=raw,file.file.driver=file,file.file.filename=${image}`,
+    `log.driver=nbd,log.server.type=unix,log.server.path=${socket},log.export=${name}`,
+  ].join(",");
 
 test("a guest whose QEMU logs boots, writes, is reset and started again: what was logged gives its disk", async () => {
   const place = join(folder, "guest");
@@ -50,7 +46,7 @@ test("a guest whose QEMU logs boots, writes, is reset and started again: what wa
   await tapping.add({ name: "g.log", kind: "log", size: model.length, sectorSize: 512 });
   const monitor = join(place, "monitor");
   const start = async () => {
-    const machine = await Machine.qemuOn(logged(image, socket, "g.log"), monitor);
+    const machine = await Machine.pc([logged(image, socket, "g.log")], [monitor]);
     await machine.started();
     return machine;
   };

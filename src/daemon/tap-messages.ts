@@ -13,6 +13,8 @@ export type TapDisk = { readonly name: string } & (
       readonly isReadOnly: boolean;
       /** Its writes are told; else they are only passed on. */
       readonly isCaptured: boolean;
+      /** False: what is written is told without its bytes. Default: with them. */
+      readonly tellsData?: boolean;
     }
   /** A mirror's target: `size` bytes that are stored nowhere. */
   | {

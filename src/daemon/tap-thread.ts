@@ -109,7 +109,7 @@ class TapThread {
     this.#disks.set(name, tapped);
     this.#server.add(
       new Export(name, disk.kind === "image" ? disk.path : disk.kind, store, this.#sinkOf(disk, queue), {
-        tellsData: disk.kind !== "mirror" || disk.tellsData !== false,
+        tellsData: disk.kind === "log" || disk.tellsData !== false,
       }),
     );
     return disk.kind === "image" ? store.size : disk.size;

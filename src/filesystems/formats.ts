@@ -1,8 +1,9 @@
 /** The formats that can be read, and opening whichever a volume has. */
 import type { Log, Source } from "../images/image.js";
 import type { BlockCache } from "../versions/block-cache.js";
-import type { Crawled, CrawlSink } from "./crawler.js";
+import type { BlockCrawlSink, Crawled, CrawlSink } from "./crawler.js";
 import { crawlExt } from "./ext/crawl.js";
+import { crawlExtBlocks } from "./ext/crawl-blocks.js";
 import { followExt, identifyExt, isExt, openExt } from "./ext/open.js";
 import type { FileSystem } from "./filesystem.js";
 import type { Follower } from "./follower.js";
@@ -28,10 +29,18 @@ interface Format {
   follow(source: Source, cache: BlockCache, log: Log, after?: number): Follower | undefined;
   /** Throws IoError when so much cannot be read that the rest would be of no use. */
   crawl(source: Source, cache: BlockCache, log: Log, sink: CrawlSink): Crawled;
+  crawlBlocks(source: Source, cache: BlockCache, log: Log, sink: BlockCrawlSink): Crawled;
 }
 
 const FORMATS: readonly Format[] = [
-  { recognises: isExt, identify: identifyExt, open: openExt, follow: followExt, crawl: crawlExt },
+  {
+    recognises: isExt,
+    identify: identifyExt,
+    open: openExt,
+    follow: followExt,
+    crawl: crawlExt,
+    crawlBlocks: crawlExtBlocks,
+  },
 ];
 
 /** What lies on a volume; undefined if nothing that is known by name. Throws IoError when it cannot be read. */
@@ -69,4 +78,14 @@ export function crawlFileSystem(
   sink: CrawlSink,
 ): Crawled | undefined {
   return FORMATS.find((format) => format.recognises(source))?.crawl(source, cache, log, sink);
+}
+
+/** The same for what each block of it holds. */
+export function crawlBlocks(
+  source: Source,
+  cache: BlockCache,
+  log: Log,
+  sink: BlockCrawlSink,
+): Crawled | undefined {
+  return FORMATS.find((format) => format.recognises(source))?.crawlBlocks(source, cache, log, sink);
 }

@@ -1,89 +1,100 @@
 /**
- * A process that attaches to a guest: the tap, its watchdog and a recording of each disk. Its argument is JSON; it tells
- * on its output what happens, an object a line, and is told commands on its input, one a line: reattach, detach, hang.
+ * A process that attaches to a guest: the tap, its watchdog and a recording of each disk. Its argument is JSON; with
+ * `thread` the tap is in a thread of its own, as the daemon has it. It tells on its output what happens, an object a
+ * line, and is told commands on its input, one a line: `drop DISK` ends a mirror's connection, `reattach DISK` mirrors a
+ * disk again, `hang` waits for ever, `spin` is busy for ever, `detach` ends it. Disks are told by their numbers.
  */
 import { writeSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 
 const load = (path) => import(new URL(`../../dist/${path}`, import.meta.url).href);
-const [
-  { Export },
-  { MirrorStore },
-  { NbdServer },
-  { attachGuest },
-  { WatchdogKeeper },
-  { RecordingWriter },
-  { WriteQueue },
-] = await Promise.all([
-  load("capture/nbd/export.js"),
-  load("capture/nbd/mirror-store.js"),
-  load("capture/nbd/server.js"),
-  load("capture/qmp/attach.js"),
-  load("capture/qmp/watchdog-keeper.js"),
-  load("capture/recording/writer.js"),
-  load("queue/write-queue.js"),
-]);
+const { attachGuest } = await load("capture/qmp/attach.js");
+const { RecordingWriter } = await load("capture/recording/writer.js");
 
-const { folder, socket, disks, record = true } = JSON.parse(process.argv[2]);
+const { folder, socket, disks, thread = true } = JSON.parse(process.argv[2]);
 // At once, so that nothing told is lost when this process is killed.
 const tell = (what) => writeSync(1, `${JSON.stringify(what)}\n`);
-
 const log = (line) => tell({ kind: "log", line });
-const server = new NbdServer({ log });
-const tapSocket = join(folder, "tap.sock");
-await server.listen({ path: tapSocket });
-const watchdog = new WatchdogKeeper({ log });
-const recorders = [];
+const writers = new Map();
+const record = (disk, records) => writers.get(disk)?.write(records);
 
-async function tapFor({ index, size }) {
-  const exportName = `disk${index}`;
-  const writer = record ? await RecordingWriter.create(join(folder, `${exportName}.rec`), size) : undefined;
-  const queue = new WriteQueue({
-    flushTimeout: 5,
-    pressure: "block",
-    consume: (batch) => writer?.write(batch),
-  });
-  recorders.push({ writer, queue });
-  server.add(new Export(exportName, "", new MirrorStore(size), queue, { tellsData: record }));
-  return { socket: tapSocket, exportName };
+async function tapInThread() {
+  const { Tapping } = await load("daemon/tapping.js");
+  const tapping = new Tapping({ limits: { flushTimeout: 5 }, log, consume: record, onDeath: log });
+  const sizes = new Map();
+  return {
+    guard: tapping,
+    listen: (path) => tapping.listen({ path }),
+    add: (name, size) => tapping.add({ kind: "mirror", name, size: sizes.set(name, size).get(name) }),
+    drop: async (name) => {
+      await tapping.remove(name);
+      await tapping.add({ kind: "mirror", name, size: sizes.get(name) });
+    },
+    stop: () => tapping.stop(),
+  };
 }
 
+async function tapHere() {
+  const { Export } = await load("capture/nbd/export.js");
+  const { MirrorStore } = await load("capture/nbd/mirror-store.js");
+  const { NbdServer } = await load("capture/nbd/server.js");
+  const { WatchdogKeeper } = await load("capture/qmp/watchdog-keeper.js");
+  const server = new NbdServer({ log });
+  const guard = new WatchdogKeeper({ log });
+  return {
+    guard,
+    listen: (path) => server.listen({ path }),
+    add: (name, size) =>
+      server.add(
+        new Export(name, "", new MirrorStore(size), { take: () => undefined }, { tellsData: false }),
+      ),
+    stop: async () => {
+      await server.stop();
+      await guard.stop();
+    },
+  };
+}
+
+const tap = await (thread ? tapInThread() : tapHere());
 try {
+  const tapSocket = join(folder, "tap.sock");
+  await tap.listen(tapSocket);
   const attachment = await attachGuest({
     socket,
     ...(disks && { disks }),
-    tapFor,
+    tapFor: async ({ index, size }) => {
+      const exportName = `${index}`;
+      if (thread)
+        writers.set(exportName, await RecordingWriter.create(join(folder, `disk${index}.rec`), size));
+      await tap.add(exportName, size);
+      return { socket: tapSocket, exportName };
+    },
     exportSocket: join(folder, "export.sock"),
-    guard: watchdog,
+    guard: tap.guard,
     log,
   });
   attachment.onLost(({ disk, reason, canReattach }) =>
     tell({ kind: "lost", index: disk?.index, reason, canReattach }),
   );
-  tell({ kind: "attached", disks: attachment.disks, watchdog: watchdog.pid });
-  for await (const command of createInterface({ input: process.stdin })) {
+  tell({ kind: "attached", disks: attachment.disks });
+  for await (const line of createInterface({ input: process.stdin })) {
+    const [command, disk] = line.split(" ");
     if (command === "hang") Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
-    if (command === "drop") for (const { index } of attachment.disks) await server.remove(`disk${index}`);
-    if (command === "pid") tell({ kind: "pid", watchdog: watchdog.pid });
-    if (command.startsWith("reattach"))
-      await attachment.reattach(
-        attachment.disks.find(({ index }) => index === Number(command.split(" ")[1])),
-      );
+    while (command === "spin");
+    if (command === "drop") await tap.drop(disk);
+    if (command === "reattach")
+      await attachment.reattach(attachment.disks.find(({ index }) => index === Number(disk)));
     if (command === "detach") {
       await attachment.detach();
       break;
     }
-    tell({ kind: "done", command });
-  }
-  await server.stop();
-  for (const { writer, queue } of recorders) {
-    await queue.flush();
-    await writer?.close();
+    tell({ kind: "done" });
   }
 } catch (error) {
   tell({ kind: "failed", line: error.message });
 }
-await watchdog.stop();
-await server.stop();
+await tap.stop();
+for (const writer of writers.values()) await writer.close();
 tell({ kind: "ended" });
+process.stdin.destroy();
