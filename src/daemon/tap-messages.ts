@@ -64,6 +64,8 @@ export type FromTap =
   | { readonly kind: "answer"; readonly id: number; readonly value: unknown }
   | { readonly kind: "refusal"; readonly id: number; readonly message: string; readonly code: string }
   | { readonly kind: "log"; readonly line: string }
+  /** A disk has its first client, or no longer any; what was written by then has been told. */
+  | { readonly kind: "used"; readonly disk: string; readonly isUsed: boolean }
   | {
       readonly kind: "batch";
       readonly batch: number;

@@ -29,6 +29,7 @@ interface Tapped {
   readonly store: Store;
   readonly queue: WriteQueue;
   metadata: Float64Array;
+  clients: number;
 }
 
 class TapThread {
@@ -43,7 +44,10 @@ class TapThread {
 
   constructor(port: MessagePort) {
     this.#port = port;
-    this.#server = new NbdServer({ log: (line) => this.#log(line) });
+    this.#server = new NbdServer({
+      log: (line) => this.#log(line),
+      used: (name, change) => void this.#used(name, change),
+    });
     port.on("message", (message: ToTap) => {
       if (message.kind === "done") this.#done(message.batch);
       else void this.#serve(message.id, message.request);
@@ -105,7 +109,7 @@ class TapThread {
       consume: (batch) => this.#hand(name, batch),
       isMetadata: (record) => overlaps(tapped.metadata, record.offset, record.offset + record.length),
     });
-    const tapped: Tapped = { store, queue, metadata: new Float64Array() };
+    const tapped: Tapped = { store, queue, metadata: new Float64Array(), clients: 0 };
     this.#disks.set(name, tapped);
     this.#server.add(
       new Export(name, disk.kind === "image" ? disk.path : disk.kind, store, this.#sinkOf(disk, queue), {
@@ -129,6 +133,16 @@ class TapThread {
     await tapped?.queue.flush();
     await tapped?.store.close();
     return tapped && { ...tapped.queue.counters };
+  }
+
+  async #used(disk: string, change: number): Promise<void> {
+    const tapped = this.#disks.get(disk);
+    if (tapped === undefined) return;
+    tapped.clients += change;
+    if (change > 0 && tapped.clients === 1) this.#post({ kind: "used", disk, isUsed: true });
+    if (tapped.clients > 0) return;
+    await tapped.queue.flush();
+    if (tapped.clients === 0) this.#post({ kind: "used", disk, isUsed: false });
   }
 
   #hand(disk: string, batch: readonly WriteRecord[]): Promise<void> {
