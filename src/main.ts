@@ -4,6 +4,7 @@ import { hostname } from "node:os";
 import { Command, CommanderError, Option } from "commander";
 import { cat } from "./cli/cat.js";
 import { count } from "./cli/count.js";
+import { type CrawlOptions, crawl } from "./cli/crawl.js";
 import { type EventsOptions, events } from "./cli/events.js";
 import { ls } from "./cli/ls.js";
 import { complain } from "./cli/output.js";
@@ -120,6 +121,22 @@ example(
       process.exitCode = stat(location, options);
     }),
   "slashcloud stat /srv/web.img:/etc/shadow",
+);
+
+example(
+  program
+    .command("crawl")
+    .description("Read all inodes, names and extents of a disk: count them, or write them to a file")
+    .argument("<image>", "a raw disk image or a block device; its guest may be running")
+    .option(
+      "-o, --output <file>",
+      "where they go, as BSON documents (docs/crawl.md), gzipped if the name ends in .gz; up --crawl begins with it",
+    )
+    .option("--json", "what is printed, as JSON")
+    .action(async (image: string, options: CrawlOptions) => {
+      process.exitCode = await crawl(image, options);
+    }),
+  "slashcloud crawl /srv/web.img -o web.bson.gz",
 );
 
 example(

@@ -1,9 +1,10 @@
 /** The formats that can be read, and opening whichever a volume has. */
 import type { Log, Source } from "../images/image.js";
 import type { BlockCache } from "../versions/block-cache.js";
-import type { Crawled, CrawlSink } from "./crawler.js";
-import { crawlExt } from "./ext/crawl.js";
+import type { Crawled, CrawlSink, CrawlStart } from "./crawler.js";
+import { crawlExt, crawlStartExt } from "./ext/crawl.js";
 import { followExt, identifyExt, isExt, openExt } from "./ext/open.js";
+import { restMark } from "./ext/rest-mark.js";
 import type { FileSystem } from "./filesystem.js";
 import type { Follower } from "./follower.js";
 import { identifyBySignature } from "./signatures.js";
@@ -26,12 +27,24 @@ interface Format {
   open(source: Source, cache: BlockCache, log: Log): FileSystem;
   /** Throws IoError. Undefined if not every change can be followed. */
   follow(source: Source, cache: BlockCache, log: Log, after?: number): Follower | undefined;
+  /** Throws IoError. */
+  restMark(source: Source): Buffer | undefined;
+  /** Throws IoError. */
+  crawlStart(source: Source, cache: BlockCache, log: Log): CrawlStart;
   /** Throws IoError when so much cannot be read that the rest would be of no use. */
   crawl(source: Source, cache: BlockCache, log: Log, sink: CrawlSink): Crawled;
 }
 
 const FORMATS: readonly Format[] = [
-  { recognises: isExt, identify: identifyExt, open: openExt, follow: followExt, crawl: crawlExt },
+  {
+    recognises: isExt,
+    identify: identifyExt,
+    open: openExt,
+    follow: followExt,
+    restMark,
+    crawlStart: crawlStartExt,
+    crawl: crawlExt,
+  },
 ];
 
 /** What lies on a volume; undefined if nothing that is known by name. Throws IoError when it cannot be read. */
@@ -55,6 +68,19 @@ export function followFileSystem(
   after?: number,
 ): Follower | undefined {
   return FORMATS.find((format) => format.recognises(source))?.follow(source, cache, log, after);
+}
+
+/**
+ * What is another as soon as anything is written to a volume whose file system is at rest; undefined for one that is not,
+ * or is not known here. Throws IoError.
+ */
+export function restMarkOf(source: Source): Buffer | undefined {
+  return FORMATS.find((format) => format.recognises(source))?.restMark(source);
+}
+
+/** How a volume's file system stands now; undefined if it has none that is known here. Throws IoError. */
+export function crawlStart(source: Source, cache: BlockCache, log: Log): CrawlStart | undefined {
+  return FORMATS.find((format) => format.recognises(source))?.crawlStart(source, cache, log);
 }
 
 /**

@@ -5,13 +5,15 @@
 import type { Log, Source } from "../../images/image.js";
 import { EIO, IoError } from "../../images/io-error.js";
 import { BlockCache } from "../../versions/block-cache.js";
-import type { Crawled, CrawlSink } from "../crawler.js";
+import type { Crawled, CrawlSink, CrawlStart } from "../crawler.js";
 import { FileType } from "../filesystem.js";
 import { DirectoryPass } from "./crawl-directories.js";
+import { ExtCrawledInode } from "./crawl-inode.js";
 import { Inode, InodeFlags } from "./inode.js";
 import { inodeState } from "./inode-state.js";
 import type { FastCommit } from "./journal/fast-commit.js";
 import { Parts } from "./parts.js";
+import { restMark } from "./rest-mark.js";
 import { openVersion } from "./version.js";
 
 /** EXT4_ROOT_INO */
@@ -22,6 +24,14 @@ const MOST_BAD = 100_000;
 const SECOND_CACHE = 2 << 20;
 /** Lines in the log about what was passed over. */
 const MOST_LINES = 10;
+
+/** See crawlStart. */
+export function crawlStartExt(source: Source, cache: BlockCache, log: Log): CrawlStart {
+  // Looked at before the version is opened: a mount meanwhile makes another of it.
+  const rest = restMark(source);
+  const { geometry, sequence } = openVersion(source, cache, log);
+  return { rootInode: ROOT_INODE, blockSize: geometry.blockSize, sequence, rest };
+}
 
 /** See crawlFileSystem. */
 export function crawlExt(source: Source, cache: BlockCache, log: Log, sink: CrawlSink): Crawled {
@@ -72,6 +82,7 @@ class Crawl {
   readonly #sink: CrawlSink;
   readonly #directories: DirectoryPass;
   readonly #inode: Inode;
+  readonly #crawled: ExtCrawledInode;
   readonly #bitmap: Buffer;
 
   constructor(parts: Parts, sink: CrawlSink, isAgain: boolean) {
@@ -79,6 +90,7 @@ class Crawl {
     this.#sink = sink;
     this.#directories = new DirectoryPass(parts, sink, isAgain, (ino, error) => this.#noteBad(ino, error));
     this.#inode = new Inode(parts.geometry);
+    this.#crawled = new ExtCrawledInode(parts, this.#inode);
     this.#bitmap = Buffer.alloc(Math.ceil(parts.geometry.inodesPerGroup / 8));
   }
 
@@ -126,10 +138,14 @@ class Crawl {
       if (!inodes.readNamed(ino, inode) || inode.hasFlag(InodeFlags.EA_INODE)) return;
       const state = inodeState(inodes, inode);
       if (state === undefined) throw new IoError(EIO, `inode ${ino}: its fields make no sense`);
-      this.#sink.inode(ino, state);
-      if (inode.type !== FileType.DIRECTORY) return;
-      if (isAlone) this.#directories.list(inode);
-      else this.#directories.add(inode);
+      const crawled = this.#crawled;
+      crawled.enter();
+      this.#sink.inode(ino, state, crawled);
+      if (inode.type === FileType.DIRECTORY) {
+        if (isAlone) this.#directories.list(inode);
+        else this.#directories.add(inode);
+      }
+      if (crawled.problem !== "") throw new IoError(EIO, crawled.problem);
     } catch (error) {
       this.#noteBad(ino, error);
     }
