@@ -43,6 +43,11 @@ example(
     .option("--events-size <size>", "bytes of each log of events, of which two are kept: 512K, 4M, 1G", size)
     .option("--list-events", "directories list their .events")
     .option("--no-events", "no events")
+    .option(
+      "--crawl <[name=]file>",
+      "what slashcloud crawl has written of a guest's disk, to begin with where the journal still allows it; more than once for several disks",
+      (text: string, before: string[] | undefined) => [...(before ?? []), text],
+    )
     .addOption(
       new Option(
         "--redis <url>",

@@ -1,6 +1,7 @@
 /** `slashcloud up`: serves guests' disks as a tree, in the foreground. */
 
 import { parseGuests } from "../daemon/guest-name.js";
+import { parseCrawls } from "../daemon/made-crawls.js";
 import { redisAddress } from "../daemon/redis.js";
 import { type Driver, serve } from "../daemon/serve.js";
 import { stateDirectoryFor } from "../daemon/state-directory.js";
@@ -22,6 +23,8 @@ export interface UpOptions {
   readonly redisStream: number;
   /** Bytes added to a file that an event brings along. */
   readonly redisData?: number;
+  /** `[NAME=]FILE` */
+  readonly crawl?: readonly string[];
 }
 
 /**
@@ -33,6 +36,11 @@ export async function up(images: readonly string[], options: UpOptions): Promise
   const { mount: directory, host, driver, eventsSize: logSize, listEvents } = options;
   if (options.redis !== undefined && !options.events)
     throw new UserError("--redis publishes events, and --no-events has none told: leave one of them out", 2);
+  if (options.crawl !== undefined && !options.events)
+    throw new UserError(
+      "--crawl is for the paths of events, and --no-events has none told: leave one out",
+      2,
+    );
   const redis =
     options.redis === undefined
       ? undefined
@@ -48,6 +56,7 @@ export async function up(images: readonly string[], options: UpOptions): Promise
         logSize,
         areListed: listEvents ?? false,
         redis,
+        crawls: parseCrawls(options.crawl ?? [], guests),
       }
     : undefined;
   let isStopping = false;

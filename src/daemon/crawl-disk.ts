@@ -55,7 +55,10 @@ function follow(
   return new Promise((done, fail) => {
     signal.addEventListener("abort", () => fail(signal.reason));
     worker.on("error", fail);
-    worker.on("exit", (code) => fail(new Error(`the crawl ended with exit code ${code}`)));
+    let isDone = false;
+    worker.on("exit", (code) => {
+      if (!isDone) fail(new Error(`the crawl ended with exit code ${code}`));
+    });
     const write = async (bytes: Uint8Array): Promise<void> => {
       await file?.write(bytes);
       Atomics.add(taken, 0, 1);
@@ -75,6 +78,7 @@ function follow(
           written.catch(fail);
           break;
         case "done":
+          isDone = true;
           written.then(() => done(message.volumes), fail);
           break;
         case "failed":

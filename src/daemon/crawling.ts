@@ -7,6 +7,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { Worker } from "node:worker_threads";
 import type { Log } from "../images/image.js";
 import { InodeIndex } from "../inference/inode-index.js";
+import type { MadeCrawl } from "./crawl-file.js";
 import type { CrawlData, CrawlMessage } from "./crawl-thread.js";
 import type { GuestSpec } from "./guest-name.js";
 
@@ -18,6 +19,7 @@ const SHARE = 1 / 4;
 interface Waiting {
   readonly spec: GuestSpec;
   readonly volume: string;
+  readonly made: MadeCrawl | undefined;
   resolve(index: InodeIndex): void;
   reject(error: Error): void;
 }
@@ -34,15 +36,18 @@ export class Crawling {
     this.#log = log;
   }
 
-  /** Crawls a volume (`sda1`) of a guest when its turn in the lane comes. Rejects when it cannot be crawled, or has been stopped. */
-  crawl(spec: GuestSpec, volume: string, lane = ""): Promise<InodeIndex> {
+  /**
+   * Crawls a volume (`sda1`) of a guest when its turn in the lane comes, or takes the crawl that has been `made` of it if
+   * that can be read. Rejects when it cannot be crawled, or has been stopped.
+   */
+  crawl(spec: GuestSpec, volume: string, lane = "", made?: MadeCrawl): Promise<InodeIndex> {
     if (this.#isStopped) return Promise.reject(stopped());
     let found = this.#lanes.get(lane);
     if (found === undefined) {
       found = new Lane(this.#log);
       this.#lanes.set(lane, found);
     }
-    return found.crawl(spec, volume);
+    return found.crawl(spec, volume, made);
   }
 
   /** Ends the crawls that go on, and all that wait. Done when no thread is left but those that are held up. */
@@ -63,9 +68,9 @@ class Lane {
     this.#log = log;
   }
 
-  crawl(spec: GuestSpec, volume: string): Promise<InodeIndex> {
+  crawl(spec: GuestSpec, volume: string, made: MadeCrawl | undefined): Promise<InodeIndex> {
     return new Promise((resolve, reject) => {
-      this.#queue.push({ spec, volume, resolve, reject });
+      this.#queue.push({ spec, volume, made, resolve, reject });
       this.#next();
     });
   }
@@ -81,8 +86,8 @@ class Lane {
     const waiting = this.#queue.shift();
     if (waiting === undefined) return;
     this.#current = waiting;
-    const { spec, volume } = waiting;
-    const data: CrawlData = { images: spec.images, volume, mostBytes: totalmem() * SHARE };
+    const { spec, volume, made } = waiting;
+    const data: CrawlData = { images: spec.images, volume, mostBytes: totalmem() * SHARE, made };
     const worker = new Worker(new URL("./crawl-thread.js", import.meta.url), {
       workerData: data,
       resourceLimits: { maxOldGenerationSizeMb: HEAP_MEBIBYTES },

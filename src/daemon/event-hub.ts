@@ -10,6 +10,7 @@ import { isAfter } from "../versions/commit.js";
 import { Control } from "./control.js";
 import { Crawling } from "./crawling.js";
 import type { GuestSpec } from "./guest-name.js";
+import { type GuestCrawl, MadeCrawls } from "./made-crawls.js";
 import { MapFiles } from "./map-files.js";
 import type { MountedVolume } from "./mounted-volume.js";
 import { Positions } from "./positions.js";
@@ -31,16 +32,21 @@ export interface EventsOptions {
   readonly areListed: boolean;
   /** Undefined: events are not published. */
   readonly redis: RedisSettings | undefined;
+  /** Crawls that have been made of the guests' disks. */
+  readonly crawls: readonly GuestCrawl[];
 }
 
 /**
- * A transaction that events can go on from. What comes after it and up to `told` has been told. `uuid`: that of the file
- * system whose map of names was kept as this transaction left it; undefined: none was.
+ * A transaction that events can go on from. What comes after it and up to `told` has been told; undefined: nothing has.
+ * `uuid`: that of the file system whose map of names was kept as this transaction left it, or is in the file `crawl`;
+ * undefined: none is. With `rest` instead of a transaction: the file system has to be at rest, and as it was then.
  */
 export interface ResumePoint {
-  readonly after: number;
-  readonly told: number;
+  readonly after: number | undefined;
+  readonly told: number | undefined;
   readonly uuid: string | undefined;
+  readonly crawl?: string;
+  readonly rest?: string;
 }
 
 /** Reads of a file of a volume, by its key; see Follower. */
@@ -78,6 +84,7 @@ export class EventHub {
   readonly #positions: Positions;
   readonly #crawling: Crawling;
   readonly #maps: MapFiles;
+  readonly #made: MadeCrawls;
   readonly #telling: Telling;
   readonly #publisher: Publisher | undefined;
   readonly #log: Log;
@@ -88,7 +95,7 @@ export class EventHub {
   constructor(
     host: string,
     guests: readonly GuestSpec[],
-    { state, logSize, redis }: EventsOptions,
+    { state, logSize, redis, crawls }: EventsOptions,
     log: Log,
   ) {
     const specs = new Map(guests.map((spec) => [spec.name, spec]));
@@ -118,6 +125,7 @@ export class EventHub {
     this.#positions = new Positions(join(state, "positions.json"), log);
     this.#crawling = new Crawling(log);
     this.#maps = new MapFiles(join(state, "maps"), log);
+    this.#made = new MadeCrawls(crawls, log);
     const { everything } = this.logs;
     this.#telling = new Telling({
       host,
@@ -134,7 +142,7 @@ export class EventHub {
       crawl: (guest, volume) => {
         const spec = specs.get(guest) as GuestSpec;
         // A crawl that is held up is to hold up no other guest's.
-        return this.#crawling.crawl(spec, volume, spec.isRemote ? guest : "");
+        return this.#crawling.crawl(spec, volume, spec.isRemote ? guest : "", this.#made.take(guest, volume));
       },
       maps: this.#maps,
       log,
@@ -159,16 +167,26 @@ export class EventHub {
   resumePoints(guest: string, volume: string): ResumePoint[] {
     const saved = this.#maps.head(volumeKey(guest, volume));
     const told = this.#toldUpTo(guest, volume);
-    if (told === undefined) return [];
     const points: ResumePoint[] = [];
-    if (saved !== undefined) points.push({ after: saved.sequence, told, uuid: saved.uuid });
-    if (saved?.sequence !== told) points.push({ after: told, told, uuid: undefined });
+    if (saved !== undefined && told !== undefined)
+      points.push({ after: saved.sequence, told, uuid: saved.uuid });
+    const made = this.#made.points(guest, volume, told);
+    const last: ResumePoint[] = told === undefined ? [] : [{ after: told, told, uuid: undefined }];
+    const isOlder = made.some(
+      ({ after }) => after !== undefined && told !== undefined && isAfter(told, after),
+    );
+    // Nothing is to be left out of what comes after the last that was told.
+    points.push(...(isOlder ? [...made, ...last] : [...last, ...made]));
     return points;
   }
 
   /** The same of all a guest's volumes that are known, by volumeKey. */
   allResumePoints(guest: string): Map<string, ResumePoint[]> {
-    const volumes = new Set([...this.#positions.volumes(guest), ...this.logs.guest(guest).volumes]);
+    const volumes = new Set([
+      ...this.#positions.volumes(guest),
+      ...this.logs.guest(guest).volumes,
+      ...this.#made.volumes(guest),
+    ]);
     return new Map(
       [...volumes].map((volume) => [volumeKey(guest, volume), this.resumePoints(guest, volume)]),
     );
@@ -177,11 +195,17 @@ export class EventHub {
   /** A volume is followed from now on, from one of the points if that was possible. `uuid`: the file system's. */
   begin(guest: string, volume: string, uuid: string, point: ResumePoint | undefined): void {
     const saved = this.#maps.load(volumeKey(guest, volume), uuid);
-    if (point?.uuid !== undefined && saved?.sequence === point.after) {
-      this.#telling.resume(guest, volume, uuid, saved.index, point.told);
+    const told = this.#toldUpTo(guest, volume);
+    if (saved !== undefined && point?.uuid !== undefined && saved.sequence === point.after && !point.crawl) {
+      this.#made.use(guest, volume, uuid, point);
+      this.#telling.resume(guest, volume, uuid, saved.index, point.told ?? saved.sequence);
       return;
     }
-    const told = this.#toldUpTo(guest, volume);
+    const isMade = this.#made.use(guest, volume, uuid, point);
+    if (isMade && told !== undefined && point?.after !== undefined && isAfter(told, point.after)) {
+      this.#telling.goOn(guest, volume, uuid, told);
+      return;
+    }
     if (told === undefined || point?.after === told) this.#telling.begin(guest, volume, uuid);
     else {
       const before = saved?.sequence === told ? saved.index : undefined;

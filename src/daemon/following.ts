@@ -7,7 +7,7 @@ import { nodeHigh } from "../cloud/ids.js";
 import type { Changes } from "../filesystems/changes.js";
 import { FileType } from "../filesystems/filesystem.js";
 import type { Follower, Look, ReopenReason } from "../filesystems/follower.js";
-import { followFileSystem, identify } from "../filesystems/formats.js";
+import { followFileSystem, identify, restMarkOf } from "../filesystems/formats.js";
 import type { Log, Source } from "../images/image.js";
 import { IoError } from "../images/io-error.js";
 import { BlockCache } from "../versions/block-cache.js";
@@ -130,6 +130,16 @@ class FollowedVolume {
     }
   }
 
+  /** See restMarkOf; in hexadecimal. */
+  get rest(): string | undefined {
+    try {
+      return restMarkOf(this.#source)?.toString("hex");
+    } catch (error) {
+      if (error instanceof IoError) return undefined;
+      throw error;
+    }
+  }
+
   /** Opens the volume afresh, if possible as transaction `after` left it. */
   reopen(after?: number): void {
     try {
@@ -219,6 +229,7 @@ export class Following {
       const { guest, volume, uuid } = followed;
       const point = events.resumePoints(guest, volume).find((one) => {
         if (one.uuid !== undefined && one.uuid !== uuid) return false;
+        if (one.after === undefined) return one.rest !== undefined && one.rest === followed.rest;
         followed.reopen(one.after);
         return followed.isResumed;
       });

@@ -155,6 +155,12 @@ export class Telling {
     if (this.#isPreparing) told.events.prepare();
   }
 
+  /** The same, where what comes up to `toldUpTo` has been told. */
+  goOn(guest: string, volume: string, uuid: string, toldUpTo: number): void {
+    this.#volume(guest, volume).events.goOn(toldUpTo);
+    this.begin(guest, volume, uuid);
+  }
+
   /** The same, going on from a map that was kept. */
   resume(guest: string, volume: string, uuid: string, index: InodeIndex, toldUpTo: number): void {
     const told = this.#volume(guest, volume);

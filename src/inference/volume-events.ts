@@ -94,6 +94,12 @@ export class VolumeEvents<Index extends VolumeIndex> {
     this.#toldUpTo = toldUpTo;
   }
 
+  /** Goes on where another one ended, without a map: what comes up to `toldUpTo` has been told. */
+  goOn(toldUpTo: number): void {
+    this.#silentUpTo = toldUpTo;
+    this.#toldUpTo = toldUpTo;
+  }
+
   /** Has the map built, if it is not. */
   prepare(): void {
     if (this.#index !== undefined || this.#isCrawling) return;
@@ -105,18 +111,18 @@ export class VolumeEvents<Index extends VolumeIndex> {
   take(transaction: Transaction, now: number): void {
     this.#sequence = transaction.sequence;
     if (this.#index !== undefined) {
-      if (this.#silentUpTo === undefined || isAfter(transaction.sequence, this.#silentUpTo))
-        this.#tell(transaction, this.#index);
-      else follow(transaction.changes, this.#index);
+      if (this.#isSilent(transaction)) follow(transaction.changes, this.#index);
+      else this.#tell(transaction, this.#index);
       this.#mapSequence = transaction.sequence;
       return;
     }
-    if (hasDoubts(transaction.changes) && !this.#isGapTold) {
+    const isSilent = this.#isSilent(transaction);
+    if (hasDoubts(transaction.changes) && !this.#isGapTold && !isSilent) {
       this.#isGapTold = true;
       this.#host.publishGap("the guest went on before there was a map of its names", transaction.sequence);
     }
     if (this.#kept.length === 0) this.#since = now;
-    this.#kept.push({ transaction, isTold: false });
+    this.#kept.push({ transaction, isTold: isSilent });
     this.prepare();
     this.lookAtClock(now);
   }
@@ -181,6 +187,11 @@ export class VolumeEvents<Index extends VolumeIndex> {
     this.#since = now - LONGEST_WAIT;
     this.lookAtClock(now);
     this.#kept = [];
+  }
+
+  /** Whether a transaction has been told before. */
+  #isSilent({ sequence }: Transaction): boolean {
+    return this.#silentUpTo !== undefined && !isAfter(sequence, this.#silentUpTo);
   }
 
   #tellWithoutPaths(kept: Kept): void {
