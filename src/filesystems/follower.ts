@@ -1,6 +1,7 @@
 /** Following a file system while its guest writes. */
 import type { Commit } from "../versions/commit.js";
 import type { Changes } from "./changes.js";
+import type { BlockSink } from "./crawler.js";
 
 /** One commit, what it changes, and when the guest finished it: seconds since 1970 by its clock, and nanoseconds. */
 export interface Step {
@@ -37,7 +38,28 @@ export type Look =
     }
   | { readonly reopen: ReopenReason };
 
+/** What is asked of a file by its number; filled in place. */
+export class FileFacts {
+  generation = 0;
+  /** Type and permission bits. */
+  mode = 0;
+  /** Bytes, of which not all may have come. */
+  size = 0;
+}
+
+/** Where files lie, as the steps so far have left them. */
+export interface FileMaps {
+  /** Bytes. */
+  readonly blockSize: number;
+  /** False: there is no such file in use, or it cannot be read. */
+  facts(ino: number, out: FileFacts): boolean;
+  /** Tells where the blocks of an inode lie; all that can be read of them, within a bounded time. */
+  extents(ino: number, sink: BlockSink): void;
+}
+
 export interface Follower {
+  /** Undefined: nobody knows yet. */
+  readonly maps?: FileMaps | undefined;
   /** Whether it goes on from the transaction that it was asked to go on from, so that it misses none. */
   readonly isResumed: boolean;
   /** Looks for what has been written since. Throws IoError when the image cannot be read. */

@@ -1,8 +1,9 @@
 /** The formats that can be read, and opening whichever a volume has. */
 import type { Log, Source } from "../images/image.js";
 import type { BlockCache } from "../versions/block-cache.js";
-import type { Crawled, CrawlSink, CrawlStart } from "./crawler.js";
+import type { BlockCrawlSink, Crawled, CrawlSink, CrawlStart } from "./crawler.js";
 import { crawlExt, crawlStartExt } from "./ext/crawl.js";
+import { crawlExtBlocks } from "./ext/crawl-blocks.js";
 import { followExt, identifyExt, isExt, openExt } from "./ext/open.js";
 import { restMark } from "./ext/rest-mark.js";
 import type { FileSystem } from "./filesystem.js";
@@ -33,6 +34,7 @@ interface Format {
   crawlStart(source: Source, cache: BlockCache, log: Log): CrawlStart;
   /** Throws IoError when so much cannot be read that the rest would be of no use. */
   crawl(source: Source, cache: BlockCache, log: Log, sink: CrawlSink): Crawled;
+  crawlBlocks(source: Source, cache: BlockCache, log: Log, sink: BlockCrawlSink): Crawled;
 }
 
 const FORMATS: readonly Format[] = [
@@ -44,6 +46,7 @@ const FORMATS: readonly Format[] = [
     restMark,
     crawlStart: crawlStartExt,
     crawl: crawlExt,
+    crawlBlocks: crawlExtBlocks,
   },
 ];
 
@@ -95,4 +98,14 @@ export function crawlFileSystem(
   sink: CrawlSink,
 ): Crawled | undefined {
   return FORMATS.find((format) => format.recognises(source))?.crawl(source, cache, log, sink);
+}
+
+/** The same for what each block of it holds. */
+export function crawlBlocks(
+  source: Source,
+  cache: BlockCache,
+  log: Log,
+  sink: BlockCrawlSink,
+): Crawled | undefined {
+  return FORMATS.find((format) => format.recognises(source))?.crawlBlocks(source, cache, log, sink);
 }

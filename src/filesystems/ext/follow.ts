@@ -11,6 +11,7 @@ import type { Follower, Look, Step } from "../follower.js";
 import { Difference } from "./difference.js";
 import { addFastCommit, supersedeFastCommits } from "./fast-commit-difference.js";
 import { Compat } from "./features.js";
+import { ExtFileMaps } from "./file-maps.js";
 import { HeldSizes } from "./held-sizes.js";
 import { Inode, InodeFlags } from "./inode.js";
 import { InodeTables } from "./inode-tables.js";
@@ -46,6 +47,7 @@ const NO_BLOCKS = new Float64Array(0);
 const NO_BYTES = new Uint8Array(0);
 
 export class ExtFollower implements Follower {
+  readonly maps = new ExtFileMaps(() => this.#parts);
   readonly #log: Log;
   readonly #version: Version;
   #parts: Parts;
