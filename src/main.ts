@@ -7,6 +7,7 @@ import { count } from "./cli/count.js";
 import { type CrawlOptions, crawl } from "./cli/crawl.js";
 import { type EventsOptions, events } from "./cli/events.js";
 import { ls } from "./cli/ls.js";
+import { map } from "./cli/map.js";
 import { complain } from "./cli/output.js";
 import { type ReplayOptions, replay } from "./cli/replay.js";
 import { dataSize, size } from "./cli/size.js";
@@ -142,6 +143,20 @@ example(
       process.exitCode = await crawl(image, options);
     }),
   "slashcloud crawl /srv/web.img -o web.bson.gz",
+);
+
+example(
+  program
+    .command("map")
+    .description(
+      "What lies where on a disk, a line for each range of bytes: 1 (the disk), START and END in hexadecimal, a letter, a device, and a path or what metadata it is. v: disk, p: partition, t: partition table, m: metadata, d: directory, f: file, s: symbolic link; as virt-bmap's block map. What no line has is free",
+    )
+    .argument("<image>", "a raw disk image or a block device")
+    .option("--json", "as JSON, an object a line, with inodes and offsets in files")
+    .action((image: string, options: { json?: boolean }) => {
+      process.exitCode = map(image, options);
+    }),
+  "slashcloud map /srv/web.img | grep ' /var/log/'",
 );
 
 example(

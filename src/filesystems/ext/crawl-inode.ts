@@ -1,9 +1,9 @@
 /** What a crawl tells of an inode beyond its state: attributes, targets, extents. */
-import { IoError } from "../../images/io-error.js";
+import { EIO, IoError } from "../../images/io-error.js";
 import { BlockKind } from "../block-kind.js";
 import type { BlockSink, CrawledAttribute, CrawledInode, ExtentVisitor } from "../crawler.js";
 import { type Attributes, FileType } from "../filesystem.js";
-import type { Inode } from "./inode.js";
+import { countInlineData, type Inode } from "./inode.js";
 import { InodeBlocks } from "./inode-blocks.js";
 import { KEPT_HOW } from "./inode-state.js";
 import type { Parts } from "./parts.js";
@@ -16,6 +16,8 @@ export class ExtCrawledInode implements CrawledInode, BlockSink {
   readonly #parts: Parts;
   readonly #inode: Inode;
   readonly #blocks: InodeBlocks;
+  /** Bytes of attributes and targets that may still be told: a hostile guest's inodes may all have the same block of them. */
+  #bytesLeft: number;
   #visitor: ExtentVisitor = () => {};
   #problem = "";
 
@@ -25,6 +27,7 @@ export class ExtCrawledInode implements CrawledInode, BlockSink {
     this.#blocks = new InodeBlocks(parts);
     // No block is in two files, nor twice in one.
     this.#blocks.blocksLeft = parts.view.blocksThere;
+    this.#bytesLeft = parts.view.blocksThere * parts.view.blockSize;
   }
 
   /** The inode has another content now. */
@@ -46,13 +49,16 @@ export class ExtCrawledInode implements CrawledInode, BlockSink {
 
   fill(out: Attributes): void {
     this.#parts.inodes.attributes(this.#inode, out);
+    countInlineData(this.#inode, out);
   }
 
   target(): Buffer | undefined {
     if (this.#inode.type !== FileType.LINK) return undefined;
     let target: Buffer | undefined;
     this.#try(() => {
-      target = symlinkTarget(this.#parts, this.#inode);
+      const found = symlinkTarget(this.#parts, this.#inode);
+      this.#take(found.length);
+      target = found;
     });
     return target;
   }
@@ -69,6 +75,7 @@ export class ExtCrawledInode implements CrawledInode, BlockSink {
             value = copy();
           });
         }
+        this.#take(name.length + (value?.length ?? 0));
         return found.push({ name, size: value?.length ?? size, value }) === most;
       });
     });
@@ -84,6 +91,12 @@ export class ExtCrawledInode implements CrawledInode, BlockSink {
   extent(physical: number, count: number, _inode: number, logical: number, kind: BlockKind): void {
     if (kind >= BlockKind.DATA || kind === BlockKind.DIRECTORY || kind === BlockKind.TARGET)
       this.#visitor(logical, physical, count, kind === BlockKind.UNWRITTEN);
+  }
+
+  #take(bytes: number): void {
+    this.#bytesLeft -= bytes;
+    if (this.#bytesLeft < 0)
+      throw new IoError(EIO, `inode ${this.#inode.ino}: more attributes and targets than there can be`);
   }
 
   #try(action: () => void): void {

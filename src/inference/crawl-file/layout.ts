@@ -14,7 +14,7 @@ export const LONGEST_DOCUMENT = 1 << 20;
 /** Extents of one document. */
 export const MOST_EXTENTS = 256;
 /** Extended attributes of an inode that are told, and bytes of a value that is. */
-export const MOST_ATTRIBUTES = 64;
+export const MOST_ATTRIBUTES = 256;
 export const LONGEST_VALUE = 1024;
 
 /** Types of BSON's elements. */

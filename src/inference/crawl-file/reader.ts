@@ -52,6 +52,8 @@ export class CrawlFileError extends Error {
 
 /** Splits bytes that come piece by piece into documents. */
 class Documents {
+  /** Whether what comes is no longer looked at. */
+  isDone = false;
   #rest = NO_BYTES;
   readonly #take: (bytes: Buffer, start: number, length: number) => void;
 
@@ -67,7 +69,7 @@ class Documents {
   feed(piece: Buffer): void {
     const bytes = this.#rest.length === 0 ? piece : Buffer.concat([this.#rest, piece]);
     let at = 0;
-    while (bytes.length - at >= 4) {
+    while (!this.isDone && bytes.length - at >= 4) {
       const length = bytes.readInt32LE(at);
       if (length < SMALLEST_DOCUMENT || length > LONGEST_DOCUMENT)
         throw new CrawlFileError(`a document of ${length} bytes`);
@@ -83,9 +85,7 @@ class Documents {
 export function readHead(bytes: Buffer): CrawlFileHead {
   let image: string | undefined;
   const volumes: CrawledVolume[] = [];
-  let isDone = false;
   const documents = new Documents((all, start, length) => {
-    if (isDone) return;
     const document = parse(all, start, length);
     if (image === undefined) {
       if (document.type !== "header" || document.format !== FORMAT_NAME)
@@ -98,7 +98,7 @@ export function readHead(bytes: Buffer): CrawlFileHead {
       if (volume !== undefined) volumes.push(volume);
       if (volumes.length > MOST_VOLUMES) throw new CrawlFileError(`more than ${MOST_VOLUMES} volumes`);
     } else if (document.type === "inode" || document.type === "name" || document.type === "end")
-      isDone = true;
+      documents.isDone = true;
   });
   documents.feed(bytes);
   if (image === undefined) throw new CrawlFileError("it does not begin as one");

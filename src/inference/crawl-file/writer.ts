@@ -1,4 +1,5 @@
 /** From a crawl of a volume to the documents of its file. */
+import { isUtf8 } from "node:buffer";
 import type { InodeState } from "../../filesystems/changes.js";
 import type { CrawledAttribute, CrawledInode, CrawlSink, ExtentVisitor } from "../../filesystems/crawler.js";
 import { Attributes } from "../../filesystems/filesystem.js";
@@ -246,7 +247,9 @@ class VolumeSink implements CrawlSink {
     const array = this.#open("attributes", Element.ARRAY);
     for (const [i, { name, size, value }] of attributes.entries()) {
       const one = this.#openAt(KEYS[i] as Buffer, Element.DOCUMENT);
-      this.#string("name", Buffer.from(name, "latin1").toString());
+      const bytes = Buffer.from(name, "latin1");
+      if (isUtf8(bytes)) this.#string("name", bytes.toString());
+      else this.#binary("name", bytes);
       this.#key("size", Element.INT64);
       int64(this.#buffer, this.#at, size);
       this.#at += 8;
