@@ -11,10 +11,10 @@ const PIECE = 1 << 16;
 export function map(image: string, { json }: { readonly json?: boolean }): number {
   let lines = "";
   for (const range of diskMap(resolve(image), complain)) {
-    const { start, end, offset } = range;
+    const { start, end, offset, unwritten } = range;
     // Of one disk, its number is 1. Paths are bytes, so the whole is written one byte a character.
     lines += json
-      ? `${Buffer.from(JSON.stringify({ disk: 1, start, end, ...placeFields(range), offset })).toString("latin1")}\n`
+      ? `${Buffer.from(JSON.stringify({ disk: 1, start, end, ...placeFields(range), offset, unwritten })).toString("latin1")}\n`
       : `1 ${start.toString(16)} ${end.toString(16)} ${placeText(range)}\n`;
     if (lines.length < PIECE) continue;
     write(Buffer.from(lines, "latin1"));

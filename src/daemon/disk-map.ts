@@ -50,6 +50,8 @@ export interface MappedRange extends Place {
   readonly end: number;
   /** Bytes from the beginning of the file that they belong to; undefined where they are none of its contents. */
   readonly offset: number | undefined;
+  /** Only where it was allocated and never written, so that it reads as zeros whatever the disk has. */
+  readonly unwritten?: true;
 }
 
 /** A volume's blocks and names. */
@@ -168,10 +170,15 @@ function* volumeMap({ name, offset, source }: Volume, log: Log): Generator<Mappe
       range !== undefined && isSame
         ? range
         : placeOf(device, kind, inode, inode === 0 ? undefined : index.path(inode));
-    range = { ...place, start, end, offset: position };
+    const unwritten = kind === BlockKind.UNWRITTEN ? { unwritten: true as const } : {};
+    range = { ...named(place), start, end, offset: position, ...unwritten };
     last = kind;
   }
   if (range !== undefined) yield range;
+}
+
+function named({ kind, device, what, path, inode }: Place): Place {
+  return { kind, device, what, path, inode };
 }
 
 type Mutable<T> = { -readonly [Key in keyof T]: T[Key] };
