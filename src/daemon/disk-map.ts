@@ -28,7 +28,9 @@ export type PlaceKind =
   /** Contents of a directory, of a regular file, of a symbolic link. */
   | "d"
   | "f"
-  | "s";
+  | "s"
+  /** Nothing, as far as anybody knows: not told in a map, but of accesses. */
+  | "u";
 
 /** What lies somewhere, by a name that people know. */
 export interface Place {

@@ -19,6 +19,8 @@ export interface TappingOptions {
   readonly log: Log;
   /** Works on a disk's writes, a batch at a time, in order. Must not reject. However long it takes, no guest waits. */
   readonly consume: (disk: string, records: readonly WriteRecord[]) => Promise<void> | void;
+  /** Takes what is asked of a disk that is traced; see AccessLog. */
+  readonly onAccesses?: (disk: string, accesses: Float64Array) => void;
   /** The thread ended by itself: no disk is offered any more. */
   readonly onDeath: (why: Error) => void;
 }
@@ -88,6 +90,10 @@ export class Tapping {
     switch (message.kind) {
       case "log":
         this.#options.log(message.line);
+        return;
+      case "accesses":
+        this.#options.onAccesses?.(message.disk, message.accesses);
+        this.#post({ kind: "traced", disk: message.disk });
         return;
       case "batch":
         void this.#consume(message.batch, message.disk, unpackRecords(message.records));

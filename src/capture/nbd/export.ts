@@ -1,5 +1,14 @@
 /** A disk that is offered by NBD. */
 import type { WriteKind, WriteRecord, WriteSink } from "../../queue/write-record.js";
+import { Access, type AccessLog } from "../access-log.js";
+
+/** What is an access of a known range: a write that was lost may have been done, too. */
+const ACCESSES: ReadonlyMap<WriteKind, number> = new Map([
+  ["write", Access.WRITE],
+  ["gap", Access.WRITE],
+  ["zeroes", Access.ZEROES],
+  ["discard", Access.DISCARD],
+]);
 
 /** Where an export's bytes are, if anywhere. Each call's range lies within `size`. Failures are Node system errors. */
 export interface Store {
@@ -22,26 +31,33 @@ export interface Store {
   close(): Promise<void>;
 }
 
-/** A store under a name; what is done to it is told to a sink. */
+/** A store under a name; what is done to it is told to a sink, and what is asked of it to a log, if there is one. */
 export class Export {
   readonly name: string;
   readonly description: string;
   readonly store: Store;
   readonly #sink: WriteSink;
+  readonly #accesses: AccessLog | undefined;
   #sequence = 0;
   /** What the sink asked its writers to wait for. */
   #hold: Promise<void> | undefined;
 
-  constructor(name: string, description: string, store: Store, sink: WriteSink) {
+  constructor(name: string, description: string, store: Store, sink: WriteSink, accesses?: AccessLog) {
     this.name = name;
     this.description = description;
     this.store = store;
     this.#sink = sink;
+    this.#accesses = accesses;
   }
 
   /** To be awaited before a further request is taken, if the sink is behind and its policy is not to lose anything. */
   get hold(): Promise<void> | undefined {
     return this.#hold;
+  }
+
+  /** Notes that a range has been read. */
+  noteRead(offset: number, length: number): void {
+    this.#accesses?.add(Access.READ, offset, length);
   }
 
   /** Tells the sink what was done. To be called after the client's answer is on its way. */
@@ -55,6 +71,8 @@ export class Export {
       sequence: ++this.#sequence,
       time: Date.now(),
     };
+    const access = this.#accesses && ACCESSES.get(kind);
+    if (access !== undefined) this.#accesses?.add(access, offset, length);
     const hold = this.#sink.take(record);
     if (hold === undefined || hold === this.#hold) return;
     this.#hold = hold;
