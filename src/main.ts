@@ -2,6 +2,7 @@
 /** The command line. */
 import { hostname } from "node:os";
 import { Command, CommanderError, Option } from "commander";
+import { type AttachOptions, attach, detach } from "./cli/attach.js";
 import { cat } from "./cli/cat.js";
 import { count } from "./cli/count.js";
 import { type CrawlOptions, crawl } from "./cli/crawl.js";
@@ -14,6 +15,7 @@ import { dataSize, size } from "./cli/size.js";
 import { stat } from "./cli/stat.js";
 import { type StatusOptions, status } from "./cli/status.js";
 import { type TapOptions, tap } from "./cli/tap.js";
+import { type TraceOptions, trace } from "./cli/trace.js";
 import { type UpOptions, up } from "./cli/up.js";
 import { volumes } from "./cli/volumes.js";
 
@@ -26,44 +28,69 @@ const program = new Command("slashcloud")
 const example = (command: Command, text: string): Command =>
   command.addHelpText("after", `\nExample:\n  ${text}\n`);
 
+/** An option that may be given more than once. */
+const several = (text: string, before: string[] | undefined): string[] => [...(before ?? []), text];
+
+/** The limits of the queue that guests' writes wait in. */
+const queued = (command: Command): Command =>
+  command
+    .option("--flush-timeout <ms>", "how long a write waits for others until it is worked on", count(0), 20)
+    .option("--size-limit <size>", "bytes of writes that wait: 64M, 1G", size, 262_144_000)
+    .option("--outstanding-writes <count>", "writes that wait", count(2), 16_384)
+    .addOption(
+      new Option("--under-pressure <policy>", "what gives way then: writes are lost, or the guest waits")
+        .choices(["data-drop", "block"])
+        .default("data-drop"),
+    );
+
 example(
-  program
-    .command("up")
-    .description(
-      "Serve guests' disks as /<mount>/<host>/<guest>/..., in the foreground, until SIGINT or SIGTERM",
-    )
-    .argument("<image...>", "[NAME=]IMAGE; NAME=IMAGE,IMAGE for a guest with several disks")
-    .option("--mount <dir>", "where the tree is mounted", "/cloud")
-    .option("--host <name>", "this host's name in the tree", hostname())
-    .addOption(
-      new Option("--driver <driver>", "kernel: FUSE directly, as root; libfuse: by fusermount, as any user")
-        .choices(["auto", "kernel", "libfuse"])
-        .default("auto"),
-    )
-    .option("--state <dir>", "where events are kept (default: /var/lib/slashcloud/<mount>)")
-    .option("--events-size <size>", "bytes of each log of events, of which two are kept: 512K, 4M, 1G", size)
-    .option("--list-events", "directories list their .events")
-    .option("--no-events", "no events")
-    .option(
-      "--crawl <[name=]file>",
-      "what slashcloud crawl has written of a guest's disk, to begin with where the journal still allows it; more than once for several disks",
-      (text: string, before: string[] | undefined) => [...(before ?? []), text],
-    )
-    .addOption(
-      new Option(
-        "--redis <url>",
-        "where events are published: redis://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE], rediss:// by TLS, redis+unix:///SOCKET, redis+sentinel://HOST:PORT,HOST:PORT/MASTER, redis+cluster://HOST:PORT,HOST:PORT; for TLS ?ca=FILE&cert=FILE&key=FILE",
-      ).env("SLASHCLOUD_REDIS"),
-    )
-    .option(
-      "--redis-data <size>",
-      "bytes added to a file that its event brings along there, up to 64K",
-      dataSize,
-    )
-    .option("--redis-stream <events>", "events of each guest that are kept there, about", count(1), 100_000)
-    .action(async (images: string[], options: UpOptions) => {
-      process.exitCode = await up(images, options);
-    }),
+  queued(
+    program
+      .command("up")
+      .description(
+        "Serve guests' disks as /<mount>/<host>/<guest>/..., in the foreground, until SIGINT or SIGTERM",
+      )
+      .argument("[image...]", "[NAME=]IMAGE; NAME=IMAGE,IMAGE for a guest with several disks")
+      .option("--mount <dir>", "where the tree is mounted", "/cloud")
+      .option("--host <name>", "this host's name in the tree", hostname())
+      .addOption(
+        new Option("--driver <driver>", "kernel: FUSE directly, as root; libfuse: by fusermount, as any user")
+          .choices(["auto", "kernel", "libfuse"])
+          .default("auto"),
+      )
+      .option("--state <dir>", "where events are kept (default: /var/lib/slashcloud/<mount>)")
+      .option(
+        "--events-size <size>",
+        "bytes of each log of events, of which two are kept: 512K, 4M, 1G",
+        size,
+      )
+      .option("--list-events", "directories list their .events")
+      .option("--no-events", "no events")
+      .option(
+        "--crawl <[name=]file>",
+        "what slashcloud crawl has written of a guest's disk, to begin with where the journal still allows it; more than once for several disks",
+        several,
+      )
+      .addOption(
+        new Option(
+          "--redis <url>",
+          "where events are published: redis://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE], rediss:// by TLS, redis+unix:///SOCKET, redis+sentinel://HOST:PORT,HOST:PORT/MASTER, redis+cluster://HOST:PORT,HOST:PORT; for TLS ?ca=FILE&cert=FILE&key=FILE",
+        ).env("SLASHCLOUD_REDIS"),
+      )
+      .option(
+        "--redis-data <size>",
+        "bytes added to a file that its event brings along there, up to 64K",
+        dataSize,
+      )
+      .option("--redis-stream <events>", "events of each guest that are kept there, about", count(1), 100_000)
+      .option(
+        "--tap <where>",
+        "offer the guests' disks by NBD, to know of each write: unix:PATH, HOST:PORT, or a port of this host alone; NAME.log takes the log of QEMU's blklogwrites; may be given more than once",
+        several,
+      ),
+  ).action(async (images: string[], options: UpOptions) => {
+    process.exitCode = await up(images, options);
+  }),
   "slashcloud up --mount /cloud web=/srv/web.img db=/srv/db-root.img,/srv/db-data.img",
 );
 
@@ -78,6 +105,34 @@ example(
       process.exitCode = await status(options);
     }),
   "slashcloud status --mount /cloud",
+);
+
+example(
+  program
+    .command("attach")
+    .description("Show the disks of a running QEMU's guest, and follow all that it writes")
+    .argument("[name]", "the guest's name in the tree (default: the socket's)")
+    .requiredOption("--qmp <socket>", "QEMU's monitor: -qmp unix:SOCKET,server=on,wait=off")
+    .option("--disk <node>", "one disk by its node, drive or device; may be given more than once", several)
+    .option("--mount <dir>", "where the tree is mounted", "/cloud")
+    .option("--state <dir>", "the daemon's state directory, if it was named")
+    .action(async (name: string | undefined, options: AttachOptions) => {
+      process.exitCode = await attach(name, options);
+    }),
+  "slashcloud attach --qmp /run/web.qmp web",
+);
+
+example(
+  program
+    .command("detach")
+    .description("Show an attached guest no longer, and leave its QEMU as it was")
+    .argument("<name>", "the guest's name in the tree")
+    .option("--mount <dir>", "where the tree is mounted", "/cloud")
+    .option("--state <dir>", "the daemon's state directory, if it was named")
+    .action(async (name: string, options: { mount: string; state?: string }) => {
+      process.exitCode = await detach(name, options);
+    }),
+  "slashcloud detach web",
 );
 
 example(
@@ -181,29 +236,46 @@ example(
 );
 
 example(
+  queued(
+    program
+      .command("tap")
+      .description("Serve guests' disks by NBD, pass on what they write to their images, and record it")
+      .argument("<image...>", "[NAME=]IMAGE; NAME=IMAGE,IMAGE are NAME/sda and NAME/sdb")
+      .requiredOption(
+        "--listen <where>",
+        "unix:PATH, HOST:PORT, or a port of this host alone; more than once for several places",
+        several,
+      )
+      .option(
+        "--record <file>",
+        "record all writes to the disk in a new file, gzipped if its name ends in .gz",
+      )
+      .option("--read-only", "refuse to write"),
+  ).action(async (images: string[], options: TapOptions) => {
+    process.exitCode = await tap(images, options);
+  }),
+  "slashcloud tap web=/srv/web.img --listen unix:/run/web.sock --record /srv/web.rec",
+);
+
+example(
   program
-    .command("tap")
-    .description("Serve guests' disks by NBD, pass on what they write to their images, and record it")
-    .argument("<image...>", "[NAME=]IMAGE; NAME=IMAGE,IMAGE are NAME/sda and NAME/sdb")
+    .command("trace")
+    .description(
+      "Serve a guest's disk by NBD, and print which files the guest reads and writes: seconds since the start, what it does, an offset and a length in bytes, and what is there as map tells it (u: nobody's)",
+    )
+    .argument("<image>", "[NAME=]IMAGE; NAME=IMAGE,IMAGE are NAME/sda and NAME/sdb")
     .requiredOption(
       "--listen <where>",
       "unix:PATH, HOST:PORT, or a port of this host alone; more than once for several places",
-      (text: string, before: string[] | undefined) => [...(before ?? []), text],
+      several,
     )
-    .option("--record <file>", "record all writes to the disk in a new file, gzipped if its name ends in .gz")
-    .option("--read-only", "refuse to write")
-    .option("--flush-timeout <ms>", "how long a write waits for others until it is recorded", count(0), 20)
-    .option("--size-limit <size>", "bytes of writes that wait to be recorded: 64M, 1G", size, 262_144_000)
-    .option("--outstanding-writes <count>", "writes that wait to be recorded", count(2), 16_384)
-    .addOption(
-      new Option("--under-pressure <policy>", "what gives way then: writes are lost, or the guest waits")
-        .choices(["data-drop", "block"])
-        .default("data-drop"),
-    )
-    .action(async (images: string[], options: TapOptions) => {
-      process.exitCode = await tap(images, options);
+    .option("-o, --output <file>", "where the lines go, a new file (default: standard output)")
+    .option("--json", "as JSON, an object a line")
+    .option("--read-only", "refuse to write; without it, what the guest writes is written to the image")
+    .action(async (image: string, options: TraceOptions) => {
+      process.exitCode = await trace(image, options);
     }),
-  "slashcloud tap web=/srv/web.img --listen unix:/run/web.sock --record /srv/web.rec",
+  "slashcloud trace web=/srv/web.img --listen unix:/run/web.sock -o web.trace\n  qemu-system-x86_64 ... -drive file=nbd+unix:///web?socket=/run/web.sock,format=raw",
 );
 
 example(

@@ -108,7 +108,7 @@ describe("a mistake is one line that says what to do", () => {
     ["a mount point that is a file", ["up", "--mount", image, image], 1, /is not a directory/],
     ["a mount point in use", ["up", "--mount", "/proc", image], 1, /already a mount point/],
     ["the same name twice", ["up", `a=${image}`, `a=${image}`], 2, /two guests are named "a"/],
-    ["no image", ["up"], 2, /missing required argument/],
+    ["no image", ["volumes"], 2, /missing required argument/],
     ["an unknown command", ["frob"], 2, /unknown command/],
   ] as const)("%s", (_, args, status, message) => {
     const result = slashcloud(...args);

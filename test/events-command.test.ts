@@ -61,7 +61,12 @@ class Daemon {
       ...(limit === undefined ? {} : { limit }),
       log: () => {},
     });
-    this.#control = new Control({ directory: state, events: this.logs, status: () => ({ guests: 2 }) });
+    this.#control = new Control({
+      directory: state,
+      events: this.logs,
+      status: () => ({ guests: 2 }),
+      run: async () => [],
+    });
   }
 
   static async start(state: string, limit?: number): Promise<Daemon> {

@@ -5,10 +5,13 @@ import { parseCrawls } from "../daemon/made-crawls.js";
 import { redisAddress } from "../daemon/redis.js";
 import { type Driver, serve } from "../daemon/serve.js";
 import { stateDirectoryFor } from "../daemon/state-directory.js";
+import { tapDisks } from "../daemon/tap.js";
+import type { TapOptions } from "../daemon/tap-keeper.js";
 import { UserError } from "../daemon/user-error.js";
 import { complain, write } from "./output.js";
+import { type QueueOptions, queueLimits } from "./tap.js";
 
-export interface UpOptions {
+export interface UpOptions extends QueueOptions {
   readonly mount: string;
   readonly host: string;
   readonly driver: Driver;
@@ -25,6 +28,8 @@ export interface UpOptions {
   readonly redisData?: number;
   /** `[NAME=]FILE` */
   readonly crawl?: readonly string[];
+  /** Where guests' disks are offered, so that their writes are told. */
+  readonly tap?: string[];
 }
 
 /**
@@ -59,6 +64,11 @@ export async function up(images: readonly string[], options: UpOptions): Promise
         crawls: parseCrawls(options.crawl ?? [], guests),
       }
     : undefined;
+  const tap: TapOptions | undefined = options.tap && {
+    listen: options.tap,
+    disks: tapDisks(guests),
+    limits: queueLimits(options),
+  };
   let isStopping = false;
   const stopped = new Promise<void>((resolve) => {
     for (const signal of ["SIGINT", "SIGTERM"] as const) {
@@ -68,12 +78,13 @@ export async function up(images: readonly string[], options: UpOptions): Promise
       });
     }
   });
-  const served = await serve({ directory, host, driver, guests, events, log: complain });
+  const served = await serve({ directory, host, driver, guests, events, tap, log: complain });
   process.on("SIGUSR2", () => {
     if (served.upgrade === undefined)
       complain("this driver cannot be upgraded while it serves: start it again");
     else void served.upgrade();
   });
+  for (const url of served.urls ?? []) write(`slashcloud: ${url}\n`);
   if (!isStopping)
     write(`slashcloud: serving ${directory} (${guests.length} guest${guests.length === 1 ? "" : "s"})\n`);
   await Promise.race([stopped, served.ended]);

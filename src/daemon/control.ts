@@ -2,11 +2,12 @@
 import { once } from "node:events";
 import { chmodSync, rmSync } from "node:fs";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
-import { setImmediate as others } from "node:timers/promises";
+import { setImmediate as others, setTimeout as sleep } from "node:timers/promises";
 import { eventText } from "../events/line.js";
 import type { LogReplay } from "../events/log-replay.js";
 import { Selection } from "../events/selection.js";
 import type { Missed, Subscription } from "../events/subscribers.js";
+import { type Command, parseCommand, type RunCommand } from "./commands.js";
 import { controlSocket, type SocketPath } from "./socket-path.js";
 
 /** Where events come from. */
@@ -27,8 +28,14 @@ export interface ControlOptions {
   readonly events: EventSource;
   /** What `/v1/status` answers. */
   readonly status: () => object;
+  /** Does what `/v1/attach` and `/v1/detach` ask for. */
+  readonly run: RunCommand;
 }
 
+/** Bytes of what is sent with a request, at most. */
+const MOST_BODY = 64 << 10;
+/** ms for commands to be answered at the end. */
+const LAST_ANSWERS = 200;
 /** Characters that are sent at a time. */
 const PIECE = 64 << 10;
 
@@ -36,6 +43,8 @@ export class Control {
   readonly #options: ControlOptions;
   readonly #server: Server;
   #socket: SocketPath | undefined;
+  /** Commands that are not answered yet. */
+  readonly #commands = new Set<Promise<void>>();
 
   constructor(options: ControlOptions) {
     this.#options = options;
@@ -64,6 +73,8 @@ export class Control {
     if (!this.#server.listening) return;
     const closed = once(this.#server, "close");
     this.#server.close();
+    // What was done may be why this server ends.
+    await Promise.race([Promise.allSettled(this.#commands), sleep(LAST_ANSWERS)]);
     this.#server.closeAllConnections();
     await closed;
     this.#socket?.close();
@@ -71,12 +82,48 @@ export class Control {
 
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const { pathname, searchParams } = new URL(request.url ?? "/", "http://localhost");
-    if (request.method !== "GET") refuse(response, 405, `${request.method}: only GET is known`);
+    const command = /^\/v1\/(attach|detach)$/.exec(pathname)?.[1];
+    if (command !== undefined) {
+      const done = this.#command(command, request, response);
+      this.#commands.add(done);
+      await done.finally(() => this.#commands.delete(done));
+    } else if (request.method !== "GET") refuse(response, 405, `${request.method}: only GET is known`);
     else if (pathname === "/v1/status") {
       const status = JSON.stringify(this.#options.status());
       response.writeHead(200, { "content-type": "application/json" }).end(`${status}\n`);
     } else if (pathname === "/v1/events") await this.#events(searchParams, response);
-    else refuse(response, 404, `${pathname}: not known; there are /v1/events and /v1/status`);
+    else {
+      const known = "/v1/events, /v1/status, /v1/attach and /v1/detach";
+      refuse(response, 404, `${pathname}: not known; there are ${known}`);
+    }
+  }
+
+  async #command(kind: string, request: IncomingMessage, response: ServerResponse): Promise<void> {
+    if (request.method !== "POST") {
+      refuse(response, 405, `${request.method}: only POST is known here`);
+      return;
+    }
+    let text = "";
+    for await (const piece of request.setEncoding("utf8")) {
+      text += piece;
+      if (text.length > MOST_BODY) throw new Error("the request is too long");
+    }
+    let command: Command;
+    try {
+      command = parseCommand(kind, text);
+    } catch (error) {
+      refuse(response, 400, (error as Error).message);
+      return;
+    }
+    try {
+      const done = await this.#options.run(command);
+      response.writeHead(200, { "content-type": "application/json" });
+      await new Promise<void>((resolve) => {
+        response.on("close", resolve).end(`${JSON.stringify({ done })}\n`, resolve);
+      });
+    } catch (error) {
+      refuse(response, 409, (error as Error).message);
+    }
   }
 
   async #events(parameters: URLSearchParams, response: ServerResponse): Promise<void> {

@@ -7,6 +7,7 @@ import type { Publisher } from "../events/redis/publisher.js";
 import type { ReopenReason } from "../filesystems/follower.js";
 import type { Log } from "../images/image.js";
 import { isAfter } from "../versions/commit.js";
+import type { RunCommand } from "./commands.js";
 import { Control } from "./control.js";
 import { Crawling } from "./crawling.js";
 import type { GuestSpec } from "./guest-name.js";
@@ -68,9 +69,10 @@ export function openEventHub(
   guests: readonly GuestSpec[],
   options: EventsOptions,
   log: Log,
+  run: RunCommand,
 ): EventHub {
   try {
-    return new EventHub(host, guests, options, log);
+    return new EventHub(host, guests, options, log, run);
   } catch (error) {
     throw new UserError(
       `${options.state}: events cannot be kept there: ${(error as Error).message}; name another directory with --state, or turn them off with --no-events`,
@@ -97,6 +99,7 @@ export class EventHub {
     guests: readonly GuestSpec[],
     { state, logSize, redis, crawls }: EventsOptions,
     log: Log,
+    run: RunCommand,
   ) {
     const specs = new Map(guests.map((spec) => [spec.name, spec]));
     this.#log = log;
@@ -121,6 +124,7 @@ export class EventHub {
         volumes: this.#volumes(),
         redis: publisher?.status,
       }),
+      run,
     });
     this.#positions = new Positions(join(state, "positions.json"), log);
     this.#crawling = new Crawling(log);

@@ -24,11 +24,25 @@ export function parseGuest(argument: string): GuestSpec {
     throw new UserError(`${argument}: an image's path is missing; write NAME=IMAGE or NAME=IMAGE,IMAGE`, 2);
   }
   const name = isNamed ? argument.slice(0, equals) : basename(rest);
-  if (name === "" || name === "." || name === ".." || name.includes("/") || Buffer.byteLength(name) > 255) {
+  if (!isGuestName(name)) {
     throw new UserError(`${argument}: "${name}" cannot be a guest's name; write NAME=IMAGE`, 2);
   }
-  const paths = images.map((image) => resolve(image));
-  return { name, images: paths, isRemote: paths.some(isRemote) };
+  return guestOf(
+    name,
+    images.map((image) => resolve(image)),
+  );
+}
+
+/** Whether a directory of the tree can have it. */
+export function isGuestName(name: string): boolean {
+  return (
+    name !== "" && name !== "." && name !== ".." && !/[/\0]/.test(name) && Buffer.byteLength(name) <= 255
+  );
+}
+
+/** A guest with these disks: absolute paths. */
+export function guestOf(name: string, images: readonly string[]): GuestSpec {
+  return { name, images, isRemote: images.some(isRemote) };
 }
 
 /** Of what is remote it is not asked, as it may never answer: a comma in such a path separates two images. */

@@ -5,6 +5,7 @@ import { LogReaders } from "../events/log-reader.js";
 import { mountLibfuse } from "../fuse/libfuse.js";
 import { mountAt } from "../fuse/mountpoint.js";
 import type { Log } from "../images/image.js";
+import type { RunCommand } from "./commands.js";
 import { type EventsOptions, openEventHub } from "./event-hub.js";
 import { Following } from "./following.js";
 import type { GuestSpec } from "./guest-name.js";
@@ -12,6 +13,7 @@ import { mountedVolumes } from "./mounted-volume.js";
 import { openTree } from "./open-tree.js";
 import { StateDirectory } from "./state-directory.js";
 import { supervise } from "./supervisor.js";
+import { TapKeeper, type TapOptions } from "./tap-keeper.js";
 import { Updating } from "./updating.js";
 import { UserError } from "./user-error.js";
 
@@ -25,18 +27,29 @@ export interface ServeOptions {
   readonly guests: readonly GuestSpec[];
   /** Undefined: no events are told. */
   readonly events: EventsOptions | undefined;
+  /** Undefined: guests' writes are not told, only watched for. */
+  readonly tap?: TapOptions | undefined;
   /** Told of what had to be passed over. */
   readonly log: (line: string) => void;
 }
 
+/** What a driver serves. */
+export interface DriverOptions extends ServeOptions {
+  readonly tapKeeper: TapKeeper;
+}
+
 /** A tree being served. */
 export interface Served {
+  /** Where guests' disks are offered, as NBD URLs. */
+  readonly urls?: readonly string[];
   /** Resolves when it is no longer mounted, whoever unmounted it. Rejects with UserError if it was for a fault. */
   readonly ended: Promise<void>;
   /** Unmounts. */
   stop(): Promise<void>;
   /** Has another server, by the program as it is on disk now, take over; undefined where none can. */
   readonly upgrade?: () => Promise<void>;
+  /** A guest that was attached to has gone by itself. */
+  readonly gone?: (guest: string, reason: string) => void;
 }
 
 /** Mounts and serves; returns when the tree answers. Throws UserError, ImageError or MountError. */
@@ -45,20 +58,40 @@ export async function serve(options: ServeOptions): Promise<Served> {
     options.driver === "auto" ? (process.geteuid?.() === 0 ? "kernel" : "libfuse") : options.driver;
   const state = options.events && lockState(options.events, options.log);
   const usable = state === undefined ? { ...options, events: undefined } : options;
+  let gone: (guest: string, reason: string) => void = () => {};
+  const tapKeeper = new TapKeeper({
+    ...(options.tap ?? { listen: [], disks: [], limits: {} }),
+    log: options.log,
+    gone: (guest, reason) => gone(guest, reason),
+  });
+  let closing: Promise<void> | undefined;
+  const close = (): Promise<void> => {
+    closing ??= tapKeeper.stop().finally(() => state?.close());
+    return closing;
+  };
   try {
-    const served = await (driver === "kernel" ? supervise(usable) : serveByLibfuse(usable));
-    const close = (): void => state?.close();
-    served.ended.then(close, close);
-    return served;
+    const urls = options.tap === undefined ? [] : await tapKeeper.start();
+    const driven = { ...usable, tapKeeper };
+    const served = await (driver === "kernel" ? supervise(driven) : serveByLibfuse(driven));
+    gone = served.gone ?? gone;
+    return {
+      urls,
+      ended: served.ended.finally(close),
+      stop: async () => {
+        await served.stop();
+        await close();
+      },
+      ...(served.upgrade && { upgrade: () => (served.upgrade as () => Promise<void>)() }),
+    };
   } catch (error) {
-    state?.close();
+    await close();
     throw error;
   }
 }
 
-async function serveByLibfuse(options: ServeOptions): Promise<Served> {
+async function serveByLibfuse(options: DriverOptions): Promise<Served> {
   const { directory, host, guests, log } = options;
-  const events = options.events && openEventHub(host, guests, options.events, log);
+  const events = options.events && openEventHub(host, guests, options.events, log, cannot);
   let updating: Updating | undefined;
   const following = new Following(guests, (update) => void updating?.take(update), log);
   // libfuse holds what it was told for a second, whatever it is told: so no place counts as followed.
@@ -103,6 +136,10 @@ async function serveByLibfuse(options: ServeOptions): Promise<Served> {
     },
   };
 }
+
+const cannot: RunCommand = async () => {
+  throw new UserError("the libfuse driver shows what it was started with: start slashcloud as root");
+};
 
 /** Undefined: it cannot be used, and the log says so. Throws UserError if it was named, or is another daemon's. */
 function lockState({ state, isStateNamed }: EventsOptions, log: Log): StateDirectory | undefined {

@@ -1,4 +1,5 @@
 /** What passes between the supervisor and the server, on the channel that Node keeps between a parent and its child. */
+import type { Command, CommandDone } from "./commands.js";
 import type { EventsOptions } from "./event-hub.js";
 import type { GuestSpec } from "./guest-name.js";
 
@@ -8,6 +9,8 @@ export interface ServerOptions {
   readonly guests: readonly GuestSpec[];
   /** Undefined: no events are told. */
   readonly events: EventsOptions | undefined;
+  /** The socket that guests' writes are told on; undefined: they are only watched for. */
+  readonly feed: string | undefined;
 }
 
 /** A mount, as unmount() of fuse/kernel/mount.ts takes it. */
@@ -21,6 +24,9 @@ export type ToServer =
   | { readonly kind: "open"; readonly options: ServerOptions }
   /** `isTakenOver`: another server has served this mount before. */
   | { readonly kind: "serve"; readonly mounted: MountedAt; readonly isTakenOver: boolean }
+  /** What came of a command, and why nothing. */
+  | { readonly kind: "done"; readonly id: number; readonly done: CommandDone }
+  | { readonly kind: "failed"; readonly id: number; readonly message: string }
   | { readonly kind: "stop" };
 
 /** From the server. */
@@ -31,6 +37,8 @@ export type FromServer =
   | { readonly kind: "serving" }
   /** The kernel is to ask it something; a server starts no programs itself, see asking.ts. */
   | { readonly kind: "ask" }
+  /** Somebody wants something done that is the supervisor's to do. */
+  | { readonly kind: "command"; readonly id: number; readonly command: Command }
   /** If it dies, no other server can go on with this mount. */
   | { readonly kind: "unresumable"; readonly message: string }
   /** It has ended everything but the answering of requests, and may be killed. */

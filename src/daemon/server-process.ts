@@ -5,6 +5,7 @@ import { readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { ask } from "./asking.js";
+import type { RunCommand } from "./commands.js";
 import type { FromServer, MountedAt, ServerOptions, ToServer } from "./server-messages.js";
 import { UserError } from "./user-error.js";
 
@@ -39,8 +40,17 @@ export class ServerProcess {
   #hasCrashed = false;
   #isUnmounted = false;
 
-  /** Starts a server; it inherits the descriptors. `unresumable` is told if no other can go on with its mount. */
-  constructor(options: ServerOptions, device: number, ledger: number, unresumable: (why: string) => void) {
+  /**
+   * Starts a server; it inherits the descriptors. `unresumable` is told if no other can go on with its mount, `run` does
+   * what it asks for.
+   */
+  constructor(
+    options: ServerOptions,
+    device: number,
+    ledger: number,
+    unresumable: (why: string) => void,
+    run: RunCommand,
+  ) {
     const child = spawn(process.execPath, [...process.execArgv, PROGRAM], {
       stdio: ["ignore", "ignore", "inherit", device, ledger, "ipc"],
     });
@@ -66,6 +76,14 @@ export class ServerProcess {
         case "ask":
           if (this.#path !== undefined) void ask(this.#path);
           break;
+        case "command": {
+          const { id } = message;
+          run(message.command).then(
+            (done) => this.#tell({ kind: "done", id, done }),
+            (error: Error) => this.#tell({ kind: "failed", id, message: error.message }),
+          );
+          break;
+        }
         case "unresumable":
           unresumable(message.message);
           break;

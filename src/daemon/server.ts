@@ -8,6 +8,7 @@ import { MessageChannel, Worker } from "node:worker_threads";
 import { IdOwners } from "../cloud/id-owners.js";
 import { unmount } from "../fuse/kernel/mount.js";
 import { Notifier } from "../fuse/kernel/notify.js";
+import type { CommandDone, RunCommand } from "./commands.js";
 import { type EventHub, openEventHub } from "./event-hub.js";
 import { Following } from "./following.js";
 import { RemoteGuests } from "./remote-guests.js";
@@ -45,6 +46,18 @@ function crash(message: string): void {
   log(message);
   tell({ kind: "crashed", message }, end);
 }
+
+/** Commands that the supervisor is at, by number. */
+const commands = new Map<number, { resolve(done: CommandDone): void; reject(error: Error): void }>();
+let lastCommand = 0;
+
+const runCommand: RunCommand = (command) => {
+  const id = ++lastCommand;
+  return new Promise((resolve, reject) => {
+    commands.set(id, { resolve, reject });
+    tell({ kind: "command", id, command });
+  });
+};
 
 /** Guests that are open, and what serves them. */
 interface OpenServer {
@@ -99,7 +112,7 @@ async function open({ host, guests, events: eventsOptions }: ServerOptions): Pro
   const tellEvents = (): void => {
     if (eventsOptions === undefined) return;
     try {
-      events = openEventHub(host, guests, eventsOptions, log);
+      events = openEventHub(host, guests, eventsOptions, log, runCommand);
       events.setMounts(message.volumes.map(({ mounted }) => mounted));
       following.tell(events);
       void events.listen();
@@ -187,6 +200,14 @@ export function runServer(): void {
       case "serve":
         mounted = message.mounted;
         server?.serve(message.isTakenOver);
+        break;
+      case "done":
+        commands.get(message.id)?.resolve(message.done);
+        commands.delete(message.id);
+        break;
+      case "failed":
+        commands.get(message.id)?.reject(new UserError(message.message));
+        commands.delete(message.id);
         break;
       case "stop":
         (server?.stop() ?? Promise.resolve()).then(

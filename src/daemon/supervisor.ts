@@ -5,11 +5,14 @@
  */
 import { closeSync } from "node:fs";
 import { join } from "node:path";
+import { setImmediate } from "node:timers/promises";
 import { type KernelMount, mountDevice, openDevice } from "../fuse/kernel/mount.js";
 import { mountAt } from "../fuse/mountpoint.js";
 import { ask } from "./asking.js";
+import type { Command, CommandDone } from "./commands.js";
+import { type GuestSpec, guestOf, isGuestName } from "./guest-name.js";
 import { clearLedger, closeLedger, createLedger } from "./ledger.js";
-import type { Served, ServeOptions } from "./serve.js";
+import type { DriverOptions, Served } from "./serve.js";
 import { type Death, ServerProcess } from "./server-process.js";
 import { UserError } from "./user-error.js";
 
@@ -18,7 +21,7 @@ const CRASHES = 3;
 const CRASHES_WITHIN = 10_000;
 
 /** Serves by a supervised server; returns when the tree answers. Throws UserError, MountError. */
-export async function supervise(options: ServeOptions): Promise<Served> {
+export async function supervise(options: DriverOptions): Promise<Served> {
   const supervisor = new Supervisor(options);
   await supervisor.start();
   return supervisor;
@@ -26,7 +29,7 @@ export async function supervise(options: ServeOptions): Promise<Served> {
 
 class Supervisor implements Served {
   readonly ended: Promise<void>;
-  readonly #options: ServeOptions;
+  readonly #options: DriverOptions;
   readonly #ledger: number;
   #device: number;
   #mounted: KernelMount | undefined;
@@ -36,12 +39,15 @@ class Supervisor implements Served {
   /** Why no other server can go on with the mount; "" if one can. */
   #unresumable = "";
   #isEnding = false;
-  #isUpgrading = false;
+  /** One change of the server at a time. */
+  #changing: Promise<unknown> = Promise.resolve();
+  #guests: readonly GuestSpec[];
   #resolve: () => void = () => {};
   #reject: (error: Error) => void = () => {};
 
-  constructor(options: ServeOptions) {
+  constructor(options: DriverOptions) {
     this.#options = options;
+    this.#guests = options.guests;
     this.ended = new Promise((resolve, reject) => {
       this.#resolve = resolve;
       this.#reject = reject;
@@ -82,34 +88,111 @@ class Supervisor implements Served {
 
   async upgrade(): Promise<void> {
     const { log } = this.#options;
-    if (this.#isUpgrading || this.#isEnding) return;
-    this.#isUpgrading = true;
-    const next = this.#spawn();
+    await this.#inTurn(async () => {
+      try {
+        await this.#change(this.#guests);
+        if (!this.#isEnding) log("another server has taken over");
+      } catch (error) {
+        log(`the server stays as it is, as the new one does not start: ${(error as Error).message}`);
+      }
+    });
+  }
+
+  readonly gone = (guest: string, reason: string): void => {
+    this.#options.log(`${guest}: ${reason}: it is no longer shown`);
+    void this.#inTurn(() => this.#change(this.#guests.filter(({ name }) => name !== guest))).catch(
+      (error: Error) => this.#options.log(error.message),
+    );
+  };
+
+  /** Resolves when it is sure to be done, which is before the server that has asked for it is replaced. */
+  #run(command: Command): Promise<CommandDone> {
+    return new Promise((resolve, reject) => {
+      this.#inTurn(() =>
+        command.kind === "attach" ? this.#attach(command, resolve) : this.#detach(command.guest, resolve),
+      ).catch(reject);
+    });
+  }
+
+  /** Throws UserError. */
+  async #attach(
+    { guest, socket, disks }: Command & { kind: "attach" },
+    sure: (done: CommandDone) => void,
+  ): Promise<void> {
+    const { tapKeeper } = this.#options;
+    if (!isGuestName(guest)) throw new UserError(`"${guest}" cannot be a guest's name`);
+    if (this.#guests.some(({ name }) => name === guest))
+      throw new UserError(`there is a guest ${guest} already: give this one another name`);
+    const images = await tapKeeper.attach({ guest, socket, disks });
     try {
-      await next.opened;
-      const old = this.#server;
-      await old.stop();
-      // From here on the old one's death is expected. What it leaves unanswered, the kernel asks the new one.
-      this.#server = next;
-      old.kill();
-      await old.dead;
-      if (this.#isEnding) return;
-      this.#serve(next);
-      log("another server has taken over");
+      await this.#change([...this.#guests, guestOf(guest, images)], () => sure(images));
     } catch (error) {
-      log(`the server stays as it is, as the new one does not start: ${(error as Error).message}`);
-    } finally {
-      this.#isUpgrading = false;
-      if (this.#isEnding) next.kill();
+      await tapKeeper.detach(guest);
+      throw error;
     }
   }
 
+  /** Throws UserError. */
+  async #detach(guest: string, sure: (done: CommandDone) => void): Promise<void> {
+    const { tapKeeper } = this.#options;
+    if (!tapKeeper.isAttached(guest))
+      throw new UserError(`${guest}: is not attached; slashcloud status lists the guests`);
+    await tapKeeper.detach(guest);
+    await this.#change(
+      this.#guests.filter(({ name }) => name !== guest),
+      () => sure([]),
+    );
+  }
+
+  #inTurn<Value>(action: () => Promise<Value>): Promise<Value> {
+    const done = this.#changing.then(action);
+    this.#changing = done.catch(() => {});
+    return done;
+  }
+
+  /**
+   * Has a new server take over, which shows these guests; `sure` is called when it can. Throws UserError, and the old one
+   * stays as it is.
+   */
+  async #change(guests: readonly GuestSpec[], sure: () => void = () => {}): Promise<void> {
+    if (this.#isEnding) return;
+    const before = this.#guests;
+    this.#guests = guests;
+    const next = this.#spawn();
+    try {
+      await next.opened;
+    } catch (error) {
+      this.#guests = before;
+      throw error;
+    } finally {
+      if (this.#isEnding) next.kill();
+    }
+    sure();
+    // The old one is to hear of it first.
+    await setImmediate();
+    const old = this.#server;
+    await old.stop();
+    // From here on the old one's death is expected. What it leaves unanswered, the kernel asks the new one.
+    this.#server = next;
+    old.kill();
+    await old.dead;
+    if (this.#isEnding) next.kill();
+    else this.#serve(next);
+  }
+
   #spawn(): ServerProcess {
-    const { host, guests, events } = this.#options;
-    const server = new ServerProcess({ host, guests, events }, this.#device, this.#ledger, (why) => {
-      this.#unresumable = why;
-      this.#options.log(`${why}: should the server die, the tree is mounted anew`);
-    });
+    const { host, events, tapKeeper } = this.#options;
+    const feed = tapKeeper.isStarted ? tapKeeper.feed : undefined;
+    const server = new ServerProcess(
+      { host, guests: this.#guests, events, feed },
+      this.#device,
+      this.#ledger,
+      (why) => {
+        this.#unresumable = why;
+        this.#options.log(`${why}: should the server die, the tree is mounted anew`);
+      },
+      (command) => this.#run(command),
+    );
     void server.dead.then((death) => this.#died(server, death));
     return server;
   }

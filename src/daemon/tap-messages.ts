@@ -1,5 +1,7 @@
 /** What the tap's thread and its owner tell each other. */
+
 import type { Address } from "../capture/nbd/server.js";
+import type { GuardedGuest } from "../capture/qmp/attachment.js";
 import type { QueueCounters, QueueLimits } from "../queue/write-queue.js";
 import type { WriteKind, WriteRecord } from "../queue/write-record.js";
 
@@ -28,6 +30,9 @@ export type TapRequest =
   /** Where a disk's metadata is: pairs of a first byte and the byte after the last, in order. */
   | { readonly kind: "metadata"; readonly name: string; readonly ranges: Float64Array }
   | { readonly kind: "counters"; readonly name: string }
+  /** A running guest waits for this thread from now on, which a watchdog is to see to; or no longer. */
+  | { readonly kind: "guard"; readonly guest: GuardedGuest }
+  | { readonly kind: "release"; readonly socket: string }
   | { readonly kind: "stop" };
 
 /** Answers, by request. */
@@ -39,6 +44,8 @@ export interface TapAnswers {
   readonly remove: QueueCounters | undefined;
   readonly metadata: undefined;
   readonly counters: QueueCounters | undefined;
+  readonly guard: undefined;
+  readonly release: undefined;
   /** The last ones of each disk, by its name. */
   readonly stop: ReadonlyMap<string, QueueCounters>;
 }

@@ -9,6 +9,7 @@ import { Export, type Store } from "../capture/nbd/export.js";
 import { openImageStore } from "../capture/nbd/image-store.js";
 import { MirrorStore } from "../capture/nbd/mirror-store.js";
 import { NbdServer } from "../capture/nbd/server.js";
+import { WatchdogKeeper } from "../capture/qmp/watchdog-keeper.js";
 import { type QueueCounters, type QueueLimits, WriteQueue } from "../queue/write-queue.js";
 import type { WriteRecord, WriteSink } from "../queue/write-record.js";
 import {
@@ -38,6 +39,8 @@ class TapThread {
   /** Batches that the owner works on, by number. */
   readonly #batches = new Map<number, () => void>();
   #lastBatch = 0;
+  /** This thread's heartbeat is what counts, as guests wait for it. */
+  #watchdog: WatchdogKeeper | undefined;
 
   constructor(port: MessagePort) {
     this.#port = port;
@@ -77,6 +80,11 @@ class TapThread {
         const tapped = this.#disks.get(request.name);
         return tapped && { ...tapped.queue.counters };
       }
+      case "guard":
+        this.#watchdog ??= new WatchdogKeeper({ log: (line) => this.#log(line) });
+        return this.#watchdog.guard(request.guest);
+      case "release":
+        return this.#watchdog?.release(request.socket);
       case "stop":
         return this.#stop();
     }
@@ -84,6 +92,7 @@ class TapThread {
 
   async #stop(): Promise<TapAnswers["stop"]> {
     await this.#server.stop();
+    await this.#watchdog?.stop();
     const counters = new Map<string, QueueCounters>();
     for (const name of [...this.#disks.keys()]) counters.set(name, (await this.#remove(name))!);
     return counters;

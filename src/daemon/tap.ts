@@ -7,8 +7,11 @@ import type { QueueCounters, QueueLimits } from "../queue/write-queue.js";
 import type { WriteRecord } from "../queue/write-record.js";
 import type { GuestSpec } from "./guest-name.js";
 import { isLocal, nbdUrl, parseListenAddress } from "./listen-address.js";
+import type { PassedDisk } from "./tap-process-messages.js";
 import { Tapping } from "./tapping.js";
 import { UserError } from "./user-error.js";
+
+export type { Pressure, QueueLimits } from "../queue/write-queue.js";
 
 export interface TapOptions {
   readonly guests: readonly GuestSpec[];
@@ -32,9 +35,7 @@ export interface Tap {
 
 /** Throws UserError, and other errors of one line. */
 export async function tap({ guests, listen, isReadOnly, record, limits, log }: TapOptions): Promise<Tap> {
-  const disks = guests.flatMap(({ name, images }) =>
-    images.map((path, i) => ({ name: images.length === 1 ? name : `${name}/${diskName(i)}`, path })),
-  );
+  const disks = tapDisks(guests);
   if (record !== undefined && disks.length !== 1)
     throw new UserError("--record takes the writes of one disk: start a tap for each", 2);
   const addresses = listen.map(parseListenAddress);
@@ -49,7 +50,7 @@ export async function tap({ guests, listen, isReadOnly, record, limits, log }: T
     for (const { name, path } of disks) {
       const disk = { name, path, kind: "image", isReadOnly, isCaptured: record !== undefined } as const;
       const size = await tapping.add(disk).catch((error) => {
-        throw told(error, path);
+        throw refused(error, path);
       });
       if (record !== undefined) recorder = await Recorder.begin(record, size, log);
     }
@@ -73,7 +74,20 @@ export async function tap({ guests, listen, isReadOnly, record, limits, log }: T
   }
 }
 
-function told(error: NodeJS.ErrnoException, path: string): Error {
+/** The disks of guests, by the names of their exports: the guest's, with the disk's if it has several. */
+export function tapDisks(guests: readonly GuestSpec[]): PassedDisk[] {
+  return guests.flatMap(({ name: guest, images }) =>
+    images.map((path, disk) => ({
+      name: images.length === 1 ? guest : `${guest}/${diskName(disk)}`,
+      guest,
+      disk,
+      path,
+    })),
+  );
+}
+
+/** Why a disk is not offered, in one line. */
+export function refused(error: NodeJS.ErrnoException, path: string): Error {
   return error.code
     ? new UserError(
         `${path}: cannot be opened for writing (${error.code}); --read-only offers it for reading`,

@@ -1,6 +1,7 @@
 /** The tap in a thread of its own: disks offered by NBD, and what is written to them. */
 import { Worker } from "node:worker_threads";
 import type { Address } from "../capture/nbd/server.js";
+import type { GuardedGuest } from "../capture/qmp/attachment.js";
 import type { Log } from "../images/image.js";
 import type { QueueCounters, QueueLimits } from "../queue/write-queue.js";
 import type { WriteRecord } from "../queue/write-record.js";
@@ -63,6 +64,15 @@ export class Tapping {
   /** Tells where a disk's metadata is, which is kept longest: pairs of a first byte and the byte after the last, in order. */
   setMetadata(name: string, ranges: Float64Array): Promise<undefined> {
     return this.#ask({ kind: "metadata", name, ranges });
+  }
+
+  /** Has a watchdog see to it that a running guest never waits for the tap. Rejects if there is none. */
+  guard(guest: GuardedGuest): Promise<undefined> {
+    return this.#ask({ kind: "guard", guest });
+  }
+
+  release(socket: string): Promise<undefined> {
+    return this.#ask({ kind: "release", socket });
   }
 
   /** Undefined for a disk that is not offered. */

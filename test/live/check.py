@@ -49,13 +49,14 @@ class Values:
         self.moments.append(moment)
         self.values.append(value)
 
-    def spans(self, ok, last):
-        """Where the value is right: [first moment, moment after]."""
-        ends = self.moments[1:] + [NEVER]
+    def spans(self, ok, since, last):
+        """Where the value is right, of what touches these moments: [first moment, moment after]."""
+        at, end = max(0, bisect_right(self.moments, since) - 1), bisect_right(self.moments, last)
+        ends = self.moments[at + 1 : end + 1] + [NEVER]
         return [
-            (begin, end)
-            for begin, end, value in zip(self.moments, ends, self.values)
-            if begin <= last and ok(value)
+            (begin, after)
+            for begin, after, value in zip(self.moments[at:end], ends, self.values[at:end])
+            if ok(value)
         ]
 
     def within(self, first, last):
@@ -68,6 +69,7 @@ class Bytes:
 
     def __init__(self):
         self.changes = []
+        self.writes = {}  # By moment: first unit and the one after.
         self.at = -1
         self.next = 0
         self.units = []
@@ -112,6 +114,7 @@ class History:
         self.names = defaultdict(Values)
         self.inodes = defaultdict(Values)
         self.links = {}
+        self.targets = defaultdict(set)  # Inodes that have been links to somewhere.
         self.attributes = defaultdict(Values)
         self.folders = defaultdict(list)  # By inode: (moment, name, inode).
         self.files = defaultdict(Bytes)  # By file id.
@@ -163,6 +166,7 @@ class History:
                 self.lives[about].set(moment, more[0])
             elif kind == "l":
                 self.links.setdefault(about, Values()).set(moment, more[0])
+                self.targets[more[0]].add(about)
             elif kind == "x":
                 values = dict(self.attributes[about].values[-1] or {})
                 if more[1] is None:
@@ -171,7 +175,10 @@ class History:
                     values[more[0]] = more[1]
                 self.attributes[about].set(moment, values)
             else:
-                self.files[about].changes.append((moment, (kind, *more)))
+                file = self.files[about]
+                file.changes.append((moment, (kind, *more)))
+                if kind == "w":
+                    file.writes.setdefault(moment, []).append((more[0] // 16, (more[0] + more[1]) // 16))
 
     def last(self, time):
         """The last moment that can be seen at a time."""
@@ -227,22 +234,24 @@ class Checker:
         if len(self.failures) < 20:
             self.failures.append(f"{why}: " + " ".join(str(part)[:400] for part in about))
 
-    def judge(self, spans, started, ended, thing, about):
-        """Whether one of the spans can have been seen then. Returns the moment, or None."""
+    def judge(self, spans_since, started, ended, thing, about):
+        """Whether one of the spans, which are asked for from a moment on, can have been seen then."""
         history = self.history
         last, first = history.last(ended), history.first(started)
+        spans = spans_since(first)
         proved = self.proved[bisect_right(self.proved_at, started) - 1]
         moment = self.earliest(spans, max(first, proved), last)
         if moment is None:
             moment = self.earliest(spans, first, last)
             if moment is None:
-                old = self.earliest(spans, 0, last)
+                ever = spans_since(-1)
+                old = self.earliest(ever, 0, last)
                 self.fail(
                     "never so at a commit" if old is None else f"older (moment {old}) than a sync that had been shown",
                     *about,
-                    f"moments {first}-{last}, right in {spans[-3:]}",
+                    f"moments {first}-{last}, right in {ever[-3:]}",
                 )
-                return None
+                return
             end = max(end for begin, end in spans if begin <= last and end > first)
             late = (started - self.proved_at[bisect_left(self.proved, end)]) / 1e6
             self.late.append(late)
@@ -258,7 +267,6 @@ class Checker:
         if moment > self.proved[-1]:
             self.proved.append(moment)
             self.proved_at.append(max(ended, self.proved_at[-1]))
-        return moment
 
     def earliest(self, spans, first, last):
         found = [self.history.commit(max(begin, first), min(end - 1, last)) for begin, end in spans]
@@ -275,38 +283,40 @@ class Checker:
             return
         getattr(self, f"check_{kind}")(started, ended, where, seen)
 
-    def spans_of_inode(self, status, last):
+    def spans_of_inode(self, status, since, last):
         ino, rest = status[0], status[1:]
         wanted = core(rest)
-        return self.history.inodes[ino].spans(lambda value: value is not None and core(value) == wanted, last)
-
-    def check_name(self, started, ended, where, ok, about):
-        """The spans of a name, for what was seen of it; None if it was judged already."""
-        folder, name = where[0], to_latin(where[1])
-        return self.history.names[folder, name].spans(ok, self.history.last(ended))
+        return self.history.inodes[ino].spans(lambda value: value is not None and core(value) == wanted, since, last)
 
     def is_gone(self, started, ended, where, error):
         history = self.history
+        last = history.last(ended)
         if error not in GONE:
             self.fail("error", errno.errorcode.get(error, error), *where)
-        elif not history.died(where[0], history.last(ended)):
-            spans = self.check_name(started, ended, where, lambda ino: not ino, ())
-            self.judge(spans, started, ended, ("name", *where), ["absent", *where])
+        elif not history.died(where[0], last):
+            values = history.names[where[0], to_latin(where[1])]
+            absent = lambda since: values.spans(lambda ino: not ino, since, last)
+            self.judge(absent, started, ended, ("name", *where), ["absent", *where])
 
     def check_stat(self, started, ended, where, seen):
         if isinstance(seen, int):
             return self.is_gone(started, ended, where, seen)
-        names = self.check_name(started, ended, where, lambda ino: ino == seen[0], ())
-        inodes = self.spans_of_inode(seen, self.history.last(ended))
-        spans = both(names, inodes)
-        first, last = self.history.first(started), self.history.last(ended)
-        if self.earliest(spans, first, last) is None and self.earliest(names, first, last) is not None:
+        history = self.history
+        first, last = history.first(started), history.last(ended)
+        if seen[1 + NLINK] == 0 and history.died(seen[0], last, first):
+            # It was removed between the look at its name and that at the inode, as it may be on any system.
+            self.counts["removed on the way"] += 1
+            return
+        values = history.names[where[0], to_latin(where[1])]
+        names = lambda since: values.spans(lambda ino: ino == seen[0], since, last)
+        inodes = lambda since: self.spans_of_inode(seen, since, last)
+        spans = lambda since: both(names(since), inodes(since))
+        if self.earliest(spans(first), first, last) is None and self.earliest(names(first), first, last) is not None:
             # The name first, and what it stands for a little later.
-            if self.earliest(inodes, first, last) is not None:
+            if self.earliest(inodes(first), first, last) is not None:
                 self.counts["name before inode"] += 1
                 spans = inodes
-        about = [*where, seen, "name so in", names[-2:], "inode so in", inodes[-2:]]
-        self.judge(spans, started, ended, ("inode", seen[0]), about)
+        self.judge(spans, started, ended, ("inode", seen[0]), [*where, seen])
         self.check_size(seen, first, last)
 
     def check_size(self, seen, first, last):
@@ -332,28 +342,36 @@ class Checker:
             if seen not in GONE | {errno.EINVAL}:
                 self.fail("error", errno.errorcode.get(seen, seen), *where)
             return
-        last = self.history.last(ended)
-        folder, name = where[0], to_latin(where[1])
+        history = self.history
+        last = history.last(ended)
+        names = history.names[where[0], to_latin(where[1])]
         target = to_latin(seen)
-        spans = []
-        for ino, values in self.history.links.items():
-            right = values.spans(lambda value: value == target, last)
-            if right:
-                spans += both(right, self.history.names[folder, name].spans(lambda value: value == ino, last))
-        self.judge(sorted(spans), started, ended, ("link", *where), [*where, seen])
+
+        def spans(since):
+            found = []
+            for ino in set(names.within(since, last)) & history.targets[target]:
+                right = history.links[ino].spans(lambda value: value == target, since, last)
+                found += both(right, names.spans(lambda value: value == ino, since, last))
+            return sorted(found)
+
+        self.judge(spans, started, ended, ("link", *where), [*where, seen])
 
     def check_xattr(self, started, ended, where, seen):
         if isinstance(seen, int):
             return self.is_gone(started, ended, where, seen) if seen in GONE else None
-        last = self.history.last(ended)
+        history = self.history
+        last = history.last(ended)
         attribute, value = seen
-        folder, name = where[0], to_latin(where[1])
-        names = self.history.names[folder, name]
-        spans = []
-        for ino in {ino for ino in names.values if ino}:
-            right = self.history.attributes[ino].spans(lambda all: (all or {}).get(attribute) == value, last)
-            spans += both(right, names.spans(lambda other: other == ino, last))
-        self.judge(sorted(spans), started, ended, ("xattr", *where, attribute), [*where, seen])
+        names = history.names[where[0], to_latin(where[1])]
+
+        def spans(since):
+            found = []
+            for ino in set(names.within(since, last)) - {None, 0}:
+                right = history.attributes[ino].spans(lambda all: (all or {}).get(attribute) == value, since, last)
+                found += both(right, names.spans(lambda other: other == ino, since, last))
+            return sorted(found)
+
+        self.judge(spans, started, ended, ("xattr", *where, attribute), [*where, seen])
 
     def check_list(self, started, ended, where, seen):
         history = self.history
@@ -410,7 +428,7 @@ class Checker:
             extra, missing = sorted(names - ever), sorted(always - names)
             self.fail("a listing that never was", folder, "extra", extra, "missing", missing, f"moments {first}-{last}")
             return
-        self.judge(spans, started, ended, ("list", folder), ["list", folder, len(names)])
+        self.judge(lambda _: spans, started, ended, ("list", folder), ["list", folder, len(names)])
 
     @staticmethod
     def step(names, event):
@@ -430,8 +448,8 @@ class Checker:
         status, between, length, runs = seen
         ino = status[0]
         first, last = history.first(started), history.last(ended)
-        spans = self.spans_of_inode(status, last)
-        if history.died(ino, last) and self.earliest(spans, first, last) is None:
+        spans = lambda since: self.spans_of_inode(status, since, last)
+        if history.died(ino, last) and self.earliest(spans(first), first, last) is None:
             # A deleted file that is held open: it stays as it was last.
             self.counts["reads of files that were deleted"] += 1
             if not any(run[3] for run in runs):
@@ -473,10 +491,7 @@ class Checker:
                         wrong = [u for u in range(begin, end) if not any(u < len(s) and s[u] == version for s in states)]
                         if wrong:
                             self.fail("bytes older than a sync that had been shown", [begin, count, version], *about)
-                elif not any(
-                    moment == 2 * version and kind == "w" and more[0] // 16 <= begin and end <= (more[0] + more[1]) // 16
-                    for moment, (kind, *more) in file.changes
-                ):
+                elif not any(a <= begin and end <= b for a, b in file.writes.get(2 * version, ())):
                     self.fail("bytes in another place", [begin, count, version], *about)
                 if max(file.seen[begin:end]) > version:
                     self.fail("bytes went back", [begin, count, version], max(file.seen[begin:end]), *about)

@@ -30,6 +30,8 @@ KEEP_SIZE, PUNCH_HOLE, ZERO_RANGE = 1, 2, 16
 
 MOST_FILES, MOST_FOLDERS, MOST_LINKS = 110, 24, 25
 MOST_BYTES = 64 << 10
+# A comparison that takes longer than this is told of, ns.
+SLOW = 250_000_000
 DEEPEST = 6
 
 
@@ -70,6 +72,7 @@ class Guest:
         self.held = set()  # When and where zeros at a file's end were not shown.
         self.open_orphans = []
         self.syncs = self.checked = 0
+        self.slow = []
         self.times = []
         self.failures = []
         self.since_full = 0
@@ -231,7 +234,7 @@ class Guest:
         fd = os.open(self.at(path), os.O_RDWR)
         node = self.nodes[path]
         offset = self.random.randrange(node.size // UNIT) * UNIT
-        self.write(fd, node, offset, min(self.amount(8 << 10), MOST_BYTES - offset + UNIT), "overwrite")
+        self.write(fd, node, offset, min(self.amount(8 << 10), max(MOST_BYTES - offset, 0) + UNIT), "overwrite")
         self.maybe_fsync(fd, path)
         os.close(fd)
 
@@ -597,13 +600,17 @@ class Guest:
         contents = {p: content(self.at(p)) for p in deep if stat.S_ISREG(expected[p][1]) and expected[p][0] not in loose}
         extended = {p: attributes(self.at(p)) for p in deep}
         limit = since + self.options.limit * 1_000_000
+        last = []
         while True:
             # What is being looked at was so when the look began.
             differences = self.differences(expected, contents, extended, loose, touched)
             now = time.monotonic_ns()
             if not differences:
                 self.times.append(now - since)
+                if now - since > SLOW and len(self.slow) < 10:
+                    self.slow.append(f"{(now - since) / 1e6:.0f} ms after {kind} at {self.index}: {last[:2]}"[:500])
                 return now
+            last = differences
             if now > limit:
                 self.failures.append(f"after {kind} at operation {self.index}, not equal in {self.options.limit} ms:")
                 self.failures += differences[:10]
@@ -710,7 +717,8 @@ class Guest:
             "median": of(0.5),
             "p99": of(0.99),
             "max": of(1),
-            "late": sum(1 for t in times if t > 250e6),
+            "late": sum(1 for t in times if t > SLOW),
+            "slow": self.slow,
             "held": len(self.held),
             "failures": self.failures,
         }

@@ -11,6 +11,7 @@ const usage = `usage: node test/live/main.mjs [--recipe NAME]... [--minutes N | 
   --attach       the guest is at work before there is a map of its names
   --restart WHAT in the middle: the server is killed, or all is stopped and started again
   --guest OPTION, --reader OPTION   an option for guest.py or reader.py, as --guest=--fsync --guest=0.5
+  --tap          the guest reaches its disk by the tap, which tells of its writes
   --keep         leave the image and what was written down, if the tree was wrong
 Exit code 1: the tree was wrong.`;
 
@@ -28,6 +29,7 @@ try {
       events: { type: "boolean", default: false },
       attach: { type: "boolean", default: false },
       restart: { type: "string" },
+      tap: { type: "boolean", default: false },
       keep: { type: "boolean", default: false },
       json: { type: "boolean", default: false },
     },
@@ -40,7 +42,7 @@ try {
 
 const seconds = values.minutes === undefined ? Number(values.seconds) : 60 * Number(values.minutes);
 for (const name of values.recipe) {
-  const { timer, guest, reader, keep, events, attach, restart } = values;
+  const { timer, guest, reader, keep, events, attach, restart, tap } = values;
   const report = await proof({
     recipe: recipes[name],
     seed: Number(values.seed),
@@ -52,6 +54,7 @@ for (const name of values.recipe) {
     events,
     attach,
     restart,
+    tap,
   });
   const wrong = report.failures.length > 0;
   if (wrong) process.exitCode = 1;

@@ -1,6 +1,6 @@
 // One run: a guest that works on a file system, the tree of it, and a reader that looks at the tree all the time.
 import { execFileSync, spawn } from "node:child_process";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { createInterface } from "node:readline";
@@ -79,7 +79,24 @@ async function serve(mountPoint, image, options, log) {
 
 /** The process that serves: a child of the one that was started. */
 function serverOf(pid) {
-  return Number(run("pgrep", "-P", `${pid}`).split("\n")[0]);
+  return Number(run("pgrep", "-P", `${pid}`, "-f", "/server.js$").split("\n")[0]);
+}
+
+/** The disk that a tap offers at a socket, as a file at `path`. */
+async function throughTap(path, socket) {
+  writeFileSync(path, "");
+  const child = spawn("nbdfuse", [path, `nbd+unix:///g?socket=${socket}`], { stdio: "ignore" });
+  const end = onEnd(() => {
+    try {
+      run("fusermount3", "-u", path);
+    } catch {
+      // Not mounted (any more).
+    }
+    child.kill();
+  });
+  for (const limit = Date.now() + 10_000; statSync(path).size === 0; await sleep(20))
+    if (Date.now() > limit) throw new Error("nbdfuse does not show the disk");
+  return { path, end };
 }
 
 /** A program of ours that takes commands and answers each with a line of JSON. */
@@ -138,7 +155,7 @@ async function warmUp(inside, events) {
  * when it is told to. `events`: what .events tells is to make the guest's tree of what it was at the start, which is when the
  * map of its names is there, or, with `attach`, at once. `restart`: in
  * the middle, "server" kills the server, which is to be replaced, and "all" stops slashcloud and starts it again, while
- * the guest goes on. Returns what was found.
+ * the guest goes on. `tap`: the guest reaches its disk by the tap. Returns what was found.
  */
 export async function proof({
   recipe,
@@ -151,6 +168,7 @@ export async function proof({
   events,
   attach,
   restart,
+  tap,
 }) {
   const folder = mkdtempSync(join(process.env.SLASHCLOUD_TEST_FOLDER ?? tmpdir(), "slashcloud-proof-"));
   let isWrong = false;
@@ -161,17 +179,22 @@ export async function proof({
   const image = at("image");
   run("truncate", "-s", recipe.size ?? "96M", image);
   run("mke2fs", "-q", "-F", ...recipe.mke2fs, image);
-  const device = run("losetup", "--find", "--show", image).trim();
+  const log = { text: "" };
+  const listen = tap ? ["--tap", `unix:${at("tap.sock")}`] : [];
+  const start = () =>
+    serve(at("cloud"), image, ["--state", at("state"), "--events-size", "512K", ...listen], log);
+  mkdirSync(at("cloud"));
+  // The tap must be there before a guest can be.
+  let daemon = tap ? await start() : undefined;
+  const disk = tap ? await throughTap(at("nbd"), at("tap.sock")) : { path: image, end: () => {} };
+  const device = run("losetup", "--find", "--show", ...(tap ? ["--direct-io=on"] : []), disk.path).trim();
   const free = onEnd(() => run("losetup", "-d", device));
   mkdirSync(at("inside"));
-  mkdirSync(at("cloud"));
-  const log = { text: "" };
   const hasJournal = recipe.check !== false;
   const options = ["noatime", recipe.mount, hasJournal ? `commit=${timer ? 1 : 300}` : undefined];
   run("mount", "-o", options.filter(Boolean).join(","), device, at("inside"));
   const unmountInside = onEnd(() => unmount(at("inside")));
-  const start = () => serve(at("cloud"), image, ["--state", at("state"), "--events-size", "512K"], log);
-  let daemon = await start();
+  daemon ??= await start();
   const tree = join(at("cloud"), "host/g");
   const snapshot = (name) => {
     run("sync", "-f", at("inside"));
@@ -235,6 +258,7 @@ export async function proof({
   }
   unmountInside();
   free();
+  disk.end();
   await daemon.end("SIGTERM");
   isWrong = report.failures.length > 0;
   if (keep && isWrong) report.folder = folder;

@@ -1,0 +1,275 @@
+/**
+ * Attaches to a running QEMU that knows nothing of it: its disks are exported for reading, and a mirror (`sync=none`,
+ * `copy-mode=write-blocking`) sends each write to a tap before the guest is told that it is done.
+ */
+import type { AttachedDisk, Attachment, AttachOptions, GuestDisk, Loss, TapTarget } from "./attachment.js";
+import { clearExports, clearGuest, clearJobs, clearNames, nodesOf } from "./clearing.js";
+import { chosenDisks, guestDisks, isDevice } from "./guest-disks.js";
+import { text } from "./json.js";
+import { namesOf, QmpClient, QmpError, type QmpEvent, told } from "./qmp-client.js";
+import { isOurs, livingOwner, type Session, sessionOf } from "./session.js";
+
+/** A disk, and what is made for it in QEMU. */
+interface Mirrored {
+  readonly disk: AttachedDisk;
+  /** Undefined for a disk that the guest cannot write to. */
+  readonly tap: TapTarget | undefined;
+  readonly job: string;
+  readonly export: string;
+  readonly target: string;
+  readonly filter: string;
+  isMirrored: boolean;
+  isExported: boolean;
+}
+
+/** Attaches to a guest. Throws QmpError, one line, and has changed nothing then. */
+export async function attachGuest(options: AttachOptions): Promise<Attachment> {
+  const { socket, exportSocket, guard } = options;
+  const session = sessionOf(process.pid);
+  await guard.guard({ socket, exportSocket });
+  let client: QmpClient | undefined;
+  try {
+    client = await QmpClient.connect(socket);
+    await clearDead(client, exportSocket);
+    const disks = chosenDisks(socket, await guestDisks(client), options.disks);
+    const mirrored: Mirrored[] = [];
+    for (const disk of disks) mirrored.push(await prepare(disk, options, session));
+    const attachment = new GuestAttachment(client, options, session, mirrored);
+    await attachment.begin();
+    return attachment;
+  } catch (error) {
+    if (client === undefined) guard.release(socket);
+    else await undo(client, options, session).catch(({ message }: Error) => options.log(message));
+    throw error;
+  }
+}
+
+/** Takes back what was made in QEMU, and ends the connection. Throws QmpError; the guest stays guarded then. */
+async function undo(client: QmpClient, { socket, exportSocket, guard }: AttachOptions, session: Session) {
+  try {
+    await clearNames(client, exportSocket, session.owns);
+    client.close();
+  } catch {
+    // QEMU may have ended, or only this connection to it.
+    client.close();
+    await clearGuest({ socket, exportSocket }, session.owns);
+  }
+  guard.release(socket);
+}
+
+/** Takes away what slashclouds left that have died. Throws QmpError if there is one that lives. */
+async function clearDead(client: QmpClient, exportSocket: string): Promise<void> {
+  const names = [
+    ...(await namesOf(client, "query-jobs", "id")),
+    ...(await namesOf(client, "query-block-exports", "id")),
+    ...(await nodesOf(client)),
+  ].filter(isOurs);
+  for (const name of names) {
+    const pid = livingOwner(name);
+    if (pid !== undefined)
+      throw new QmpError(client.path, `slashcloud is attached already (process ${pid}); detach that first`);
+  }
+  await clearNames(client, exportSocket, isOurs);
+}
+
+async function prepare(
+  disk: GuestDisk,
+  { exportSocket, tapFor }: AttachOptions,
+  session: Session,
+): Promise<Mirrored> {
+  const name = session.name("e", disk.index);
+  return {
+    disk: { ...disk, exportUrl: `nbd+unix:///${name}?socket=${encodeURIComponent(exportSocket)}` },
+    tap: disk.isReadOnly ? undefined : await tapFor(disk),
+    job: session.name("j", disk.index),
+    export: name,
+    target: session.name("t", disk.index),
+    filter: session.name("f", disk.index),
+    isMirrored: false,
+    isExported: false,
+  };
+}
+
+class GuestAttachment implements Attachment {
+  readonly #client: QmpClient;
+  readonly #options: AttachOptions;
+  readonly #session: Session;
+  #mirrored: Mirrored[];
+  /** Changes in QEMU are made one after the other. */
+  #last: Promise<unknown> = Promise.resolve();
+  /** Events of what is ended on purpose tell nothing. */
+  #isEnding = false;
+  #listener: ((loss: Loss) => void) | undefined;
+  /** Those that nobody has listened to yet. */
+  #losses: Loss[] = [];
+  /** Why the guest is going to end. */
+  #farewell = "";
+
+  constructor(client: QmpClient, options: AttachOptions, session: Session, mirrored: Mirrored[]) {
+    this.#client = client;
+    this.#options = options;
+    this.#session = session;
+    this.#mirrored = mirrored;
+    client.onEvent = (event) => this.#take(event);
+    void client.closed.then((reason) => this.#closed(reason));
+  }
+
+  get disks(): readonly AttachedDisk[] {
+    return this.#mirrored.map(({ disk }) => disk);
+  }
+
+  async begin(): Promise<void> {
+    try {
+      for (const mirrored of this.#mirrored) await this.#make(mirrored);
+    } catch (error) {
+      this.#isEnding = true;
+      throw error;
+    }
+  }
+
+  onLost(listener: (loss: Loss) => void): void {
+    this.#listener = listener;
+    for (const loss of this.#losses.splice(0)) listener(loss);
+  }
+
+  reattach(disk: AttachedDisk): Promise<void> {
+    return this.#inTurn(async () => {
+      const mirrored = this.#mirrored.find((one) => one.disk === disk);
+      if (mirrored === undefined || this.#isEnding)
+        throw new QmpError(this.#options.socket, `${told(disk.name)}: the guest does not have it any more`);
+      await this.#make(mirrored);
+    });
+  }
+
+  detach(): Promise<void> {
+    return this.#inTurn(async () => {
+      if (this.#isEnding) return;
+      this.#isEnding = true;
+      await undo(this.#client, this.#options, this.#session);
+    });
+  }
+
+  #inTurn<Result>(action: () => Promise<Result>): Promise<Result> {
+    const result = this.#last.then(action);
+    this.#last = result.catch(() => {});
+    return result;
+  }
+
+  /** Makes what is not there of a disk's export and mirror. */
+  async #make(mirrored: Mirrored): Promise<void> {
+    const { disk, tap, target } = mirrored;
+    const client = this.#client;
+    if (!mirrored.isExported) {
+      if (!this.#mirrored.some(({ isExported }) => isExported)) await this.#startServer();
+      const args = { type: "nbd", id: mirrored.export, "node-name": disk.node, name: mirrored.export };
+      await client.execute("block-export-add", { ...args, writable: false });
+      mirrored.isExported = true;
+    }
+    if (tap === undefined || mirrored.isMirrored) return;
+    // Of a mirror that ended.
+    await client.execute("blockdev-del", { "node-name": target }).catch(() => {});
+    await client.execute("blockdev-add", {
+      driver: "nbd",
+      "node-name": target,
+      server: { type: "unix", path: tap.socket },
+      export: tap.exportName,
+      // Longer, and the guest waits that long for a tap that has died.
+      "reconnect-delay": 0,
+      // Else the guest's discards are not told.
+      discard: "unmap",
+    });
+    mirrored.isMirrored = true;
+    try {
+      await client.execute("blockdev-mirror", {
+        "job-id": mirrored.job,
+        device: disk.node,
+        target,
+        "filter-node-name": mirrored.filter,
+        sync: "none",
+        "copy-mode": "write-blocking",
+        "on-target-error": "report",
+      });
+    } catch (error) {
+      mirrored.isMirrored = false;
+      throw error;
+    }
+  }
+
+  async #startServer(): Promise<void> {
+    const { socket, exportSocket } = this.#options;
+    const addr = { type: "unix", data: { path: exportSocket } };
+    try {
+      await this.#client.execute("nbd-server-start", { addr, "max-connections": 0 });
+    } catch (error) {
+      if (!(error as Error).message.includes("already running")) throw error;
+      throw new QmpError(
+        socket,
+        "another program has QEMU serve disks by NBD, and there is one such server in a QEMU; end that first (nbd-server-stop)",
+      );
+    }
+  }
+
+  #take({ event, data }: QmpEvent): void {
+    switch (event) {
+      case "BLOCK_JOB_COMPLETED":
+      case "BLOCK_JOB_CANCELLED": {
+        const mirrored = this.#mirrored.find(({ job }) => job === text(data, "device"));
+        if (mirrored === undefined || this.#isEnding || !mirrored.isMirrored) return;
+        mirrored.isMirrored = false;
+        const why = text(data, "error") ?? (event === "BLOCK_JOB_CANCELLED" ? "somebody cancelled it" : "");
+        this.#lose(mirrored.disk, `its mirror ended${why && ` (${told(why)})`}`, true);
+        return;
+      }
+      case "BLOCK_EXPORT_DELETED": {
+        const mirrored = this.#mirrored.find((one) => one.export === text(data, "id"));
+        if (mirrored === undefined || this.#isEnding || !mirrored.isExported) return;
+        mirrored.isExported = false;
+        this.#lose(mirrored.disk, "its export for reading ended", true);
+        return;
+      }
+      case "DEVICE_DELETED": {
+        const names = [text(data, "device"), text(data, "path")].filter((name) => name !== undefined);
+        for (const mirrored of this.#mirrored.filter(({ disk }) =>
+          names.some((name) => isDevice(disk, name)),
+        ))
+          this.#unplugged(mirrored);
+        return;
+      }
+      case "SHUTDOWN":
+        this.#farewell = `the guest was switched off (${told(text(data, "reason") ?? "no reason told")})`;
+        return;
+      // After a reset all goes on; a SHUTDOWN before it was a restart.
+      case "RESET":
+        this.#farewell = "";
+    }
+  }
+
+  /** Its node stays until nobody uses it: neither the export nor the mirror must. */
+  #unplugged(mirrored: Mirrored): void {
+    this.#mirrored = this.#mirrored.filter((one) => one !== mirrored);
+    void this.#inTurn(async () => {
+      if (this.#isEnding) return;
+      await clearJobs(this.#client, (name) => name === mirrored.job);
+      await clearExports(this.#client, (name) => name === mirrored.export);
+      await this.#client.execute("blockdev-del", { "node-name": mirrored.target }).catch(() => {});
+    })
+      .catch((error: Error) => this.#options.log(error.message))
+      .finally(() => {
+        if (!this.#isEnding) this.#lose(mirrored.disk, "it was unplugged", false);
+      });
+  }
+
+  #closed(reason: string): void {
+    if (this.#isEnding) return;
+    this.#isEnding = true;
+    void undo(this.#client, this.#options, this.#session)
+      .catch((error: Error) => this.#options.log(error.message))
+      .finally(() => this.#lose(undefined, this.#farewell || reason, false));
+  }
+
+  #lose(disk: AttachedDisk | undefined, reason: string, canReattach: boolean): void {
+    const loss: Loss = { disk, reason, canReattach };
+    if (this.#listener === undefined) this.#losses.push(loss);
+    else this.#listener(loss);
+  }
+}

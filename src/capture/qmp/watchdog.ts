@@ -1,0 +1,101 @@
+/**
+ * The watchdog: a small process beside the one that acknowledges guests' writes. If that hangs, a guest that writes
+ * waits, and its QEMU no longer answers; the watchdog kills it, which ends its connections, and the guest goes on. When
+ * it is gone, the watchdog takes away what it has left in the guests' QEMUs, and ends.
+ */
+import { setTimeout as sleep } from "node:timers/promises";
+import type { GuardedGuest } from "./attachment.js";
+import { clearGuest } from "./clearing.js";
+import { type Session, sessionOf } from "./session.js";
+import { BEAT, type GuardList, Lines } from "./watchdog-messages.js";
+
+/** Looks in a row that find no heartbeat until the other one counts as hung. */
+const MOST_SILENT = 4;
+/** What a look counts that comes this many ms late: the machine stood still, and perhaps not the other one alone. */
+const LATE = BEAT;
+const LATE_LOOK = 0.25;
+/** How often a guest is tried to be cleared, and ms between. */
+const TRIES = 10;
+const PAUSE = 500;
+
+/** Watches over the parent process, until that is gone. */
+export function watch(): void {
+  new Watchdog(process.ppid);
+}
+
+class Watchdog {
+  readonly #parent: number;
+  readonly #session: Session;
+  readonly #timer: NodeJS.Timeout;
+  #guests: readonly GuardedGuest[] = [];
+  #silent = 0;
+  #lastLook = performance.now();
+  #isEnding = false;
+
+  constructor(parent: number) {
+    this.#parent = parent;
+    this.#session = sessionOf(parent);
+    // Whoever ends both wants the guests cleared, too.
+    for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => {});
+    const lines = new Lines();
+    process.stdout.on("error", () => {});
+    process.stderr.on("error", () => {});
+    process.stdin.on("error", () => this.#end());
+    process.stdin.on("end", () => this.#end());
+    process.stdin.setEncoding("utf8").on("data", (piece: string) => {
+      this.#silent = 0;
+      for (const line of lines.take(piece)) process.stdout.write(`${this.#take(line)}\n`);
+    });
+    this.#timer = setInterval(() => this.#look(), BEAT);
+  }
+
+  #take(line: string): string {
+    if (line === "") return "";
+    const { number, guests } = JSON.parse(line) as GuardList;
+    this.#guests = guests;
+    return String(number);
+  }
+
+  #look(): void {
+    const now = performance.now();
+    this.#silent += now - this.#lastLook > BEAT + LATE ? LATE_LOOK : 1;
+    this.#lastLook = now;
+    // What has come in the meantime is read first.
+    if (this.#silent >= MOST_SILENT) setImmediate(() => this.#judge());
+  }
+
+  #judge(): void {
+    if (this.#silent < MOST_SILENT || this.#guests.length === 0 || this.#isEnding) return;
+    // Its number is its own as long as this process is its child.
+    if (process.ppid !== this.#parent) return;
+    process.stderr.write(
+      `slashcloud: process ${this.#parent} does not acknowledge guests' writes any more and is killed\n`,
+    );
+    process.kill(this.#parent, "SIGKILL");
+  }
+
+  #end(): void {
+    if (this.#isEnding) return;
+    this.#isEnding = true;
+    clearInterval(this.#timer);
+    void Promise.all(this.#guests.map((guest) => this.#clear(guest))).then(() => process.exit());
+  }
+
+  async #clear(guest: GuardedGuest): Promise<void> {
+    for (let tries = 1; ; tries++) {
+      try {
+        await clearGuest(guest, this.#session.owns);
+        return;
+      } catch (error) {
+        if (tries < TRIES) await sleep(PAUSE);
+        else {
+          const { message } = error as Error;
+          process.stderr.write(
+            `slashcloud: ${message}; slashcloud's mirrors are still in this guest: attach and detach takes them away\n`,
+          );
+          return;
+        }
+      }
+    }
+  }
+}

@@ -1,0 +1,179 @@
+/**
+ * The running guests that the tap's process is attached to: for each, QEMU mirrors what the guest writes to a tap that
+ * stores nothing, and serves the disks for reading. They have a tap of their own, as QEMU reaches its socket: no disk of
+ * another guest can be had there.
+ */
+import { accessSync, constants, mkdirSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import type { FeedDisk } from "../capture/feed/frames.js";
+import { attachGuest } from "../capture/qmp/attach.js";
+import type {
+  AttachedDisk,
+  Attachment,
+  Guard,
+  GuestDisk,
+  Loss,
+  TapTarget,
+} from "../capture/qmp/attachment.js";
+import { giveToQemu } from "../capture/qmp/giving.js";
+import type { Log } from "../images/image.js";
+import type { AttachRequest } from "./tap-process-messages.js";
+import type { Tapping } from "./tapping.js";
+
+/** ms until a disk whose mirror ended is mirrored again: at first, and at most. */
+const RETRY = 500;
+const LONGEST_RETRY = 30_000;
+
+export interface AttachedGuestsOptions {
+  /** Sockets are made there. */
+  readonly directory: string;
+  /** Its only disks are these guests'. */
+  readonly tapping: Tapping;
+  /** The writes of an export are told as this disk's from now on. */
+  readonly offer: (name: string, disk: Omit<FeedDisk, "number">) => void;
+  /** Or no longer. */
+  readonly withdraw: (name: string) => void;
+  /** A guest has gone by itself. */
+  readonly gone: (guest: string, reason: string) => void;
+  readonly log: Log;
+}
+
+interface Attached {
+  readonly attachment: Attachment;
+  readonly folder: string;
+  /** By the numbers of the disks. */
+  readonly exports: ReadonlyMap<number, string>;
+}
+
+export class AttachedGuests {
+  readonly #options: AttachedGuestsOptions;
+  readonly #guests = new Map<string, Attached>();
+  readonly #guard: Guard;
+  #lastFolder = 0;
+
+  constructor(options: AttachedGuestsOptions) {
+    this.#options = options;
+    const { tapping } = options;
+    this.#guard = {
+      guard: async (guest) => {
+        await tapping.guard(guest);
+      },
+      release: async (socket) => {
+        await tapping.release(socket);
+      },
+    };
+  }
+
+  /** Returns where the guest's disks can be read, paths or NBD URLs. Throws errors of one line. */
+  async attach({ guest, socket, disks }: AttachRequest): Promise<string[]> {
+    if (this.#guests.has(guest)) throw new Error(`${guest}: is attached already`);
+    const { directory, tapping, offer, withdraw, log } = this.#options;
+    const folder = join(directory, `${++this.#lastFolder}`);
+    const exports = new Map<number, string>();
+    try {
+      mkdirSync(folder, { mode: 0o700 });
+      giveToQemu(folder, socket);
+      const mirrors = join(folder, "tap.sock");
+      await tapping.listen({ path: mirrors });
+      giveToQemu(mirrors, socket);
+      const tapFor = async ({ index, size }: GuestDisk): Promise<TapTarget> => {
+        const exportName = `${guest}/${index}`;
+        await tapping.add({ kind: "mirror", name: exportName, size });
+        exports.set(index, exportName);
+        return { socket: mirrors, exportName };
+      };
+      const attachment = await attachGuest({
+        socket,
+        ...(disks && { disks }),
+        tapFor,
+        exportSocket: join(folder, "disks.sock"),
+        guard: this.#guard,
+        log: (line) => log(`${guest}: ${line}`),
+      });
+      this.#guests.set(guest, { attachment, folder, exports });
+      attachment.disks.forEach(({ index, size }, disk) => {
+        const name = exports.get(index);
+        if (name !== undefined) offer(name, { guest, disk, size, capture: "qmp" });
+      });
+      attachment.onLost((loss) => this.#lost(guest, attachment, loss));
+      return attachment.disks.map(imageOf);
+    } catch (error) {
+      for (const name of exports.values()) {
+        withdraw(name);
+        await tapping.remove(name);
+      }
+      rmSync(folder, { recursive: true, force: true });
+      throw error;
+    }
+  }
+
+  /** Throws errors of one line. */
+  async detach(guest: string): Promise<void> {
+    const attached = this.#guests.get(guest);
+    if (attached === undefined) return;
+    this.#guests.delete(guest);
+    try {
+      await attached.attachment.detach();
+    } finally {
+      await this.#forget(attached);
+    }
+  }
+
+  /** Detaches from all. */
+  async stop(): Promise<void> {
+    const done = [...this.#guests.keys()].map((guest) =>
+      this.detach(guest).catch(({ message }: Error) => this.#options.log(`${guest}: ${message}`)),
+    );
+    await Promise.all(done);
+  }
+
+  async #forget({ exports, folder }: Attached): Promise<void> {
+    for (const name of exports.values()) {
+      this.#options.withdraw(name);
+      await this.#options.tapping.remove(name);
+    }
+    rmSync(folder, { recursive: true, force: true });
+  }
+
+  #lost(guest: string, attachment: Attachment, { disk, reason, canReattach }: Loss): void {
+    const attached = this.#guests.get(guest);
+    if (attached?.attachment !== attachment) return;
+    if (disk === undefined) {
+      this.#guests.delete(guest);
+      void this.#forget(attached);
+      this.#options.gone(guest, reason);
+      return;
+    }
+    const name = attached.exports.get(disk.index);
+    if (name !== undefined) this.#options.withdraw(name);
+    this.#options.log(`${guest}: ${reason}`);
+    if (canReattach) this.#reattach(guest, attached, disk, RETRY);
+  }
+
+  #reattach(guest: string, attached: Attached, disk: AttachedDisk, wait: number): void {
+    setTimeout(() => {
+      if (this.#guests.get(guest) !== attached) return;
+      attached.attachment.reattach(disk).then(
+        () => {
+          const name = attached.exports.get(disk.index);
+          const place = attached.attachment.disks.findIndex(({ index }) => index === disk.index);
+          if (name !== undefined && place >= 0)
+            this.#options.offer(name, { guest, disk: place, size: disk.size, capture: "qmp" });
+          this.#options.log(`${guest}: ${disk.name} is mirrored again`);
+        },
+        () => this.#reattach(guest, attached, disk, Math.min(LONGEST_RETRY, 2 * wait)),
+      );
+    }, wait);
+  }
+}
+
+/** A raw disk's file is read itself, where it is within reach; what has a format, by way of QEMU. */
+function imageOf({ isRaw, filename, exportUrl }: AttachedDisk): string {
+  if (!isRaw) return exportUrl;
+  try {
+    accessSync(filename, constants.R_OK);
+    return filename;
+  } catch {
+    return exportUrl;
+  }
+}

@@ -1,0 +1,189 @@
+/** The process that hosts the tap, as the supervisor sees it: started, started again when it dies, ended. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+import type { QueueLimits } from "../queue/write-queue.js";
+import type {
+  AttachRequest,
+  FromTapProcess,
+  PassedDisk,
+  TapProcessOptions,
+  ToTapProcess,
+} from "./tap-process-messages.js";
+import { UserError } from "./user-error.js";
+
+const PROGRAM = fileURLToPath(new URL("../tap.js", import.meta.url));
+/** ms that it is given to end by itself. */
+const PATIENCE = 5000;
+/** ms until it is started again: at first, and at most. */
+const RETRY = 50;
+const LONGEST_RETRY = 10_000;
+
+export interface TapOptions {
+  /** Where guests' disks are offered: `unix:PATH` or `HOST:PORT`, each. */
+  readonly listen: readonly string[];
+  readonly disks: readonly PassedDisk[];
+  readonly limits: Partial<QueueLimits>;
+}
+
+export interface TapKeeperOptions extends TapOptions {
+  readonly log: (line: string) => void;
+  /** A guest that was attached to has gone by itself. */
+  readonly gone: (guest: string, reason: string) => void;
+}
+
+interface Pending {
+  resolve(images: readonly string[]): void;
+  reject(error: Error): void;
+}
+
+export class TapKeeper {
+  /** The socket that writes are told on. */
+  readonly feed: string;
+  readonly #directory: string;
+  readonly #options: TapKeeperOptions;
+  readonly #attached = new Map<string, AttachRequest>();
+  readonly #pending = new Map<number, Pending>();
+  #lastRequest = 0;
+  #child: ChildProcess | undefined;
+  #isStopping = false;
+  #retry = RETRY;
+
+  constructor(options: TapKeeperOptions) {
+    this.#options = options;
+    this.#directory = mkdtempSync(join(tmpdir(), "slashcloud-feed-"));
+    this.feed = join(this.#directory, "feed.sock");
+  }
+
+  /** Starts it; returns where the disks are, as NBD URLs. Throws UserError. */
+  async start(): Promise<readonly string[]> {
+    const child = spawn(process.execPath, [...process.execArgv, PROGRAM], {
+      stdio: ["ignore", "ignore", "inherit", "ipc"],
+    });
+    this.#child = child;
+    const died = once(child, "exit").then(
+      ([code, signal]) => `${signal ?? `exit code ${code}`}`,
+      (error: Error) => error.message,
+    );
+    const started = new Promise<readonly string[]>((resolve, reject) => {
+      child.on("message", (message: FromTapProcess) => {
+        if (message.kind === "ready") resolve(message.urls);
+        else if (message.kind === "refused") reject(new UserError(message.message));
+        else this.#take(message);
+      });
+      void died.then((how) => reject(new UserError(`the tap did not start: ${how}`)));
+    });
+    const { listen, disks, limits } = this.#options;
+    const options: TapProcessOptions = {
+      directory: this.#directory,
+      feed: this.feed,
+      listen,
+      disks,
+      limits,
+    };
+    this.#tell({ kind: "start", options });
+    const urls = await started;
+    this.#retry = RETRY;
+    void died.then((how) => this.#again(`the tap died (${how})`));
+    return urls;
+  }
+
+  get isStarted(): boolean {
+    return this.#child !== undefined;
+  }
+
+  /** Attaches to a running guest; returns where its disks can be read, paths or NBD URLs. Throws UserError. */
+  async attach(request: AttachRequest): Promise<readonly string[]> {
+    if (!this.isStarted) await this.start();
+    const images = await this.#ask((id) => ({ kind: "attach", id, request }));
+    this.#attached.set(request.guest, request);
+    return images;
+  }
+
+  isAttached(guest: string): boolean {
+    return this.#attached.has(guest);
+  }
+
+  /** Throws UserError. */
+  async detach(guest: string): Promise<void> {
+    this.#attached.delete(guest);
+    await this.#ask((id) => ({ kind: "detach", id, guest }));
+  }
+
+  async stop(): Promise<void> {
+    this.#isStopping = true;
+    const child = this.#child;
+    if (child !== undefined && child.exitCode === null && child.signalCode === null) {
+      const ended = once(child, "exit");
+      this.#tell({ kind: "stop" });
+      await Promise.race([ended, sleep(PATIENCE, undefined, { ref: false })]);
+      child.kill("SIGKILL");
+      await ended;
+    }
+    rmSync(this.#directory, { recursive: true, force: true });
+  }
+
+  #ask(message: (id: number) => ToTapProcess): Promise<readonly string[]> {
+    const id = ++this.#lastRequest;
+    return new Promise((resolve, reject) => {
+      this.#pending.set(id, { resolve, reject });
+      this.#tell(message(id));
+    });
+  }
+
+  #take(message: FromTapProcess): void {
+    switch (message.kind) {
+      case "log":
+        this.#options.log(message.line);
+        break;
+      case "done":
+        this.#pending.get(message.id)?.resolve(message.images);
+        this.#pending.delete(message.id);
+        break;
+      case "failed":
+        this.#pending.get(message.id)?.reject(new UserError(message.message));
+        this.#pending.delete(message.id);
+        break;
+      case "gone":
+        if (this.#attached.delete(message.guest)) this.#options.gone(message.guest, message.reason);
+        break;
+    }
+  }
+
+  /** Attaches again to what the process that died was attached to. */
+  async #reattach(): Promise<void> {
+    for (const [guest, request] of this.#attached) {
+      try {
+        await this.#ask((id) => ({ kind: "attach", id, request }));
+      } catch (error) {
+        if (this.#attached.delete(guest)) this.#options.gone(guest, (error as Error).message);
+      }
+    }
+  }
+
+  #again(why: string): void {
+    for (const { reject } of this.#pending.values()) reject(new UserError(why));
+    this.#pending.clear();
+    if (this.#isStopping) return;
+    this.#options.log(`${why} and is started again`);
+    setTimeout(() => {
+      if (this.#isStopping) return;
+      this.start().then(
+        () => this.#reattach(),
+        (error: Error) => {
+          this.#retry = Math.min(LONGEST_RETRY, 2 * this.#retry);
+          this.#again(error.message);
+        },
+      );
+    }, this.#retry);
+  }
+
+  #tell(message: ToTapProcess): void {
+    // An error is a process that has died, which is learnt of elsewhere.
+    if (this.#child?.connected) this.#child.send(message, () => {});
+  }
+}

@@ -1,0 +1,52 @@
+/** What passes between the supervisor and the process that hosts the tap, on the channel between a parent and its child. */
+import type { QueueLimits } from "../queue/write-queue.js";
+
+/** A disk that its guest reaches by the tap, which passes requests on to the image. */
+export interface PassedDisk {
+  /** Of the export; its twin `<name>.log` takes what QEMU's blklogwrites logs of the disk. */
+  readonly name: string;
+  readonly guest: string;
+  /** Its place among the guest's disks, from 0 on. */
+  readonly disk: number;
+  /** Of the image. */
+  readonly path: string;
+}
+
+/** A running guest that is to be attached to. */
+export interface AttachRequest {
+  readonly guest: string;
+  /** Path of QEMU's monitor (QMP). */
+  readonly socket: string;
+  /** Nodes, or ids of drives or devices; undefined: all disks. */
+  readonly disks: readonly string[] | undefined;
+}
+
+export interface TapProcessOptions {
+  /** Sockets are made there. */
+  readonly directory: string;
+  /** The socket that writes are told on. */
+  readonly feed: string;
+  /** `unix:PATH` or `HOST:PORT`, each. */
+  readonly listen: readonly string[];
+  readonly disks: readonly PassedDisk[];
+  readonly limits: Partial<QueueLimits>;
+}
+
+export type ToTapProcess =
+  | { readonly kind: "start"; readonly options: TapProcessOptions }
+  | { readonly kind: "attach"; readonly id: number; readonly request: AttachRequest }
+  | { readonly kind: "detach"; readonly id: number; readonly guest: string }
+  /** Detaches from all guests, ends all connections, and then itself. */
+  | { readonly kind: "stop" };
+
+export type FromTapProcess =
+  /** Where each disk is, as NBD URLs. */
+  | { readonly kind: "ready"; readonly urls: readonly string[] }
+  /** The user's to mend. */
+  | { readonly kind: "refused"; readonly message: string }
+  /** What came of a request: where the guest's disks can be read, paths or NBD URLs, in their order. */
+  | { readonly kind: "done"; readonly id: number; readonly images: readonly string[] }
+  | { readonly kind: "failed"; readonly id: number; readonly message: string }
+  /** A guest that was attached to has gone, and need not be detached. */
+  | { readonly kind: "gone"; readonly guest: string; readonly reason: string }
+  | { readonly kind: "log"; readonly line: string };

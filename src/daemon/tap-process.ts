@@ -1,0 +1,197 @@
+/**
+ * The process that hosts the tap: it lives as long as the supervisor, so that guests whose disks are at the tap notice
+ * nothing of a server that dies or is replaced. What guests write, it tells to whatever server listens.
+ */
+import { FeedServer } from "../capture/feed/feed-server.js";
+import type { FeedDisk } from "../capture/feed/frames.js";
+import { AttachedGuests } from "./attached-guests.js";
+import { isLocal, nbdUrl, parseListenAddress } from "./listen-address.js";
+import type {
+  AttachRequest,
+  FromTapProcess,
+  TapProcessOptions,
+  ToTapProcess,
+} from "./tap-process-messages.js";
+import { Tapping } from "./tapping.js";
+
+/** QEMU's own, unless `log-sector-size` says otherwise. */
+const LOG_SECTOR = 512;
+
+function tell(message: FromTapProcess, then: () => void = () => {}): void {
+  if (process.connected) process.send?.(message, then);
+}
+
+function log(line: string): void {
+  tell({ kind: "log", line });
+}
+
+function answer(id: number, images: Promise<readonly string[]> | undefined): void {
+  images?.then(
+    (done) => tell({ kind: "done", id, images: done }),
+    ({ message }: Error) => tell({ kind: "failed", id, message }),
+  );
+}
+
+function end(code: number): void {
+  process.exit(code);
+}
+
+/** Disks that guests reach by the tap; disks of running guests, mirrored to it. */
+type Group = "tap" | "mirror";
+
+class TapHost {
+  /** Of disks that are at the tap, and of those that are mirrored to it. */
+  readonly #tapping: Tapping;
+  readonly #mirroring: Tapping;
+  readonly #attached: AttachedGuests;
+  readonly #feed: FeedServer;
+  readonly #disks = new FeedDisks((disks) => this.#feed.setDisks(disks));
+  readonly #options: TapProcessOptions;
+
+  constructor(options: TapProcessOptions) {
+    this.#options = options;
+    this.#feed = new FeedServer(options.feed, (disk, ranges) => this.#setMetadata(disk, ranges));
+    this.#tapping = this.#tap("tap");
+    this.#mirroring = this.#tap("mirror");
+    this.#attached = new AttachedGuests({
+      directory: options.directory,
+      tapping: this.#mirroring,
+      offer: (name, disk) => this.#disks.set("mirror", name, disk),
+      withdraw: (name) => this.#disks.delete("mirror", name),
+      gone: (guest, reason) => tell({ kind: "gone", guest, reason }),
+      log,
+    });
+  }
+
+  #setMetadata(number: number, ranges: Float64Array): void {
+    const [group, name] = this.#disks.nameOf(number) ?? [];
+    if (name !== undefined)
+      void (group === "tap" ? this.#tapping : this.#mirroring).setMetadata(name, ranges);
+  }
+
+  #tap(group: Group): Tapping {
+    return new Tapping({
+      limits: this.#options.limits,
+      log,
+      consume: (name, records) => {
+        const disk = this.#disks.get(group, name);
+        return disk && this.#feed.send(disk.number, records);
+      },
+      onDeath: ({ message }) => tell({ kind: "log", line: `the tap failed: ${message}` }, () => end(1)),
+    });
+  }
+
+  /** Returns where the disks are. Throws errors of one line. */
+  async start(): Promise<string[]> {
+    const { disks, listen } = this.#options;
+    await this.#feed.start();
+    for (const { name, guest, disk, path } of disks) {
+      const size = await this.#tapping
+        .add({ kind: "image", name, path, isReadOnly: false, isCaptured: true })
+        .catch((error: NodeJS.ErrnoException) => {
+          throw error.code
+            ? new Error(`${path}: cannot be opened for writing by the tap (${error.code})`)
+            : error;
+        });
+      this.#disks.set("tap", name, { guest, disk, size, capture: "tap" });
+      const logged = `${name}.log`;
+      await this.#tapping.add({ kind: "log", name: logged, size, sectorSize: LOG_SECTOR });
+      this.#disks.set("tap", logged, { guest, disk, size, capture: "log" });
+    }
+    const urls: string[] = [];
+    for (const text of listen) {
+      const bound = await this.#tapping.listen(parseListenAddress(text));
+      if (!isLocal(bound)) {
+        const line = `${nbdUrl(bound, "")}: whoever reaches this address can read and write the disks`;
+        log(line);
+      }
+      urls.push(...disks.map(({ name }) => nbdUrl(bound, name)));
+    }
+    return urls;
+  }
+
+  /** Returns where the guest's disks can be read. Throws errors of one line. */
+  attach(request: AttachRequest): Promise<string[]> {
+    return this.#attached.attach(request);
+  }
+
+  /** Throws errors of one line. */
+  detach(guest: string): Promise<void> {
+    return this.#attached.detach(guest);
+  }
+
+  async stop(): Promise<void> {
+    await this.#attached.stop();
+    await Promise.all([this.#tapping.stop(), this.#mirroring.stop()]);
+    await this.#feed.stop();
+  }
+}
+
+/** The disks whose writes are told, by the tap that they are at and their exports. */
+class FeedDisks {
+  readonly #changed: (disks: readonly FeedDisk[]) => void;
+  readonly #disks = new Map<string, FeedDisk>();
+  #last = 0;
+
+  constructor(changed: (disks: readonly FeedDisk[]) => void) {
+    this.#changed = changed;
+  }
+
+  get(group: Group, name: string): FeedDisk | undefined {
+    return this.#disks.get(`${group} ${name}`);
+  }
+
+  nameOf(number: number): [Group, string] | undefined {
+    for (const [key, disk] of this.#disks) {
+      const at = key.indexOf(" ");
+      if (disk.number === number) return [key.slice(0, at) as Group, key.slice(at + 1)];
+    }
+    return undefined;
+  }
+
+  set(group: Group, name: string, disk: Omit<FeedDisk, "number">): void {
+    this.#disks.set(`${group} ${name}`, { number: ++this.#last, ...disk });
+    this.#changed([...this.#disks.values()]);
+  }
+
+  delete(group: Group, name: string): void {
+    if (this.#disks.delete(`${group} ${name}`)) this.#changed([...this.#disks.values()]);
+  }
+}
+
+/** Runs until the supervisor says otherwise, or is no more. */
+export function runTapProcess(): void {
+  let host: TapHost | undefined;
+  const stop = (): void => {
+    (host?.stop() ?? Promise.resolve()).then(
+      () => end(0),
+      () => end(1),
+    );
+  };
+  // They are the supervisor's, though a terminal or a service manager sends them to all processes.
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR2"] as const) process.on(signal, () => {});
+  process.on("disconnect", stop);
+  process.on("message", (message: ToTapProcess) => {
+    switch (message.kind) {
+      case "start":
+        host = new TapHost(message.options);
+        host.start().then(
+          (urls) => tell({ kind: "ready", urls }),
+          ({ message: why }: Error) => tell({ kind: "refused", message: why }, () => end(1)),
+        );
+        break;
+      case "attach":
+        answer(message.id, host?.attach(message.request));
+        break;
+      case "detach":
+        answer(
+          message.id,
+          host?.detach(message.guest).then(() => []),
+        );
+        break;
+      case "stop":
+        stop();
+        break;
+    }
+  });
+}
