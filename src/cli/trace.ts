@@ -1,5 +1,5 @@
 /** `slashcloud trace`: which files a guest reads and writes, in the foreground. */
-import { closeSync, openSync, writeSync } from "node:fs";
+import { closeSync, openSync, rmSync, writeSync } from "node:fs";
 import type { PlaceAccess } from "../daemon/accesses.js";
 import { parseGuest } from "../daemon/guest-name.js";
 import { trace as serve } from "../daemon/trace.js";
@@ -41,12 +41,10 @@ export async function trace(
   };
   const began = Date.now();
   const tell = (access: PlaceAccess): void => put(json ? jsonLine(access) : textLine(access, began));
-  const { urls, died, stop } = await serve({
-    guest,
-    listen,
-    isReadOnly: readOnly ?? false,
-    tell,
-    log: complain,
+  const options = { guest, listen, isReadOnly: readOnly ?? false, tell, log: complain };
+  const { urls, died, stop } = await serve(options).catch((error) => {
+    if (output !== undefined) rmSync(output, { force: true });
+    throw error;
   });
   // Not among the lines that others read.
   for (const url of urls) complain(`serving ${url}`);
