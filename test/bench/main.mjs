@@ -4,7 +4,7 @@ import { execFileSync, spawnSync } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import { cpus, release } from "node:os";
 import { parseArgs } from "node:util";
-import { crawl, report } from "./crawl.mjs";
+import { crawl, crawlToFile, report, reportFile } from "./crawl.mjs";
 import { idle } from "./idle.mjs";
 import { image } from "./images.mjs";
 import { latency } from "./live.mjs";
@@ -182,5 +182,6 @@ if (wanted("crawl")) {
   // With --quick the image of 100,000 files, which is there already or soon made.
   const path = image(values.quick ? "many" : "million");
   console.log(`${report(await crawl(path, { repeats, before: dropCaches }))}\n`);
+  console.log(`${reportFile(await crawlToFile(path))}\n`);
 }
 if (wanted("tap")) console.log(`${tapReport(await tap(values.quick ? 2 : 10), await queue(1_000_000))}\n`);
