@@ -1,23 +1,18 @@
 #!/usr/bin/env node
-/** The command line. */
+/** The command line. A command is loaded when it is asked for: one that runs for long is not to hold the others in memory. */
 import { hostname } from "node:os";
 import { Command, CommanderError, Option } from "commander";
-import { type AttachOptions, attach, detach } from "./cli/attach.js";
-import { cat } from "./cli/cat.js";
+import type { AttachOptions } from "./cli/attach.js";
 import { count } from "./cli/count.js";
-import { type CrawlOptions, crawl } from "./cli/crawl.js";
-import { type EventsOptions, events } from "./cli/events.js";
-import { ls } from "./cli/ls.js";
-import { map } from "./cli/map.js";
+import type { CrawlOptions } from "./cli/crawl.js";
+import type { EventsOptions } from "./cli/events.js";
 import { complain } from "./cli/output.js";
-import { type ReplayOptions, replay } from "./cli/replay.js";
+import type { ReplayOptions } from "./cli/replay.js";
 import { dataSize, size } from "./cli/size.js";
-import { stat } from "./cli/stat.js";
-import { type StatusOptions, status } from "./cli/status.js";
-import { type TapOptions, tap } from "./cli/tap.js";
-import { type TraceOptions, trace } from "./cli/trace.js";
-import { type UpOptions, up } from "./cli/up.js";
-import { volumes } from "./cli/volumes.js";
+import type { StatusOptions } from "./cli/status.js";
+import type { TapOptions } from "./cli/tap.js";
+import type { TraceOptions } from "./cli/trace.js";
+import type { UpOptions } from "./cli/up.js";
 
 const program = new Command("slashcloud")
   .description("The file systems inside this host's virtual machines, as one read-only tree")
@@ -27,6 +22,25 @@ const program = new Command("slashcloud")
 
 const example = (command: Command, text: string): Command =>
   command.addHelpText("after", `\nExample:\n  ${text}\n`);
+
+const MAP_LINES = `
+Lines, in the form of virt-bmap's block map:
+  1 START END v /dev/sda                     the disk
+  1 START END t /dev/sda gpt                 its partition table
+  1 START END p /dev/sda1                    a partition
+  1 START END m /dev/sda1 superblock         metadata: descriptors, bitmap, inode-table, journal, ...
+  1 START END m /dev/sda1 map /PATH          and of a file: map, attributes
+  1 START END d /dev/sda1 /PATH              a directory; f: a file; s: a symbolic link
+START and END (the byte after the last) are bytes of the disk in hexadecimal. A file has the first of its names, or <INODE>;
+control characters and backslashes in it are \\xNN. What no line but those of the disk and a partition has is free.`;
+
+const TRACE_LINES = `
+Lines:
+  SECONDS read OFFSET LENGTH f /dev/sda1 /PATH
+SECONDS are since the start; read, write, zeroes or discard; OFFSET in the file, of what is no file's contents on its device;
+LENGTH in bytes, of what goes on from access to access together; what is there is told as by map, and as u where it is nobody's.
+Writes to a new file are told when the guest has committed whose they are. For a guest whose writes are not to be kept, give
+QEMU -snapshot.`;
 
 /** An option that may be given more than once. */
 const several = (text: string, before: string[] | undefined): string[] => [...(before ?? []), text];
@@ -89,6 +103,7 @@ example(
         several,
       ),
   ).action(async (images: string[], options: UpOptions) => {
+    const { up } = await import("./cli/up.js");
     process.exitCode = await up(images, options);
   }),
   "slashcloud up --mount /cloud web=/srv/web.img db=/srv/db-root.img,/srv/db-data.img",
@@ -102,6 +117,7 @@ example(
     .option("--state <dir>", "the daemon's state directory, if it was named")
     .option("--json", "as JSON")
     .action(async (options: StatusOptions) => {
+      const { status } = await import("./cli/status.js");
       process.exitCode = await status(options);
     }),
   "slashcloud status --mount /cloud",
@@ -117,6 +133,7 @@ example(
     .option("--mount <dir>", "where the tree is mounted", "/cloud")
     .option("--state <dir>", "the daemon's state directory, if it was named")
     .action(async (name: string | undefined, options: AttachOptions) => {
+      const { attach } = await import("./cli/attach.js");
       process.exitCode = await attach(name, options);
     }),
   "slashcloud attach --qmp /run/web.qmp web",
@@ -130,6 +147,7 @@ example(
     .option("--mount <dir>", "where the tree is mounted", "/cloud")
     .option("--state <dir>", "the daemon's state directory, if it was named")
     .action(async (name: string, options: { mount: string; state?: string }) => {
+      const { detach } = await import("./cli/attach.js");
       process.exitCode = await detach(name, options);
     }),
   "slashcloud detach web",
@@ -141,7 +159,8 @@ example(
     .description("What is on a disk: its partitions and file systems, and where the guest mounts them")
     .argument("<image>", "a raw disk image or a block device")
     .option("--json", "as JSON")
-    .action((image: string, options: { json?: boolean }) => {
+    .action(async (image: string, options: { json?: boolean }) => {
+      const { volumes } = await import("./cli/volumes.js");
       process.exitCode = volumes(image, options);
     }),
   "slashcloud volumes /srv/web.img",
@@ -155,7 +174,8 @@ example(
     .option("-l, --long", "modes, owners, sizes, times and links' targets")
     .option("-R, --recursive", "with all directories below")
     .option("--json", "as JSON")
-    .action((location: string, options: { long?: boolean; recursive?: boolean; json?: boolean }) => {
+    .action(async (location: string, options: { long?: boolean; recursive?: boolean; json?: boolean }) => {
+      const { ls } = await import("./cli/ls.js");
       process.exitCode = ls(location, options);
     }),
   "slashcloud ls -l /srv/web.img:/var/log",
@@ -166,7 +186,8 @@ example(
     .command("cat")
     .description("Write files of a guest to standard output")
     .argument("<image:path...>", "an image and a path in the guest")
-    .action((locations: string[]) => {
+    .action(async (locations: string[]) => {
+      const { cat } = await import("./cli/cat.js");
       process.exitCode = cat(locations);
     }),
   "slashcloud cat /srv/web.img:/etc/os-release",
@@ -178,7 +199,8 @@ example(
     .description("All that is known of one file of a guest")
     .argument("<image:path>", "an image and a path in the guest")
     .option("--json", "as JSON")
-    .action((location: string, options: { json?: boolean }) => {
+    .action(async (location: string, options: { json?: boolean }) => {
+      const { stat } = await import("./cli/stat.js");
       process.exitCode = stat(location, options);
     }),
   "slashcloud stat /srv/web.img:/etc/shadow",
@@ -195,6 +217,7 @@ example(
     )
     .option("--json", "what is printed, as JSON")
     .action(async (image: string, options: CrawlOptions) => {
+      const { crawl } = await import("./cli/crawl.js");
       process.exitCode = await crawl(image, options);
     }),
   "slashcloud crawl /srv/web.img -o web.bson.gz",
@@ -203,12 +226,12 @@ example(
 example(
   program
     .command("map")
-    .description(
-      "What lies where on a disk, a line for each range of bytes: 1 (the disk), START and END in hexadecimal, a letter, a device, and a path or what metadata it is. v: disk, p: partition, t: partition table, m: metadata, d: directory, f: file, s: symbolic link; as virt-bmap's block map. What no line has is free",
-    )
+    .description("What lies where on a disk: a line for each range of bytes, in their order")
+    .addHelpText("after", MAP_LINES)
     .argument("<image>", "a raw disk image or a block device")
     .option("--json", "as JSON, an object a line, with inodes and offsets in files")
-    .action((image: string, options: { json?: boolean }) => {
+    .action(async (image: string, options: { json?: boolean }) => {
+      const { map } = await import("./cli/map.js");
       process.exitCode = map(image, options);
     }),
   "slashcloud map /srv/web.img | grep ' /var/log/'",
@@ -230,6 +253,7 @@ example(
     .option("--since <time>", "from then on: 2026-01-31T12:00, or how long ago: 90s, 10m, 2h, 7d")
     .option("--json", "as JSON, an object a line")
     .action(async (pattern: string | undefined, options: EventsOptions) => {
+      const { events } = await import("./cli/events.js");
       process.exitCode = await events(pattern, options);
     }),
   "slashcloud events --follow '*:web:/var/log/*'",
@@ -252,6 +276,7 @@ example(
       )
       .option("--read-only", "refuse to write"),
   ).action(async (images: string[], options: TapOptions) => {
+    const { tap } = await import("./cli/tap.js");
     process.exitCode = await tap(images, options);
   }),
   "slashcloud tap web=/srv/web.img --listen unix:/run/web.sock --record /srv/web.rec",
@@ -260,9 +285,8 @@ example(
 example(
   program
     .command("trace")
-    .description(
-      "Serve a guest's disk by NBD, and print which files the guest reads and writes: seconds since the start, what it does, an offset and a length in bytes, and what is there as map tells it (u: nobody's)",
-    )
+    .description("Serve a guest's disk by NBD, and print which files the guest reads and writes")
+    .addHelpText("after", TRACE_LINES)
     .argument("<image>", "[NAME=]IMAGE; NAME=IMAGE,IMAGE are NAME/sda and NAME/sdb")
     .requiredOption(
       "--listen <where>",
@@ -273,6 +297,7 @@ example(
     .option("--json", "as JSON, an object a line")
     .option("--read-only", "refuse to write; without it, what the guest writes is written to the image")
     .action(async (image: string, options: TraceOptions) => {
+      const { trace } = await import("./cli/trace.js");
       process.exitCode = await trace(image, options);
     }),
   "slashcloud trace web=/srv/web.img --listen unix:/run/web.sock -o web.trace\n  qemu-system-x86_64 ... -drive file=nbd+unix:///web?socket=/run/web.sock,format=raw",
@@ -291,6 +316,7 @@ example(
         .default("auto"),
     )
     .action(async (file: string, options: ReplayOptions) => {
+      const { replay } = await import("./cli/replay.js");
       process.exitCode = await replay(file, options);
     }),
   "cp base.img copy.img && slashcloud replay web.rec --onto copy.img --until 1200",

@@ -7,7 +7,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { deserialize } from "bson";
 import type { Redis } from "ioredis";
 import { afterAll, describe, expect, test, vi } from "vitest";
-import { publishOn } from "../src/daemon/redis.js";
+import { publishOn } from "../src/daemon/publishing.js";
 import { eventsFolder } from "../src/daemon/state-directory.js";
 import type { GuestEvent } from "../src/events/event.js";
 import { Logs } from "../src/events/logs.js";

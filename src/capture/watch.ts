@@ -4,18 +4,25 @@
  * that wakes the watch earlier; not all do.
  */
 import { type FSWatcher, watch } from "node:fs";
+import type { Spot } from "../images/image.js";
+import { Glance } from "./glance.js";
 
 /** What can be looked at. */
 export interface Watched {
   /** The image's path. */
   readonly path: string;
-  /** Looks once; returns whether there was anything new. Must not throw. */
-  look(): boolean;
+  /**
+   * Looks once; returns whether there was anything new. `quietAt`: when its spots were last seen to be as they had been
+   * (ms of performance.now()), which can be later than the last look. Must not throw.
+   */
+  look(quietAt?: number): boolean;
+  /** As long as these are as they were, a look would find nothing. Undefined: there is no telling without a look. */
+  spots(): readonly Spot[] | undefined;
 }
 
 /** ms between looks: after something was found, and when nothing has been for long. */
 const SHORTEST = 5;
-const LONGEST = 200;
+const LONGEST = 240;
 /** How much longer each wait in vain makes the next. */
 const GROWTH = 1.5;
 /** ms from a wake-up to the look: a transaction comes in several writes. */
@@ -31,6 +38,9 @@ interface Patrol {
   interval: number;
   /** When it is looked at next, by performance.now(). */
   due: number;
+  /** While it rests: what tells whether it still does, and when it last did. */
+  glance: Glance | undefined;
+  quietAt: number;
 }
 
 /** All that is watched. */
@@ -49,7 +59,14 @@ export class Watch {
     } catch {
       watcher = undefined;
     }
-    const patrol: Patrol = { watched, watcher, interval: SHORTEST, due: Number.POSITIVE_INFINITY };
+    const patrol: Patrol = {
+      watched,
+      watcher,
+      interval: SHORTEST,
+      due: Number.POSITIVE_INFINITY,
+      glance: undefined,
+      quietAt: 0,
+    };
     this.#patrols.push(patrol);
     this.#lookIn(patrol, SHORTEST);
   }
@@ -62,10 +79,10 @@ export class Watch {
 
   #lookIn(patrol: Patrol, wait: number): void {
     patrol.due = Math.min(patrol.due, performance.now() + wait);
-    this.#wakeFor(patrol);
+    this.#wakeAt(patrol.due);
   }
 
-  #wakeFor({ due }: Patrol): void {
+  #wakeAt(due: number): void {
     if (due >= this.#wakesAt) return;
     clearTimeout(this.#timer);
     this.#wakesAt = due;
@@ -76,17 +93,36 @@ export class Watch {
   #round(): void {
     this.#wakesAt = Number.POSITIVE_INFINITY;
     const now = performance.now();
+    let next = Number.POSITIVE_INFINITY;
     for (const patrol of this.#patrols) {
-      if (patrol.due <= now + EARLY) this.#look(patrol);
+      if (patrol.due <= now + EARLY) {
+        if (patrol.glance?.isSame() === true) {
+          patrol.quietAt = now;
+          patrol.due = nextRound(now);
+        } else this.#look(patrol);
+      }
+      if (patrol.due < next) next = patrol.due;
     }
-    for (const patrol of this.#patrols) this.#wakeFor(patrol);
+    this.#wakeAt(next);
   }
 
   #look(patrol: Patrol): void {
-    patrol.interval = patrol.watched.look() ? SHORTEST : Math.min(LONGEST, patrol.interval * GROWTH);
+    const { watched } = patrol;
+    const quietAt = patrol.glance && patrol.quietAt;
+    const spots = patrol.interval < LONGEST ? undefined : watched.spots();
+    // Before the look: what is written after it is to be seen by the next.
+    const glance = spots && new Glance(spots);
+    const isNew = watched.look(quietAt);
     const now = performance.now();
-    // Those at rest are all looked at in the same round.
-    patrol.due =
-      patrol.interval < LONGEST ? now + patrol.interval : (Math.floor(now / LONGEST) + 1) * LONGEST;
+    patrol.interval = isNew ? SHORTEST : Math.min(LONGEST, patrol.interval * GROWTH);
+    patrol.due = patrol.interval < LONGEST ? now + patrol.interval : nextRound(now);
+    const rests = !isNew && glance?.isOf(watched.spots());
+    patrol.glance = rests ? glance : undefined;
+    patrol.quietAt = now;
   }
+}
+
+/** When those at rest are looked at after `now` (ms): all in the same round, which may have begun early. */
+function nextRound(now: number): number {
+  return (Math.floor((now + EARLY) / LONGEST) + 1) * LONGEST;
 }

@@ -15,7 +15,8 @@ import { type GuestCrawl, MadeCrawls } from "./made-crawls.js";
 import { MapFiles } from "./map-files.js";
 import type { MountedVolume } from "./mounted-volume.js";
 import { Positions } from "./positions.js";
-import { publishOn, type RedisSettings } from "./redis.js";
+import type { PublishOn } from "./publishing.js";
+import type { RedisSettings } from "./redis.js";
 import { eventsFolder } from "./state-directory.js";
 import type { DaemonStatus, VolumeStatus } from "./status.js";
 import { Telling, type ToldStep } from "./telling.js";
@@ -63,16 +64,17 @@ export type ReadVolume = (
 export type EventTaker = Pick<EventHub, "resumePoints" | "begin" | "take" | "reopened" | "tellStatus"> &
   Partial<Pick<EventHub, "readFilesBy">>;
 
-/** Throws UserError when the logs cannot be read. */
+/** `publishOn`: see loadPublishing. Throws UserError when the logs cannot be read. */
 export function openEventHub(
   host: string,
   guests: readonly GuestSpec[],
   options: EventsOptions,
   log: Log,
   run: RunCommand,
+  publishOn: PublishOn | undefined,
 ): EventHub {
   try {
-    return new EventHub(host, guests, options, log, run);
+    return new EventHub(host, guests, options, log, run, publishOn);
   } catch (error) {
     throw new UserError(
       `${options.state}: events cannot be kept there: ${(error as Error).message}; name another directory with --state, or turn them off with --no-events`,
@@ -100,6 +102,7 @@ export class EventHub {
     { state, logSize, redis, crawls }: EventsOptions,
     log: Log,
     run: RunCommand,
+    publishOn: PublishOn | undefined,
   ) {
     const specs = new Map(guests.map((spec) => [spec.name, spec]));
     this.#log = log;
@@ -112,7 +115,7 @@ export class EventHub {
     const read: ReadFile = ({ guest, volume, inode = 0, generation = 0 }, position, length) =>
       this.#readFile(volumeKey(guest, volume), inode, generation, position, length);
     const publisher =
-      redis && publishOn(redis, { host, guests: specs.keys(), logs: this.logs, read, state, log });
+      redis && publishOn?.(redis, { host, guests: specs.keys(), logs: this.logs, read, state, log });
     this.#publisher = publisher;
     this.#control = new Control({
       directory: state,

@@ -3,17 +3,20 @@
  * it must not rely on any longer. In that order, as what it asks then is to be answered by the new version.
  */
 import { Watch } from "../capture/watch.js";
-import { nodeHigh } from "../cloud/ids.js";
+import { placeOf } from "../cloud/ids.js";
 import type { Changes } from "../filesystems/changes.js";
 import { FileType } from "../filesystems/filesystem.js";
 import type { Follower, Look, ReopenReason } from "../filesystems/follower.js";
+
 import { followFileSystem, identify, restMarkOf } from "../filesystems/formats.js";
-import type { Log, Source } from "../images/image.js";
+import type { Log, Source, Spot } from "../images/image.js";
+
 import { IoError } from "../images/io-error.js";
 import { BlockCache } from "../versions/block-cache.js";
 import type { EventTaker } from "./event-hub.js";
 import { openGuest } from "./guest.js";
 import type { GuestSpec } from "./guest-name.js";
+import { NodeHighs } from "./node-highs.js";
 import type { ShownVolume } from "./shown-volumes.js";
 import type { VolumeStatus } from "./status.js";
 import { type Told, type Update, volumeKey } from "./updates.js";
@@ -39,6 +42,8 @@ const MOST_LATEST = 64;
  * as current if the directory's mtime has not moved on by a tick of the guest's clock: ms after which it is dropped again.
  */
 const LISTINGS_AGAIN_AFTER = [30, 300];
+/** ms within which the serving thread takes in what does not hurry: a program is run for it. */
+const POKE_WITHIN = 1000;
 /** ms before a volume that could not be followed is tried again: at first, and at most; each time twice as long. */
 const RETRY = 1000;
 const LONGEST_RETRY = 30_000;
@@ -169,11 +174,16 @@ class FollowedVolume {
     }
   }
 
-  look(): Look {
+  /** See Follower. */
+  spots(): readonly Spot[] | undefined {
+    return this.#follower?.spots?.();
+  }
+
+  look(quietAt: number | undefined): Look {
     if (this.#follower === undefined)
       return performance.now() < this.#retryAt ? undefined : { reopen: "damaged" };
     try {
-      return this.#follower.look();
+      return this.#follower.look(quietAt);
     } catch (error) {
       this.#say((error as Error).message);
       return { reopen: "damaged" };
@@ -193,11 +203,14 @@ export class Following {
   #events: EventTaker | undefined;
   readonly #watch = new Watch();
   readonly #pending = new Map<string, Pending>();
+  readonly #nodes = new NodeHighs();
   #placeIds = new Map<string, readonly number[]>();
   #notifier: Notifications | undefined;
   #hostDirectory = 0;
   #poke: () => void = () => {};
+  /** While files are pending. */
   #timer: NodeJS.Timeout | undefined;
+  #poking: NodeJS.Timeout | undefined;
 
   /** `send` hands updates to whoever serves users. Throws ImageError for an image that cannot be opened. */
   constructor(specs: readonly GuestSpec[], send: (update: Update) => void, log: Log) {
@@ -240,7 +253,11 @@ export class Following {
   /** Begins, where nobody can be notified. */
   startUnnotified(): void {
     for (const volume of this.#volumes) {
-      this.#watch.add({ path: volume.path, look: () => this.#look(volume) });
+      this.#watch.add({
+        path: volume.path,
+        look: (quietAt) => this.#look(volume, quietAt),
+        spots: () => volume.spots(),
+      });
     }
   }
 
@@ -256,18 +273,29 @@ export class Following {
     this.#hostDirectory = hostDirectory;
     this.#placeIds = new Map(shown.map(({ volume, placeIds }) => [volume, placeIds]));
     this.startUnnotified();
-    this.#timer = setInterval(() => this.#notifyAgain(), LATEST_EVERY);
   }
 
   stop(): void {
     clearInterval(this.#timer);
+    clearTimeout(this.#poking);
     this.#watch.stop();
     this.#notifier = undefined;
   }
 
+  /**
+   * The kernel is told of a node with another digest than its generation's first; see UncommonNodes. What has been dropped
+   * under the other id in between is dropped now.
+   */
+  uncommon(high: number, low: number, generation: number): void {
+    this.#nodes.add(high, low, generation);
+    this.#notifier?.invalidateInode(high, low);
+    for (const [volume, placeIds] of this.#placeIds)
+      if (placeIds.includes(placeOf(high))) this.#dropNames(volume);
+  }
+
   /** A file was read that may have changed shortly before the start: its bytes may be yet to come. */
   read(high: number, low: number): void {
-    this.#remember(high, low, performance.now());
+    if (this.#notifier !== undefined) this.#remember(high, low, performance.now());
   }
 
   /** Drops what the kernel has of a volume that the serving thread reads afresh. */
@@ -279,8 +307,8 @@ export class Following {
     this.#dropNames(volume);
   }
 
-  #look(volume: FollowedVolume): boolean {
-    const found = volume.look();
+  #look(volume: FollowedVolume, quietAt: number | undefined): boolean {
+    const found = volume.look(quietAt);
     if (found === undefined) return false;
     if ("reopen" in found) {
       const wasFollowed = volume.isFollowed;
@@ -304,6 +332,11 @@ export class Following {
       volume.transaction = commit.sequence;
       this.#send({ kind: "commit", volume: volume.key, commit });
       this.#notify(volume.key, changes);
+      if (changes.unsureInodes.length > 0) {
+        const inodes = changes.unsureInodes.map(({ ino }) => ino);
+        this.#send({ kind: "unsure", volume: volume.key, inodes });
+        this.#pokeSoon();
+      }
       const unnamed = inodesOfNames(changes);
       if (unnamed.length > 0) {
         this.#send({ kind: "unnamed", volume: volume.key, inodes: unnamed });
@@ -322,11 +355,22 @@ export class Following {
     return isNew || found.reread === true || found.isWaiting === true;
   }
 
+  /** Has the serving thread asked something, if nobody asks it anything by himself. */
+  #pokeSoon(): void {
+    this.#poking ??= setTimeout(() => {
+      this.#poking = undefined;
+      this.#poke();
+    }, POKE_WITHIN);
+  }
+
   #reveal(key: string, files: readonly number[]): void {
     if (files.length === 0) return;
     for (const placeId of this.#placeIds.get(key) ?? []) {
-      for (let at = 0; at < files.length; at += 2)
-        this.#notifier?.invalidateInode(nodeHigh(placeId, files[at] as number), files[at + 1] as number);
+      for (let at = 0; at < files.length; at += 2) {
+        const ino = files[at + 1] as number;
+        for (const high of this.#nodes.of(placeId, ino, files[at] as number))
+          this.#notifier?.invalidateInode(high, ino);
+      }
     }
   }
 
@@ -339,20 +383,24 @@ export class Following {
     for (const placeId of this.#placeIds.get(key) ?? []) {
       for (const { directory, generation, name, ino } of names) {
         if (ino === 0) continue;
-        notifier.invalidateEntry(nodeHigh(placeId, generation), directory, name);
+        for (const high of this.#nodes.of(placeId, directory, generation))
+          notifier.invalidateEntry(high, directory, name);
       }
     }
     // Which names are no longer there is not known: all are to be looked up again.
     if (unsureDirectories.length > 0) this.#dropNames(key);
     for (const placeId of this.#placeIds.get(key) ?? []) {
       for (const { ino, old, now: state } of [...inodes, ...unsureInodes]) {
-        if (old !== undefined) notifier.invalidateInode(nodeHigh(placeId, old.generation), ino);
+        if (old !== undefined)
+          for (const high of this.#nodes.of(placeId, ino, old.generation))
+            notifier.invalidateInode(high, ino);
         if (state === undefined) continue;
-        const high = nodeHigh(placeId, state.generation);
-        if (old?.generation !== state.generation) notifier.invalidateInode(high, ino);
         const type = state.mode & FileType.MASK;
-        if (type === FileType.REGULAR) this.#remember(high, ino, now);
-        else if (type === FileType.DIRECTORY) directories.push(high, ino);
+        for (const high of this.#nodes.of(placeId, ino, state.generation)) {
+          if (old?.generation !== state.generation) notifier.invalidateInode(high, ino);
+          if (type === FileType.REGULAR) this.#remember(high, ino, now);
+          else if (type === FileType.DIRECTORY) directories.push(high, ino);
+        }
       }
     }
     this.#dropListingsAgain(directories);
@@ -383,6 +431,7 @@ export class Following {
     this.#pending.delete(key);
     if (this.#pending.size >= MOST_AGAIN) this.#pending.delete(this.#pending.keys().next().value as string);
     this.#pending.set(key, { high, low, changed, done: 0 });
+    this.#timer ??= setInterval(() => this.#notifyAgain(), LATEST_EVERY);
   }
 
   #notifyAgain(): void {
@@ -397,6 +446,9 @@ export class Following {
         this.#notifier?.invalidateInode(pending.high, pending.low);
       }
     }
+    if (this.#pending.size > 0) return;
+    clearInterval(this.#timer);
+    this.#timer = undefined;
   }
 }
 
@@ -405,6 +457,7 @@ function inodesOfNames({ names, unsureDirectories }: Changes): number[] {
   const inodes = names.flatMap(({ ino }) => (ino === 0 ? [] : [ino]));
   if (unsureDirectories.length === 0) return inodes;
   for (const { now } of names) if (now !== 0) inodes.push(now);
-  for (const { names: listed } of unsureDirectories) inodes.push(...(listed?.values() ?? []));
+  for (const { names: listed } of unsureDirectories)
+    for (const ino of listed?.values() ?? []) inodes.push(ino);
   return inodes;
 }

@@ -22,8 +22,8 @@ import { placeOf } from "../cloud/ids.js";
 import type { ParentLedger } from "../cloud/place.js";
 import type { NodeLedger } from "../fuse/kernel/node-ledger.js";
 
-/** A slot's words: the node's two halves, and the directory's inode number (0: not noted). */
-const SLOT_WORDS = 3;
+/** A slot's words: the node's two halves, the directory's inode number (0: not noted), and the generation. */
+const SLOT_WORDS = 4;
 const SLOT_BYTES = SLOT_WORDS * 4;
 /** A file in memory, where there are such. */
 const MEMORY = "/dev/shm";
@@ -59,13 +59,13 @@ export function readLedger(fd: number): Uint32Array {
   return words;
 }
 
-/** Calls `visit` with each slot: a node's two halves, and the directory it was shown in (0: not noted). */
+/** Calls `visit` with each slot: a node's two halves, the directory it was shown in (0: not noted), its generation. */
 export function visitSlots(
   slots: Uint32Array,
-  visit: (high: number, low: number, directory: number) => void,
+  visit: (high: number, low: number, directory: number, generation: number) => void,
 ): void {
   for (let at = 0; at < slots.length; at += SLOT_WORDS) {
-    visit(slots[at] as number, slots[at + 1] as number, slots[at + 2] as number);
+    visit(slots[at] as number, slots[at + 1] as number, slots[at + 2] as number, slots[at + 3] as number);
   }
 }
 
@@ -108,9 +108,10 @@ export class Ledger implements NodeLedger, ParentLedger {
     return this.#slots.subarray(0, this.#count * SLOT_WORDS);
   }
 
-  node(high: number, low: number): void {
+  node(high: number, low: number, generation: number): void {
     const at = this.#slot(placeOf(high), low, high);
     if (this.#slots[at] !== high) this.#set(at, high);
+    if (this.#slots[at + 3] !== generation) this.#set(at + 3, generation);
   }
 
   parent(placeId: number, ino: number, directory: number): void {
@@ -158,25 +159,26 @@ export class Ledger implements NodeLedger, ParentLedger {
       if (this.#slots[found + 1] === ino && placeOf(this.#slots[found] as number) === placeId) return found;
       at = (at + 1) & mask;
     }
-    if (this.#count * 2 === this.#table.length) {
-      this.#grow();
+    if (this.#count * 4 === this.#table.length * 3) {
+      this.#table = new Uint32Array(this.#table.length * 2);
+      this.#fillTable();
       return this.#slot(placeId, ino, high);
     }
+    if (this.#count * SLOT_WORDS === this.#slots.length) this.#growSlots();
     const made = this.#count++ * SLOT_WORDS;
     this.#table[at] = this.#count;
     this.#slots[made] = high;
     this.#slots[made + 1] = ino;
     this.#slots[made + 2] = 0;
+    this.#slots[made + 3] = 0;
     return made;
   }
 
-  #grow(): void {
+  #growSlots(): void {
     const slots = new Uint32Array(this.#slots.length * 2);
     slots.set(this.#slots);
     this.#slots = slots;
     this.#bytes = new Uint8Array(slots.buffer);
-    this.#table = new Uint32Array(this.#table.length * 2);
-    this.#fillTable();
   }
 
   #fillTable(): void {

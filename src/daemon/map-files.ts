@@ -10,7 +10,7 @@ import type { Log } from "../images/image.js";
 import { InodeIndex, type InodeIndexParts } from "../inference/inode-index.js";
 
 /** Changes with what an index consists of. */
-const FORMAT = 1;
+const FORMAT = 2;
 
 /** The first line of a file, as JSON; what the map consists of follows. */
 interface Head {

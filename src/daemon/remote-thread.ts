@@ -14,7 +14,7 @@ import { FuseServer } from "../fuse/kernel/server.js";
 import { EarlyReads } from "./early-reads.js";
 import type { EventTaker, ResumePoint } from "./event-hub.js";
 import { Following } from "./following.js";
-import type { Forwarded } from "./forwarding.js";
+import type { Forwarded, ForwardedRequest } from "./forwarding.js";
 import type { GuestSpec } from "./guest-name.js";
 import { type MountedVolume, mountedVolumes } from "./mounted-volume.js";
 import { PostedNotifications } from "./notifying.js";
@@ -104,7 +104,10 @@ class RemoteGuest {
   run(): void {
     setInterval(() => this.#waiting.sign(), LOOK_EVERY);
     this.#tryToOpen();
-    this.#data.requests.on("message", (forwarded: Forwarded) => this.#answer(forwarded));
+    this.#data.requests.on("message", (forwarded: Forwarded) => {
+      if ("forgotten" in forwarded) this.#server?.forgotten(forwarded.forgotten);
+      else this.#answer(forwarded);
+    });
   }
 
   #tryToOpen(): void {
@@ -144,6 +147,10 @@ class RemoteGuest {
       events && { logs: new LogReaders(events.logs), areListed: events.areListed },
       { guests: names, owners: new IdOwners(this.#data.owners), owner },
     );
+    for (const volumes of opened.places.values()) {
+      for (const place of [...volumes.values()].flat())
+        place.uncommon = (...node) => following.uncommon(...node);
+    }
     updating = new Updating(opened, following.followed, log);
     this.#tell({ kind: "opened", mounts: mountedVolumes(opened) });
     if (events !== undefined) following.tell(this.#eventTaker(events.resumePoints));
@@ -168,7 +175,7 @@ class RemoteGuest {
     };
   }
 
-  #answer({ slot, bytes }: Forwarded): void {
+  #answer({ slot, bytes }: ForwardedRequest): void {
     const waiting = this.#waiting;
     if (waiting.isWaiting(slot)) {
       if (this.#server !== undefined) this.#server.answer(bytes, () => waiting.claim(slot));

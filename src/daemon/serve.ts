@@ -1,20 +1,10 @@
 /** Serving a tree at a mount point, by one of the two drivers, until it is told to stop. */
-import { stat } from "node:fs/promises";
-import { join } from "node:path";
-import { LogReaders } from "../events/log-reader.js";
-import { mountLibfuse } from "../fuse/libfuse.js";
-import { mountAt } from "../fuse/mountpoint.js";
 import type { Log } from "../images/image.js";
-import type { RunCommand } from "./commands.js";
-import { type EventsOptions, openEventHub } from "./event-hub.js";
-import { Following } from "./following.js";
+import type { EventsOptions } from "./event-hub.js";
 import type { GuestSpec } from "./guest-name.js";
-import { mountedVolumes } from "./mounted-volume.js";
-import { openTree } from "./open-tree.js";
 import { StateDirectory } from "./state-directory.js";
 import { supervise } from "./supervisor.js";
 import { TapKeeper, type TapOptions } from "./tap-keeper.js";
-import { Updating } from "./updating.js";
 import { UserError } from "./user-error.js";
 
 export type Driver = "auto" | "kernel" | "libfuse";
@@ -89,57 +79,10 @@ export async function serve(options: ServeOptions): Promise<Served> {
   }
 }
 
+/** In this process, which a supervisor has no need of. */
 async function serveByLibfuse(options: DriverOptions): Promise<Served> {
-  const { directory, host, guests, log } = options;
-  const events = options.events && openEventHub(host, guests, options.events, log, cannot);
-  let updating: Updating | undefined;
-  const following = new Following(guests, (update) => void updating?.take(update), log);
-  // libfuse holds what it was told for a second, whatever it is told: so no place counts as followed.
-  const opened = openTree(
-    host,
-    guests,
-    log,
-    {
-      refresh: () => updating?.forgetUnfollowed(),
-      holds: () => updating?.holds(() => {}) ?? true,
-      isFollowed: () => false,
-    },
-    events === undefined
-      ? undefined
-      : { logs: new LogReaders(events.shared), areListed: options.events?.areListed ?? false },
-  );
-  events?.setMounts(mountedVolumes(opened));
-  updating = new Updating(opened, following.followed, log);
-  const mounted = await mountLibfuse({ path: directory, tree: opened.tree, log });
-  if (events !== undefined) following.tell(events);
-  following.startUnnotified();
-  await events?.listen();
-  let end: () => void = () => {};
-  const ended = new Promise<void>((resolve) => {
-    end = resolve;
-  });
-  const watching = setInterval(() => {
-    if (mountAt(mounted.path) === undefined) end();
-  }, 1000);
-  await stat(join(directory, host));
-  return {
-    ended: ended.finally(async () => {
-      clearInterval(watching);
-      following.stop();
-      await events?.stop();
-    }),
-    stop: async () => {
-      following.stop();
-      await events?.stop();
-      await mounted.unmount();
-      end();
-    },
-  };
+  return (await import("./serve-by-libfuse.js")).serveByLibfuse(options);
 }
-
-const cannot: RunCommand = async () => {
-  throw new UserError("the libfuse driver shows what it was started with: start slashcloud as root");
-};
 
 /** Undefined: it cannot be used, and the log says so. Throws UserError if it was named, or is another daemon's. */
 function lockState({ state, isStateNamed }: EventsOptions, log: Log): StateDirectory | undefined {

@@ -1,7 +1,7 @@
 /** A server, as its supervisor sees it. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { readFileSync } from "node:fs";
+import { closeSync, openSync, readSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { ask } from "./asking.js";
@@ -12,8 +12,12 @@ import { UserError } from "./user-error.js";
 const PROGRAM = fileURLToPath(new URL("../server.js", import.meta.url));
 /** ms that a server is given to end its work. */
 const PATIENCE = 3000;
-/** ms between looks whether a server is dying, and looks in a row after which it is taken to be held up. */
-const LOOK_EVERY = 250;
+/**
+ * ms between looks whether a server is dying: at rest, and once it seems to be; looks in a row after which it is taken to
+ * be held up.
+ */
+const LOOK_EVERY = 500;
+const LOOK_AGAIN = 250;
 const LOOKS = 4;
 
 /** How a server ended. */
@@ -159,9 +163,15 @@ export class ServerProcess {
    * answer that only the next server can give.
    */
   async #dying(aborted: AbortSignal): Promise<{ code: null; signal: "SIGKILL" }> {
-    for (let seen = 0; seen < LOOKS && !aborted.aborted; ) {
-      await sleep(LOOK_EVERY, undefined, { ref: false });
-      seen = isDying(this.#child.pid) ? seen + 1 : 0;
+    const { pid } = this.#child;
+    const status = pid === undefined ? undefined : openStatus(pid);
+    try {
+      for (let seen = 0; seen < LOOKS && !aborted.aborted; ) {
+        await sleep(seen === 0 ? LOOK_EVERY : LOOK_AGAIN, undefined, { ref: false });
+        seen = status !== undefined && isDying(status) ? seen + 1 : 0;
+      }
+    } finally {
+      if (status !== undefined) closeSync(status);
     }
     return { code: null, signal: "SIGKILL" };
   }
@@ -170,14 +180,27 @@ export class ServerProcess {
 /** Bit of SIGKILL in the masks of /proc/<pid>/status (proc_pid_status(5)). */
 const SIGKILL_BIT = 0x100;
 
-/** Whether a process has a SIGKILL waiting, or has lost its first thread. */
-function isDying(pid: number | undefined): boolean {
-  let status: string;
+/** Bytes of such a file that are looked at: signals come within the first 2 KiB, but for a process in very many groups. */
+const statusBytes = Buffer.alloc(16384);
+
+/** Opens a process's status; undefined: it is no more. */
+function openStatus(pid: number): number | undefined {
   try {
-    status = readFileSync(`/proc/${pid}/status`, "utf8");
+    return openSync(`/proc/${pid}/status`, "r");
+  } catch {
+    return undefined;
+  }
+}
+
+/** Whether a process, by its status, has a SIGKILL waiting, or has lost its first thread. */
+function isDying(file: number): boolean {
+  let length: number;
+  try {
+    length = readSync(file, statusBytes, 0, statusBytes.length, 0);
   } catch {
     return false;
   }
+  const status = statusBytes.toString("latin1", 0, length);
   const state = /^State:\t(.)/m.exec(status)?.[1];
   const pending = Number.parseInt(/^SigPnd:\t[0-9a-f]*([0-9a-f]{3})$/m.exec(status)?.[1] ?? "0", 16);
   return state === "Z" || state === "X" || (pending & SIGKILL_BIT) !== 0;

@@ -11,6 +11,7 @@ import { Notifier } from "../fuse/kernel/notify.js";
 import type { CommandDone, RunCommand } from "./commands.js";
 import { type EventHub, openEventHub } from "./event-hub.js";
 import { Following } from "./following.js";
+import { loadPublishing } from "./redis.js";
 import { RemoteGuests } from "./remote-guests.js";
 import {
   DEVICE_FD,
@@ -76,6 +77,7 @@ async function open({ host, guests, events: eventsOptions }: ServerOptions): Pro
     updates.postMessage(update);
     Atomics.add(sent, 0, 1);
   };
+  const publishOn = await loadPublishing(eventsOptions?.redis);
   const following = new Following(local, send, log);
   const thread = new Worker(new URL("./serving-thread.js", import.meta.url), {
     workerData: {
@@ -96,6 +98,7 @@ async function open({ host, guests, events: eventsOptions }: ServerOptions): Pro
     throw new UserError(message.kind === "failed" ? message.message : "it did not start");
   thread.on("message", (told: ServingMessage) => {
     if (told.kind === "told") following.told(told);
+    if (told.kind === "uncommon") following.uncommon(told.high, told.low, told.generation);
     if (told.kind === "read") following.read(told.high, told.low);
     if (told.kind === "unrecorded")
       tell({ kind: "unresumable", message: `what the kernel is told cannot be recorded: ${told.message}` });
@@ -112,7 +115,7 @@ async function open({ host, guests, events: eventsOptions }: ServerOptions): Pro
   const tellEvents = (): void => {
     if (eventsOptions === undefined) return;
     try {
-      events = openEventHub(host, guests, eventsOptions, log, runCommand);
+      events = openEventHub(host, guests, eventsOptions, log, runCommand, publishOn);
       events.setMounts(message.volumes.map(({ mounted }) => mounted));
       following.tell(events);
       void events.listen();

@@ -1,5 +1,4 @@
 /** Taking in what became of the guests' volumes, in the thread that owns the views which users read. */
-import { nodeHigh } from "../cloud/ids.js";
 import type { Place } from "../cloud/place.js";
 import { Attributes, type Standing } from "../filesystems/filesystem.js";
 import { openFileSystem } from "../filesystems/formats.js";
@@ -44,6 +43,8 @@ export class Updating {
         case "settled":
           fileSystem.settle(update.sequence);
           break;
+        case "unsure":
+          return earlierFiles(update.volume, places, update.inodes);
         case "unnamed":
           for (const place of places) for (const ino of update.inodes) place.forgetParent(ino);
           break;
@@ -121,11 +122,35 @@ function told(volume: string, places: readonly Place[]): Told {
     for (const ino of place.told) {
       try {
         place.fileSystem.stat(ino, attributes);
-        nodes.push(nodeHigh(place.id, attributes.generation), ino);
+        nodes.push(place.nodeHigh(ino, attributes.generation), ino);
       } catch {
         // It is no more: asked for again, it is answered so.
       }
+      for (const high of place.otherNodes(ino, undefined)) nodes.push(high, ino);
     }
   }
   return { kind: "told", volume, nodes: Float64Array.from(nodes) };
+}
+
+/** The nodes that the kernel has of what inodes were before; undefined: none. */
+function earlierFiles(volume: string, places: readonly Place[], inodes: readonly number[]): Told | undefined {
+  const nodes: number[] = [];
+  const attributes = new Attributes();
+  for (const place of places) {
+    for (const ino of inodes) {
+      const highs = place.otherNodes(ino, generationOf(place, ino, attributes));
+      for (const high of highs) nodes.push(high, ino);
+    }
+  }
+  return nodes.length === 0 ? undefined : { kind: "told", volume, nodes: Float64Array.from(nodes) };
+}
+
+/** Undefined: it is no file's. */
+function generationOf(place: Place, ino: number, attributes: Attributes): number | undefined {
+  try {
+    place.fileSystem.stat(ino, attributes);
+    return attributes.generation;
+  } catch {
+    return undefined;
+  }
 }

@@ -23,6 +23,8 @@ export interface InodeState {
   /** Device numbers of a device node. */
   readonly major: number;
   readonly minor: number;
+  /** Whether it has extended attributes; undefined: not known. */
+  readonly hasAttributes?: boolean;
 }
 
 /** Extended attributes by name (one character a byte). */
@@ -78,6 +80,11 @@ export interface Changes {
   readonly unsureInodes: readonly InodeChange[];
   /** Directories that may have had other names before. */
   readonly unsureDirectories: readonly Listing[];
+  /**
+   * Some directories that have changed cannot be listed yet: what they have become is told with a later commit, and until
+   * then the rest does not fit together.
+   */
+  readonly isPartial?: boolean;
 }
 
 export const NO_CHANGES: Changes = { inodes: [], names: [], unsureInodes: [], unsureDirectories: [] };

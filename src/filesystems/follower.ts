@@ -1,4 +1,5 @@
 /** Following a file system while its guest writes. */
+import type { Spot } from "../images/image.js";
 import type { Commit } from "../versions/commit.js";
 import type { Changes } from "./changes.js";
 import type { BlockSink } from "./crawler.js";
@@ -62,8 +63,16 @@ export interface Follower {
   readonly maps?: FileMaps | undefined;
   /** Whether it goes on from the transaction that it was asked to go on from, so that it misses none. */
   readonly isResumed: boolean;
-  /** Looks for what has been written since. Throws IoError when the image cannot be read. */
-  look(): Look;
+  /**
+   * Looks for what has been written since. `quietAt`: when its spots were last seen to be as they had been (ms of
+   * performance.now()), if that was after the last look. Throws IoError when the image cannot be read.
+   */
+  look(quietAt?: number): Look;
+  /**
+   * The parts of the volume that are to be watched while nothing happens: as long as they are as they were, a look finds
+   * nothing. Undefined: there is no telling without a look.
+   */
+  spots?(): readonly Spot[] | undefined;
   /**
    * Bytes of a regular file as the steps so far have left it: at most `length` from `position` on, and those only that have
    * come. Undefined: it is not there any more, or its bytes are not to be read. Throws IoError.

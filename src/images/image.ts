@@ -14,6 +14,13 @@ export interface Source {
   read(target: Buffer, targetOffset: number, length: number, position: number): number;
 }
 
+/** Some bytes of a source: where they lie, and how many. */
+export interface Spot {
+  readonly source: Source;
+  readonly position: number;
+  readonly length: number;
+}
+
 /** Where a disk's bytes are read from. */
 export interface Image extends Source {
   /** What the user named: a path or a URL. */

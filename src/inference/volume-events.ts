@@ -7,6 +7,7 @@ import { isAfter } from "../versions/commit.js";
 import { composeEvents, undoNames } from "./composer.js";
 import { hasDoubts, settleDoubts } from "./doubts.js";
 import type { FileEvent, Names } from "./file-event.js";
+import { mergeChanges } from "./merge-changes.js";
 
 /** A map of a volume's names and inodes, kept current by what transactions change. */
 export interface VolumeIndex extends Names {
@@ -43,6 +44,9 @@ export interface VolumeEventsHost<Index extends VolumeIndex> {
 const MOST_KEPT = 5000;
 const LONGEST_WAIT = 10_000;
 
+/** Transactions that are told as one at most, where they fit what was before only together. */
+const MOST_MERGED = 1000;
+
 interface Kept {
   readonly transaction: Transaction;
   isTold: boolean;
@@ -63,6 +67,9 @@ export class VolumeEvents<Index extends VolumeIndex> {
   #mapSequence: number | undefined;
   /** Transactions up to this one have been told before. */
   #silentUpTo: number | undefined;
+  /** What waits for the rest of it, and how many transactions that is. */
+  #partial: Transaction | undefined;
+  #merged = 0;
 
   constructor(host: VolumeEventsHost<Index>) {
     this.#host = host;
@@ -111,9 +118,7 @@ export class VolumeEvents<Index extends VolumeIndex> {
   take(transaction: Transaction, now: number): void {
     this.#sequence = transaction.sequence;
     if (this.#index !== undefined) {
-      if (this.#isSilent(transaction)) follow(transaction.changes, this.#index);
-      else this.#tell(transaction, this.#index);
-      this.#mapSequence = transaction.sequence;
+      this.#takeWhole(transaction, this.#index);
       return;
     }
     const isSilent = this.#isSilent(transaction);
@@ -125,6 +130,24 @@ export class VolumeEvents<Index extends VolumeIndex> {
     this.#kept.push({ transaction, isTold: isSilent });
     this.prepare();
     this.lookAtClock(now);
+  }
+
+  /** Moves the map on, and tells what has not been told, once there is all that belongs together. */
+  #takeWhole(last: Transaction, index: Index): void {
+    let transaction = last;
+    if (this.#partial !== undefined) {
+      // What was told before the restart is not told again with the rest.
+      if (this.#isSilent(this.#partial) && !this.#isSilent(last)) follow(this.#partial.changes, index);
+      else transaction = { ...last, changes: mergeChanges(this.#partial.changes, last.changes) };
+    }
+    this.#merged++;
+    const mustWait = transaction.changes.isPartial === true && this.#merged < MOST_MERGED;
+    this.#partial = mustWait ? transaction : undefined;
+    if (mustWait) return;
+    this.#merged = 0;
+    if (this.#isSilent(transaction)) follow(transaction.changes, index);
+    else this.#tell(transaction, index);
+    this.#mapSequence = transaction.sequence;
   }
 
   /** Tells without paths what has waited for too long. */
@@ -144,6 +167,7 @@ export class VolumeEvents<Index extends VolumeIndex> {
     this.#before ??= this.#index ?? before;
     this.#index = undefined;
     this.#silentUpTo = undefined;
+    this.#partial = undefined;
     // What was kept is part of the difference, where there is one.
     if (this.#before !== undefined || gap !== undefined) this.#kept = [];
     this.#isCrawling = false;

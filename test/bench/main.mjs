@@ -11,6 +11,7 @@ import { latency } from "./live.mjs";
 import { memory } from "./memory.mjs";
 import { mounts, residentMegabytes, slashcloud } from "./mounts.mjs";
 import { redisLatency } from "./redis.mjs";
+import { slowdown, report as slowdownReport } from "./slowdown.mjs";
 import { queue, tap, report as tapReport } from "./tap.mjs";
 
 const { values } = parseArgs({ options: { quick: { type: "boolean" }, only: { type: "string" } } });
@@ -116,7 +117,19 @@ async function firstListing(path) {
   return median(times);
 }
 
-const PARTS = ["many", "wide", "large", "start", "live", "redis", "crawl", "idle", "memory", "tap"];
+const PARTS = [
+  "many",
+  "wide",
+  "large",
+  "start",
+  "live",
+  "redis",
+  "crawl",
+  "idle",
+  "memory",
+  "tap",
+  "slowdown",
+];
 if (values.only !== undefined && !PARTS.includes(values.only)) {
   console.error(`bench: --only takes one of ${PARTS.join(", ")}`);
   process.exit(2);
@@ -184,4 +197,6 @@ if (wanted("crawl")) {
   console.log(`${report(await crawl(path, { repeats, before: dropCaches }))}\n`);
   console.log(`${reportFile(await crawlToFile(path))}\n`);
 }
+if (wanted("slowdown"))
+  console.log(`${slowdownReport(await slowdown(values.quick ? 3 : 10, values.quick ? 1 : 3))}\n`);
 if (wanted("tap")) console.log(`${tapReport(await tap(values.quick ? 2 : 10), await queue(1_000_000))}\n`);

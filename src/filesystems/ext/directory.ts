@@ -138,7 +138,7 @@ export class Directories implements DirectoryBlocks {
     const physical = this.#content.block(inode, block);
     const buffer = this.#view.locate(physical, true);
     this.at = this.#view.at;
-    this.#verify(inode, buffer, this.at);
+    this.verify(inode, buffer, this.at);
     return buffer;
   }
 
@@ -148,7 +148,8 @@ export class Directories implements DirectoryBlocks {
     this.#inode = inode;
   }
 
-  #verify(inode: Inode, buffer: Buffer, at: number): void {
+  /** Throws IoError (EIO) if a block of a directory, which has just been located in the view, has a wrong checksum. */
+  verify(inode: Inode, buffer: Buffer, at: number): void {
     if (!this.#geometry.checksums || this.#view.checked) return;
     const indexed = inode.hasFlag(InodeFlags.INDEX);
     if (!directoryChecksumIsRight(buffer, at, this.#geometry.blockSize, inode.checksumSeed, indexed)) {
@@ -193,7 +194,7 @@ export class Directories implements DirectoryBlocks {
     const copy = this.#copy;
     try {
       const buffer = this.#view.locate(physical, true);
-      this.#verify(inode, buffer, this.#view.at);
+      this.verify(inode, buffer, this.#view.at);
       buffer.copy(copy, 0, this.#view.at, this.#view.at + copy.length);
     } catch (error) {
       this.#noteBad(inode, error as Error);
@@ -298,7 +299,7 @@ export class Directories implements DirectoryBlocks {
           throw new IoError(EIO, `directory ${inode.ino}: ${MOST_BLOCKS} blocks and no end`);
         try {
           const buffer = this.#view.locate(physical + n, true);
-          this.#verify(inode, buffer, this.#view.at);
+          this.verify(inode, buffer, this.#view.at);
           const found = this.#searchBlock(inode, buffer, this.#view.at, isMatch);
           if (found !== 0) return found;
         } catch (error) {

@@ -2,13 +2,13 @@
  * Following an ext file system while its guest writes: each look takes the transactions that have been finished since,
  * and tells what they change. It has a version of its own to compare with; those who serve users have theirs.
  */
-import type { Log, Source } from "../../images/image.js";
+import type { Log, Source, Spot } from "../../images/image.js";
 import type { BlockCache } from "../../versions/block-cache.js";
 import type { Commit } from "../../versions/commit.js";
 import type { Changes } from "../changes.js";
 import { FileType } from "../filesystem.js";
 import type { Follower, Look, Step } from "../follower.js";
-import { Difference } from "./difference.js";
+import { Difference, type Later } from "./difference.js";
 import { addFastCommit, supersedeFastCommits } from "./fast-commit-difference.js";
 import { Compat } from "./features.js";
 import { ExtFileMaps } from "./file-maps.js";
@@ -17,6 +17,7 @@ import { Inode, InodeFlags } from "./inode.js";
 import { InodeTables } from "./inode-tables.js";
 import { type FastCommit, fastCommitOperations, type LoggedFastCommit } from "./journal/fast-commit.js";
 import type { Journal } from "./journal/journal.js";
+import { Peek } from "./journal/peek.js";
 import { Parts } from "./parts.js";
 import { SUPERBLOCK_OFFSET } from "./superblock.js";
 import { SuperblockInPlace } from "./superblock-in-place.js";
@@ -56,8 +57,17 @@ export class ExtFollower implements Follower {
   #tables: InodeTables | undefined;
   #looked = 0;
   #settled: number | undefined;
+  /**
+   * Copies of transactions before this one are in their places, or of no account since a transaction that has been taken.
+   * The journal may say more: a block that a transaction gives back is not put in its place as an earlier one had it.
+   */
+  #settledSurely: number;
   /** Finished transactions that have been read, and not been applied. */
   readonly #upcoming: Omit<Step, "changes">[] = [];
+  /** Whether the journal had no more the last time that it was asked. */
+  #isExhausted = false;
+  /** Undefined: no journal is followed. */
+  readonly #peek: Peek | undefined;
   /** Whether the log was used again before it was read. */
   #isLost = false;
   /** While nothing is in the journal, it tells of a mount, a fsck, a mkfs. */
@@ -77,6 +87,8 @@ export class ExtFollower implements Follower {
     const { view, journal, geometry, fastCommits } = this.#version;
     this.#parts = new Parts(geometry, view, log, fastCommits);
     this.#held = new HeldSizes(view.blockSize);
+    this.#peek = journal && new Peek(source, journal.journal, journal.device);
+    this.#settledSurely = journal?.journal.settled ?? 0;
     if (journal?.journal.status === "empty") this.#isMounted = this.#superblock.isInUse;
     else if (journal !== undefined) {
       const bytes = view.locate(superblockBlock(view));
@@ -93,13 +105,27 @@ export class ExtFollower implements Follower {
     return this.#version.isAsAsked;
   }
 
-  look(): Look {
+  spots(): readonly Spot[] | undefined {
+    const { journal: open, view } = this.#version;
+    const superblock = this.#superblock.spot;
+    if (open === undefined || this.#peek === undefined) return [superblock];
+    const { status, settled } = open.journal;
+    // Fast commits lie elsewhere; a damaged transaction may be one that is not wholly written yet.
+    const isTold = status === "empty" || status === "waiting";
+    if (!isTold || !this.#isExhausted || this.#isLost || this.#upcoming.length > 0) return undefined;
+    if (!this.#held.isEmpty || this.#parts.geometry.hasCompat(Compat.FAST_COMMIT)) return undefined;
+    if (this.#settled !== settled && view.copies > 0) return undefined;
+    const spots = this.#peek.spots();
+    return status === "empty" ? [...spots, superblock] : spots;
+  }
+
+  look(quietAt = this.#lookedAt): Look {
     const open = this.#version.journal;
     if (open === undefined) return this.#superblock.look() === "same" ? undefined : CHANGED;
     const { journal } = open;
-    const lookedAt = this.#lookedAt;
     this.#lookedAt = performance.now();
-    this.#gather(open);
+    // A guest at rest costs no more than this.
+    if (!this.#isExhausted || this.#peek?.isQuiet(true) !== true) this.#gather(open);
     const steps: Step[] = [];
     while (steps.length < MOST_TRANSACTIONS) {
       const [upcoming] = this.#upcoming;
@@ -113,12 +139,12 @@ export class ExtFollower implements Follower {
     if (steps.length > 0) return { steps, revealed };
     // The log was used again before it was read.
     if (this.#isLost) return OVERRUN;
-    if (journal.status === "overrun") return this.#afterMount(open, lookedAt, revealed);
+    if (journal.status === "overrun") return this.#afterMount(open, quietAt, revealed);
     const rest = journal.status === "empty" ? this.#superblock.look() : "same";
     if (rest === "changed") return CHANGED;
     if (rest === "mounted") this.#isMounted = true;
     if (rest !== "same") return this.#reread(journal.settled, revealed);
-    return this.#settle(journal.settled) ?? (revealed.length > 0 ? { steps: [], revealed } : undefined);
+    return this.#settle(this.#settledSurely) ?? (revealed.length > 0 ? { steps: [], revealed } : undefined);
   }
 
   read(ino: number, generation: number, position: number, length: number): Buffer | undefined {
@@ -135,7 +161,7 @@ export class ExtFollower implements Follower {
   }
 
   /** Goes on with a log that a mount has begun anew, if it was that and nothing was missed. */
-  #afterMount(open: OpenJournal, lookedAt: number, revealed: readonly number[]): Look {
+  #afterMount(open: OpenJournal, quietAt: number, revealed: readonly number[]): Look {
     const { journal } = open;
     const rest = this.#superblock.look();
     const lost = rest === "changed" ? CHANGED : OVERRUN;
@@ -143,7 +169,7 @@ export class ExtFollower implements Follower {
     if (this.#parts.geometry.hasCompat(Compat.FAST_COMMIT)) return lost;
     const isMounted = this.#isMounted || (rest !== "same" && this.#superblock.mounts === 1);
     this.#isMounted = false;
-    if (!journal.beginAnew(isMounted, this.#lookedAt - lookedAt < RESTART)) return lost;
+    if (!journal.beginAnew(isMounted, this.#lookedAt - quietAt < RESTART)) return lost;
     if (rest === "changed") {
       // What was logged since can be in its place by now.
       this.#gather(open);
@@ -179,10 +205,17 @@ export class ExtFollower implements Follower {
 
   /** Takes the transactions that are finished from the journal. */
   #gather(open: OpenJournal): void {
+    this.#isExhausted = false;
+    const { settled } = open.journal;
     while (!this.#isLost && this.#upcoming.length < MOST_GATHERED) {
       const transaction = open.journal.next();
-      if (transaction === undefined) return;
-      const commit = readCommit(open, transaction, this.#log);
+      if (transaction === undefined) {
+        this.#isExhausted = true;
+        // All that had been finished when the journal said so has been taken.
+        this.#settledSurely = settled;
+        return;
+      }
+      const commit = readCommit(open, transaction, this.#log, this.#settledSurely);
       if (commit === undefined) this.#isLost = true;
       else {
         const { commitSeconds: seconds, commitNanoseconds: nanoseconds } = transaction;
@@ -233,15 +266,16 @@ export class ExtFollower implements Follower {
     this.#tables ??= new InodeTables(this.#parts.geometry, this.#parts.groups);
     this.#held.addFrom(commit, this.#parts, this.#tables);
     const difference = this.#difference;
-    let hasGathered = false;
     this.#isMounted = false;
     this.#superblock.noteUse();
-    const isNewer = (block: number, bytes: Buffer, at: number): boolean => {
-      if (!hasGathered) this.#gather(open);
-      hasGathered = true;
-      return this.#isLost || this.#upcoming.length >= MOST_GATHERED || this.#isUpcoming(block, bytes, at);
+    const isUnknown = () => this.#isLost || this.#upcoming.length >= MOST_GATHERED;
+    const later: Later = {
+      look: () => this.#gather(open),
+      isNewer: (block, bytes, at) => isUnknown() || this.#isUpcoming(block, bytes, at),
+      // The commit itself is the first of them.
+      isLast: () => !isUnknown() && this.#upcoming.length === 1,
     };
-    const changes = supersedeFastCommits(this.#parts, () => difference.apply(commit, isNewer));
+    const changes = supersedeFastCommits(this.#parts, () => difference.apply(commit, later));
     const { view } = this.#version;
     const logged = commit.blocks.indexOf(superblockBlock(view));
     if (logged >= 0) {
@@ -250,7 +284,7 @@ export class ExtFollower implements Follower {
       // Grown: there are more groups, and so more inode tables.
       if (geometry.blocksCount !== this.#parts.geometry.blocksCount) {
         this.#parts = new Parts(geometry, view, this.#log);
-        this.#difference = undefined;
+        this.#difference = new Difference(this.#parts, difference);
         this.#tables = undefined;
       }
     }

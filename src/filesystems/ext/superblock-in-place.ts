@@ -2,7 +2,7 @@
  * The superblock as it stands in its place. A mount, an unmount and a freeze write it there past the journal, and so do
  * fsck, tune2fs and others on a file system at rest: which of them it was is told by the fields that differ.
  */
-import type { Source } from "../../images/image.js";
+import type { Source, Spot } from "../../images/image.js";
 import { readFully } from "../../versions/block-cache.js";
 import { Incompat, RoCompat } from "./features.js";
 import { SUPERBLOCK_OFFSET, Superblock } from "./superblock.js";
@@ -65,6 +65,11 @@ export class SuperblockInPlace {
   /** Takes over what a commit has logged, at `at` of `bytes`. */
   noteLogged(bytes: Uint8Array, at: number): void {
     this.#known.set(bytes.subarray(at, at + Superblock.size));
+  }
+
+  /** Where it lies. */
+  get spot(): Spot {
+    return { source: this.#source, position: SUPERBLOCK_OFFSET, length: Superblock.size };
   }
 
   /** Looks what has happened. Throws IoError. */

@@ -44,9 +44,10 @@ export interface Layout<Name extends string> {
   readonly fixed: Uint16Array;
 }
 
-type Values = Readonly<Record<string, "int32" | "int64">>;
+type Values = Readonly<Record<string, "int32" | "int64" | "boolean">>;
 
-const BYTES = { int32: 4, int64: 8 } as const;
+const BYTES = { int32: 4, int64: 8, boolean: 1 } as const;
+const NOTHINGS = { int32: new Int32(0), int64: Long.ZERO, boolean: false } as const;
 
 /** `type` comes first; the values' names and types follow. */
 function layout<V extends Values>(type: string | undefined, values: V): Layout<keyof V & string> {
@@ -55,7 +56,7 @@ function layout<V extends Values>(type: string | undefined, values: V): Layout<k
   const at: Record<string, number> = {};
   const variable = new Set([0, 1, 2, 3]);
   for (const [name, kind] of Object.entries(values)) {
-    fields.set(name, kind === "int32" ? new Int32(0) : Long.ZERO);
+    fields.set(name, NOTHINGS[kind]);
     end += 1 + name.length + 1;
     at[name] = end;
     for (let byte = 0; byte < BYTES[kind]; byte++) variable.add(end + byte);
@@ -81,6 +82,7 @@ export const INODE = layout("inode", {
   layoutFlags: "int64",
   major: "int32",
   minor: "int32",
+  hasAttributes: "boolean",
   atime: "int64",
   atimeNsec: "int32",
   mtime: "int64",

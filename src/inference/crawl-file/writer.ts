@@ -200,6 +200,7 @@ class VolumeSink implements CrawlSink {
     int64(buffer, start + at.layoutFlags, crawled.layoutFlags);
     buffer.writeInt32LE(state.major, start + at.major);
     buffer.writeInt32LE(state.minor, start + at.minor);
+    buffer[start + at.hasAttributes] = state.hasAttributes === true ? 1 : 0;
     int64(buffer, start + at.atime, all.atime);
     buffer.writeInt32LE(all.atimeNsec, start + at.atimeNsec);
     int64(buffer, start + at.mtime, state.mtime);

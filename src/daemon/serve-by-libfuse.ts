@@ -1,0 +1,69 @@
+/** Serving a tree by libfuse, all in one process. */
+import { stat } from "node:fs/promises";
+import { join } from "node:path";
+import { LogReaders } from "../events/log-reader.js";
+import { mountLibfuse } from "../fuse/libfuse.js";
+import { mountAt } from "../fuse/mountpoint.js";
+import type { RunCommand } from "./commands.js";
+import { openEventHub } from "./event-hub.js";
+import { Following } from "./following.js";
+import { mountedVolumes } from "./mounted-volume.js";
+import { openTree } from "./open-tree.js";
+import { loadPublishing } from "./redis.js";
+import type { DriverOptions, Served } from "./serve.js";
+import { Updating } from "./updating.js";
+import { UserError } from "./user-error.js";
+
+/** Mounts and serves; returns when the tree answers. Throws UserError, ImageError or MountError. */
+export async function serveByLibfuse(options: DriverOptions): Promise<Served> {
+  const { directory, host, guests, log } = options;
+  const publishOn = await loadPublishing(options.events?.redis);
+  const events = options.events && openEventHub(host, guests, options.events, log, cannot, publishOn);
+  let updating: Updating | undefined;
+  const following = new Following(guests, (update) => void updating?.take(update), log);
+  // libfuse holds what it was told for a second, whatever it is told: so no place counts as followed.
+  const opened = openTree(
+    host,
+    guests,
+    log,
+    {
+      refresh: () => updating?.forgetUnfollowed(),
+      holds: () => updating?.holds(() => {}) ?? true,
+      isFollowed: () => false,
+    },
+    events === undefined
+      ? undefined
+      : { logs: new LogReaders(events.shared), areListed: options.events?.areListed ?? false },
+  );
+  events?.setMounts(mountedVolumes(opened));
+  updating = new Updating(opened, following.followed, log);
+  const mounted = await mountLibfuse({ path: directory, tree: opened.tree, log });
+  if (events !== undefined) following.tell(events);
+  following.startUnnotified();
+  await events?.listen();
+  let end: () => void = () => {};
+  const ended = new Promise<void>((resolve) => {
+    end = resolve;
+  });
+  const watching = setInterval(() => {
+    if (mountAt(mounted.path) === undefined) end();
+  }, 1000);
+  await stat(join(directory, host));
+  return {
+    ended: ended.finally(async () => {
+      clearInterval(watching);
+      following.stop();
+      await events?.stop();
+    }),
+    stop: async () => {
+      following.stop();
+      await events?.stop();
+      await mounted.unmount();
+      end();
+    },
+  };
+}
+
+const cannot: RunCommand = async () => {
+  throw new UserError("the libfuse driver shows what it was started with: start slashcloud as root");
+};
