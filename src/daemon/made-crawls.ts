@@ -3,7 +3,7 @@ import { realpathSync } from "node:fs";
 import { basename, resolve } from "node:path";
 import { diskName } from "../cloud/mount-table.js";
 import type { Log } from "../images/image.js";
-import type { CrawlFileHead } from "../inference/crawl-file/reader.js";
+import { type CrawlFileHead, inOneLine } from "../inference/crawl-file/reader.js";
 import { isAfter } from "../versions/commit.js";
 import { crawlFileHead, type MadeCrawl } from "./crawl-file.js";
 import type { ResumePoint } from "./event-hub.js";
@@ -55,7 +55,7 @@ function diskOf(path: string, { image }: CrawlFileHead, guests: readonly GuestSp
   const [only] = guests;
   if (guests.length === 1 && only?.images.length === 1) return { guest: only.name, disk: 0 };
   throw new UserError(
-    `${path}: a crawl of ${image}, which is no disk of these guests; if it is the only disk of one, write NAME=${basename(path)}`,
+    `${path}: a crawl of ${inOneLine(image)}, which is no disk of these guests; if it is the only disk of one, write NAME=${basename(path)}`,
     2,
   );
 }

@@ -91,7 +91,7 @@ export function readHead(bytes: Buffer): CrawlFileHead {
       if (document.type !== "header" || document.format !== FORMAT_NAME)
         throw new CrawlFileError("it does not begin as one");
       if (document.version !== FORMAT_VERSION)
-        throw new CrawlFileError(`it is of version ${String(document.version)}, not ${FORMAT_VERSION}`);
+        throw new CrawlFileError(`it is of another version than ${FORMAT_VERSION}`);
       image = string(document.image);
     } else if (document.type === "volume") {
       const volume = crawledVolume(document);
@@ -110,7 +110,7 @@ function crawledVolume(document: Document): CrawledVolume | undefined {
   return {
     volume: whole(document.volume, 0, 2 ** 31),
     name: string(document.name),
-    uuid: string(document.uuid),
+    uuid: uuid(document.uuid),
     rootInode: whole(document.rootInode, 1, 2 ** 32),
     transaction: document.transaction == null ? undefined : whole(document.transaction, 0, 2 ** 32),
     rest: document.rest instanceof Uint8Array ? Buffer.from(document.rest).toString("hex") : undefined,
@@ -284,10 +284,22 @@ function string(value: unknown): string {
   return value;
 }
 
+/** Text that a file may have had a hand in, for people. */
+export function inOneLine(text: string): string {
+  return text.replaceAll(/\p{Cc}+/gu, " ").slice(0, 200);
+}
+
+/** Told in lines of the log: nothing else is to get there by it. */
+function uuid(value: unknown): string {
+  const text = string(value);
+  if (!/^[0-9a-f-]{0,64}$/i.test(text)) throw new CrawlFileError("a UUID in it makes no sense");
+  return text;
+}
+
 function parse(bytes: Buffer, start: number, length: number): Document {
   try {
     return deserialize(bytes.subarray(start, start + length), OPTIONS);
   } catch (error) {
-    throw new CrawlFileError(`a document makes no sense: ${(error as Error).message.split("\n", 1)[0]}`);
+    throw new CrawlFileError(`a document makes no sense: ${inOneLine((error as Error).message)}`);
   }
 }
