@@ -1,17 +1,23 @@
 /** The thread that crawls one volume, or reads a crawl of it from a file, and ends. */
 import { parentPort, workerData } from "node:worker_threads";
 import { diskName } from "../cloud/mount-table.js";
-import { crawlFileSystem } from "../filesystems/formats.js";
+import { crawlBlocks, crawlFileSystem } from "../filesystems/formats.js";
 import type { Log, Source } from "../images/image.js";
 import { openRawImage } from "../images/raw.js";
+import { ExtentSink } from "../inference/extent-sink.js";
+import type { ExtentParts } from "../inference/extent-table.js";
 import { IndexSink } from "../inference/index-sink.js";
 import type { InodeIndex, InodeIndexParts } from "../inference/inode-index.js";
 import { BlockCache } from "../versions/block-cache.js";
 import { findVolumes } from "../volumes/volumes.js";
 import { type MadeCrawl, readCrawl } from "./crawl-file.js";
 
+/** What is to be found: names and inodes, or what each block holds. */
+export type CrawlWhat = "names" | "blocks";
+
 /** What the thread is started with. */
 export interface CrawlData {
+  readonly what: CrawlWhat;
   readonly images: readonly string[];
   /** `sda1` */
   readonly volume: string;
@@ -21,10 +27,17 @@ export interface CrawlData {
   readonly made: MadeCrawl | undefined;
 }
 
+/** What each block of a volume holds, and how many blocks it has. */
+export interface CrawledBlocks {
+  readonly parts: ExtentParts;
+  readonly blocks: number;
+}
+
 /** What it tells: lines for the log, and at its end what it has found, or why it has not. */
 export type CrawlMessage =
   | { readonly kind: "log"; readonly line: string }
-  | { readonly kind: "crawled"; readonly parts: InodeIndexParts; readonly sequence: number | undefined }
+  | { readonly kind: "crawled"; readonly what: "names"; readonly parts: InodeIndexParts }
+  | ({ readonly kind: "crawled"; readonly what: "blocks" } & CrawledBlocks)
   | { readonly kind: "failed"; readonly message: string };
 
 /** Bytes of the cache: what is read lies together, and is not read again. */
@@ -51,23 +64,37 @@ async function read({ made, mostBytes }: CrawlData, log: Log): Promise<InodeInde
   }
 }
 
-async function crawl(
-  data: CrawlData,
-  post: (message: CrawlMessage, transfers?: ArrayBuffer[]) => void,
-): Promise<void> {
+type Post = (message: CrawlMessage, transfers?: ArrayBuffer[]) => void;
+
+async function crawlNames(data: CrawlData, log: Log, post: Post): Promise<void> {
+  const made = await read(data, log);
+  if (made !== undefined) {
+    const { parts, transfers } = made.toParts();
+    post({ kind: "crawled", what: "names", parts }, transfers);
+    return;
+  }
+  const sink = new IndexSink(data.mostBytes);
+  if (crawlFileSystem(findSource(data), new BlockCache(CACHE_BYTES), log, sink) === undefined)
+    throw new Error("it has no file system that is known here");
+  const { parts, transfers } = sink.index.toParts();
+  post({ kind: "crawled", what: "names", parts }, transfers);
+}
+
+function crawlForBlocks(data: CrawlData, log: Log, post: Post): void {
+  const sink = new ExtentSink(data.mostBytes);
+  if (crawlBlocks(findSource(data), new BlockCache(CACHE_BYTES), log, sink) === undefined)
+    throw new Error("it has no file system that is known here");
+  const parts = sink.table.sorted().toParts();
+  const { buffer } = parts.physical;
+  const transfers = [buffer, parts.counts.buffer, parts.inodes.buffer, parts.logical.buffer] as ArrayBuffer[];
+  post({ kind: "crawled", what: "blocks", parts, blocks: sink.blocks }, transfers);
+}
+
+async function crawl(data: CrawlData, post: Post): Promise<void> {
   try {
     const log = (line: string) => post({ kind: "log", line });
-    const made = await read(data, log);
-    if (made !== undefined) {
-      const { parts, transfers } = made.toParts();
-      post({ kind: "crawled", parts, sequence: data.made?.volume.transaction }, transfers);
-      return;
-    }
-    const sink = new IndexSink(data.mostBytes);
-    const crawled = crawlFileSystem(findSource(data), new BlockCache(CACHE_BYTES), log, sink);
-    if (crawled === undefined) throw new Error("it has no file system that is known here");
-    const { parts, transfers } = sink.index.toParts();
-    post({ kind: "crawled", parts, sequence: crawled.sequence }, transfers);
+    if (data.what === "names") await crawlNames(data, log, post);
+    else crawlForBlocks(data, log, post);
   } catch (error) {
     post({ kind: "failed", message: (error as Error).message });
   }

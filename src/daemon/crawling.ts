@@ -8,7 +8,7 @@ import { Worker } from "node:worker_threads";
 import type { Log } from "../images/image.js";
 import { InodeIndex } from "../inference/inode-index.js";
 import type { MadeCrawl } from "./crawl-file.js";
-import type { CrawlData, CrawlMessage } from "./crawl-thread.js";
+import type { CrawlData, CrawledBlocks, CrawlMessage, CrawlWhat } from "./crawl-thread.js";
 import type { GuestSpec } from "./guest-name.js";
 
 /** MiB of objects that a crawl may have beside its map, which lies in typed arrays. */
@@ -16,11 +16,16 @@ const HEAP_MEBIBYTES = 256;
 /** The part of the host's memory that one map may take. */
 const SHARE = 1 / 4;
 
+/** What a crawl has found. */
+type Found = Extract<CrawlMessage, { readonly what: CrawlWhat }>;
+
 interface Waiting {
+  readonly what: CrawlWhat;
   readonly spec: GuestSpec;
   readonly volume: string;
+  /** A crawl that has been made of it before. */
   readonly made: MadeCrawl | undefined;
-  resolve(index: InodeIndex): void;
+  resolve(found: Found): void;
   reject(error: Error): void;
 }
 
@@ -40,14 +45,27 @@ export class Crawling {
    * Crawls a volume (`sda1`) of a guest when its turn in the lane comes, or takes the crawl that has been `made` of it if
    * that can be read. Rejects when it cannot be crawled, or has been stopped.
    */
-  crawl(spec: GuestSpec, volume: string, lane = "", made?: MadeCrawl): Promise<InodeIndex> {
+  async crawl(spec: GuestSpec, volume: string, lane = "", made?: MadeCrawl): Promise<InodeIndex> {
+    const found = await this.#crawl("names", spec, volume, lane, made);
+    if (found.what !== "names") throw new Error("a crawl found something else");
+    return InodeIndex.from(found.parts);
+  }
+
+  /** The same for what each of its blocks holds. */
+  async crawlBlocks(spec: GuestSpec, volume: string, lane = ""): Promise<CrawledBlocks> {
+    const found = await this.#crawl("blocks", spec, volume, lane);
+    if (found.what !== "blocks") throw new Error("a crawl found something else");
+    return found;
+  }
+
+  #crawl(what: CrawlWhat, spec: GuestSpec, volume: string, lane: string, made?: MadeCrawl): Promise<Found> {
     if (this.#isStopped) return Promise.reject(stopped());
     let found = this.#lanes.get(lane);
     if (found === undefined) {
       found = new Lane(this.#log);
       this.#lanes.set(lane, found);
     }
-    return found.crawl(spec, volume, made);
+    return found.crawl(what, spec, volume, made);
   }
 
   /** Ends the crawls that go on, and all that wait. Done when no thread is left but those that are held up. */
@@ -68,9 +86,9 @@ class Lane {
     this.#log = log;
   }
 
-  crawl(spec: GuestSpec, volume: string, made: MadeCrawl | undefined): Promise<InodeIndex> {
+  crawl(what: CrawlWhat, spec: GuestSpec, volume: string, made: MadeCrawl | undefined): Promise<Found> {
     return new Promise((resolve, reject) => {
-      this.#queue.push({ spec, volume, made, resolve, reject });
+      this.#queue.push({ what, spec, volume, made, resolve, reject });
       this.#next();
     });
   }
@@ -86,8 +104,8 @@ class Lane {
     const waiting = this.#queue.shift();
     if (waiting === undefined) return;
     this.#current = waiting;
-    const { spec, volume, made } = waiting;
-    const data: CrawlData = { images: spec.images, volume, mostBytes: totalmem() * SHARE, made };
+    const { what, spec, volume, made } = waiting;
+    const data: CrawlData = { what, images: spec.images, volume, mostBytes: totalmem() * SHARE, made };
     const worker = new Worker(new URL("./crawl-thread.js", import.meta.url), {
       workerData: data,
       resourceLimits: { maxOldGenerationSizeMb: HEAP_MEBIBYTES },
@@ -95,7 +113,7 @@ class Lane {
     this.#worker = worker;
     worker.on("message", (message: CrawlMessage) => {
       if (message.kind === "log") this.#log(`${spec.name}/${volume}: ${message.line}`);
-      else if (message.kind === "crawled") waiting.resolve(InodeIndex.from(message.parts));
+      else if (message.kind === "crawled") waiting.resolve(message);
       else waiting.reject(new Error(message.message));
     });
     worker.on("error", (error) => waiting.reject(error));

@@ -3,15 +3,15 @@ import { diskName } from "../cloud/mount-table.js";
 import { BLOCK_KIND_NAMES, BlockKind } from "../filesystems/block-kind.js";
 import { crawlBlocks, crawlFileSystem } from "../filesystems/formats.js";
 import type { Log, Source } from "../images/image.js";
-import { IoError } from "../images/io-error.js";
 import { openRawImage } from "../images/raw.js";
-import { ExtentTable } from "../inference/extent-table.js";
+import { ExtentSink } from "../inference/extent-sink.js";
+import type { ExtentTable } from "../inference/extent-table.js";
 import { IndexSink } from "../inference/index-sink.js";
 import type { InodeIndex } from "../inference/inode-index.js";
 import { BlockCache } from "../versions/block-cache.js";
 import { findVolumes, type Volume } from "../volumes/volumes.js";
 
-/** Bytes of the cache of a crawl, and those that the map of names may take. */
+/** Bytes of the cache of a crawl, and those that the map of names and that of blocks may each take. */
 const CACHE_BYTES = 8 << 20;
 const MOST_BYTES = 2 ** 32;
 
@@ -66,23 +66,13 @@ export interface VolumeContents {
   readonly index: InodeIndex;
 }
 
-/** Crawls a volume for both; undefined if it has no file system that is known. Throws IoError. */
+/** Crawls a volume for both; undefined if it has no file system that is known. Throws IoError, and an error where it is too large. */
 export function volumeContents(source: Source, log: Log): VolumeContents | undefined {
-  let extents = new ExtentTable(0);
-  let blockSize = 0;
-  let blocks = 0;
-  const crawled = crawlBlocks(source, new BlockCache(CACHE_BYTES), log, {
-    begin: (size, count) => {
-      blockSize = size;
-      blocks = count;
-      extents = new ExtentTable(count);
-    },
-    extent: (physical, count, inode, logical, kind) => extents.extent(physical, count, inode, logical, kind),
-  });
-  if (crawled === undefined) return undefined;
+  const found = new ExtentSink(MOST_BYTES);
+  if (crawlBlocks(source, new BlockCache(CACHE_BYTES), log, found) === undefined) return undefined;
   const sink = new IndexSink(MOST_BYTES);
   crawlFileSystem(source, new BlockCache(CACHE_BYTES), () => {}, sink);
-  return { blockSize, blocks, extents, index: sink.index };
+  return { blockSize: found.blockSize, blocks: found.blocks, extents: found.table, index: sink.index };
 }
 
 /** What a block of a file system holds, as people know it. `path`: that of the inode, if it has one. */
@@ -146,8 +136,7 @@ function* volumeMap({ name, offset, source }: Volume, log: Log): Generator<Mappe
   try {
     contents = volumeContents(source, (line) => log(`${name}: ${line}`));
   } catch (error) {
-    if (!(error instanceof IoError)) throw error;
-    log(`${name}: what lies in it is not told: ${error.message}`);
+    log(`${name}: what lies in it is not told: ${(error as Error).message}`);
   }
   if (contents === undefined) return;
   const { blockSize, index } = contents;

@@ -6,6 +6,7 @@ import type { ReadFile } from "../events/redis/changed-bytes.js";
 import type { Publisher } from "../events/redis/publisher.js";
 import type { ReopenReason } from "../filesystems/follower.js";
 import type { Log } from "../images/image.js";
+import type { Written } from "../inference/written.js";
 import { isAfter } from "../versions/commit.js";
 import type { RunCommand } from "./commands.js";
 import { Control } from "./control.js";
@@ -18,7 +19,7 @@ import { Positions } from "./positions.js";
 import type { PublishOn } from "./publishing.js";
 import type { RedisSettings } from "./redis.js";
 import { eventsFolder } from "./state-directory.js";
-import type { DaemonStatus, VolumeStatus } from "./status.js";
+import type { DaemonStatus, FollowedStatus, VolumeStatus } from "./status.js";
 import { Telling, type ToldStep } from "./telling.js";
 import { volumeKey } from "./updates.js";
 import { UserError } from "./user-error.js";
@@ -61,7 +62,10 @@ export type ReadVolume = (
 ) => Buffer | undefined;
 
 /** Where what happens in followed volumes goes. From another thread, files are not read for it. */
-export type EventTaker = Pick<EventHub, "resumePoints" | "begin" | "take" | "reopened" | "tellStatus"> &
+export type EventTaker = Pick<
+  EventHub,
+  "resumePoints" | "begin" | "take" | "write" | "reopened" | "lost" | "tellStatus"
+> &
   Partial<Pick<EventHub, "readFilesBy">>;
 
 /** `publishOn`: see loadPublishing. Throws UserError when the logs cannot be read. */
@@ -235,7 +239,7 @@ export class EventHub {
   }
 
   /** `volumes` says how following goes of some volumes: those that the earlier calls were not about. */
-  tellStatus(volumes: () => readonly Omit<VolumeStatus, "hasPaths">[]): void {
+  tellStatus(volumes: () => readonly FollowedStatus[]): void {
     const others = this.#volumes;
     this.#volumes = () => [
       ...others(),
@@ -259,6 +263,16 @@ export class EventHub {
     this.#telling.take(guest, volume, step);
     const told = this.#telling.toldUpTo(guest, volume);
     if (told !== undefined) this.#positions.set(volumeKey(guest, volume), told);
+  }
+
+  /** Bytes of files that were written, as a stream of writes tells; what has been taken before comes first. */
+  write(guest: string, volume: string, written: readonly Written[]): void {
+    this.#telling.write(guest, volume, written);
+  }
+
+  /** A stream of writes has a gap: nobody knows which files' bytes were written. */
+  lost(guest: string, volume: string): void {
+    this.#telling.gap(guest, volume, "some of the guest's writes were not seen: files may have other bytes");
   }
 
   /** A volume had to be opened afresh. */

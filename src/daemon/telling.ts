@@ -6,7 +6,8 @@ import type { Log } from "../images/image.js";
 import { compareIndexes } from "../inference/compare-indexes.js";
 import type { FileEvent } from "../inference/file-event.js";
 import type { InodeIndex } from "../inference/inode-index.js";
-import { type Transaction, VolumeEvents } from "../inference/volume-events.js";
+import { type Moment, type Transaction, VolumeEvents } from "../inference/volume-events.js";
+import type { Written } from "../inference/written.js";
 import { type EventContext, guestEvent, isoTime } from "./guest-event.js";
 import type { MapFiles } from "./map-files.js";
 import type { MountedVolume } from "./mounted-volume.js";
@@ -58,7 +59,7 @@ class ToldVolume {
   readonly #telling: Telling;
   /** Counts crawls: the result of one that was overtaken does not count. */
   #crawls = 0;
-  #last: Omit<Transaction, "changes"> = { sequence: 0, ...hostTime() };
+  #last: Moment = { sequence: 0, ...hostTime() };
 
   constructor(guest: string, volume: string, telling: Telling) {
     this.guest = guest;
@@ -67,7 +68,7 @@ class ToldVolume {
     this.events = new VolumeEvents<InodeIndex>({
       crawl: () => void this.#crawl(),
       compare: compareIndexes,
-      publish: (events, transaction) => telling.publish(this, events, transaction),
+      publish: (events, moment) => telling.publish(this, events, moment),
       publishGap: (reason, sequence) => telling.publishGap(this, reason, sequence),
     });
   }
@@ -173,6 +174,11 @@ export class Telling {
     this.#volume(guest, volume).take({ changes, sequence: commit.sequence, seconds, nanoseconds });
   }
 
+  /** Bytes of a volume's files that were written. */
+  write(guest: string, volume: string, written: readonly Written[]): void {
+    this.#volume(guest, volume).events.write(written, performance.now());
+  }
+
   /** The last transaction of a volume that has been told; undefined: none. */
   toldUpTo(guest: string, volume: string): number | undefined {
     return this.#volume(guest, volume).events.toldUpTo;
@@ -190,9 +196,16 @@ export class Telling {
     told.events.reopened(gap, before);
   }
 
-  publish(volume: ToldVolume, events: readonly FileEvent[], transaction: Transaction): void {
+  /** Something that nobody has seen, and of which no difference can be told: where there were events before. */
+  gap(guest: string, volume: string, reason: string): void {
+    const told = this.#volume(guest, volume);
+    const { toldUpTo } = told.events;
+    if (toldUpTo !== undefined) this.publishGap(told, reason, toldUpTo);
+  }
+
+  publish(volume: ToldVolume, events: readonly FileEvent[], moment: Moment): void {
     const sink = this.options.guestLog(volume.guest);
-    const context = this.#context(volume, transaction);
+    const context = this.#context(volume, moment);
     const above = this.#scopesAbove(volume);
     let id = sink.lastId;
     const scoped = events.map((event, index) => ({
@@ -225,15 +238,15 @@ export class Telling {
     this.options.everything.append(events);
   }
 
-  #context(volume: ToldVolume, transaction: Omit<Transaction, "changes">): EventContext {
+  #context(volume: ToldVolume, { sequence, seconds, nanoseconds }: Moment): EventContext {
     const mountPoint = volume.mounted?.mountPoint ?? `/.volumes/${volume.volume}`;
     return {
       host: this.options.host,
       guest: volume.guest,
       volume: volume.volume,
-      transaction: transaction.sequence,
-      seconds: transaction.seconds,
-      nanoseconds: transaction.nanoseconds,
+      transaction: sequence,
+      seconds,
+      nanoseconds,
       mountPoint: Buffer.from(mountPoint),
     };
   }

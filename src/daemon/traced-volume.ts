@@ -140,8 +140,7 @@ export class TracedVolume {
       this.#owners = contents && new BlockOwners(contents.blocks, contents.extents);
       this.#blockSize = contents?.blockSize ?? 0;
     } catch (error) {
-      if (!(error instanceof IoError)) throw error;
-      this.#log(`files are not told: ${error.message}`);
+      this.#log(`files are not told: ${(error as Error).message}`);
       this.#owners = undefined;
     }
   }

@@ -24,10 +24,11 @@ export class LogState {
     return copy;
   }
 
-  note({ id, guest, volume, transaction }: GuestEvent, isLast: boolean): void {
+  note({ id, event, guest, volume, transaction }: GuestEvent, isLast: boolean): void {
     this.lastId = id;
     this.ids.set(guest, id);
-    if (isLast) this.transactions.set(volume, transaction);
+    // What was written belongs to no transaction.
+    if (isLast && event !== "written") this.transactions.set(volume, transaction);
   }
 
   /** The line of a checkpoint. `isBetween`: no transaction is cut in two by it. */

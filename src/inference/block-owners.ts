@@ -10,6 +10,9 @@ import { ExtentTable } from "./extent-table.js";
 const LEAST_MOVED = 4096;
 const MOVED_SHARE = 4;
 
+/** Ranges of metadata that are told; of a volume with more, only what does not come and go with files. */
+const MOST_RANGES = 200_000;
+
 const NONE = new ExtentTable(0, 0);
 
 export class BlockOwners {
@@ -65,7 +68,7 @@ export class BlockOwners {
     this.kind = BlockKind.NONE;
     this.inode = 0;
     this.logical = 0;
-    this.end = Math.min(end, Math.max(this.#blocks, block + 1));
+    this.end = block < this.#blocks ? Math.min(end, this.#blocks) : Number.POSITIVE_INFINITY;
     return this.kind;
   }
 
@@ -80,10 +83,16 @@ export class BlockOwners {
   /** Bytes of the volume that hold metadata: pairs of a first byte and the byte after the last, in order and apart. */
   metadata(blockSize: number): Float64Array {
     this.#fold();
+    const all = this.#ranges(blockSize, BlockKind.DATA);
+    return all.length <= 2 * MOST_RANGES ? all : this.#ranges(blockSize, BlockKind.DIRECTORY);
+  }
+
+  /** Those of kinds below `limit`. */
+  #ranges(blockSize: number, limit: BlockKind): Float64Array {
     const base = this.#base;
     const ranges: number[] = [];
     for (let index = 0; index < base.length; index++) {
-      if (base.kind(index) >= BlockKind.DATA) continue;
+      if (base.kind(index) >= limit) continue;
       const start = base.physical(index) * blockSize;
       const end = base.end(index) * blockSize;
       if (ranges.at(-1) === start) ranges[ranges.length - 1] = end;

@@ -129,6 +129,7 @@ export class ExtentTable implements BlockSink {
 
   /** The same extents in the order in which they lie, each block in one at most: in the first that was added. */
   sorted(): ExtentTable {
+    if (this.#isSorted) return this;
     const order = sortedOrder(this.#physical, this.length);
     const table = new ExtentTable(this.#isWide ? Number.POSITIVE_INFINITY : 0, this.length);
     let end = 0;
@@ -143,6 +144,11 @@ export class ExtentTable implements BlockSink {
       end = to;
     }
     return table;
+  }
+
+  get #isSorted(): boolean {
+    for (let n = 1; n < this.length; n++) if (this.physical(n) < this.end(n - 1)) return false;
+    return true;
   }
 
   #isNext(last: number, physical: number, inode: number, logical: number, kind: BlockKind): boolean {

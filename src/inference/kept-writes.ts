@@ -66,9 +66,9 @@ export class KeptWrites {
     this.#added[at + SINCE] = since;
   }
 
-  /** Marks what has bytes in common with a range. Nothing may be added before that is taken out. */
+  /** Marks what has bytes in common with a range: to be taken out before more is marked for another reason. */
   touch(start: number, end: number): void {
-    this.#settle();
+    if (this.#touched.size === 0) this.#settle();
     let low = 0;
     let high = this.#length;
     while (low < high) {
@@ -122,7 +122,8 @@ export class KeptWrites {
 
   #takeIf(isWanted: (range: number) => boolean, visit: RangeVisitor): void {
     let kept = 0;
-    const { length } = this;
+    // What `visit` adds is not sorted in yet.
+    const length = this.#length;
     for (let n = 0; n < length; n++) {
       if (isWanted(n)) {
         visit(

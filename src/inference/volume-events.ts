@@ -8,6 +8,7 @@ import { composeEvents, undoNames } from "./composer.js";
 import { hasDoubts, settleDoubts } from "./doubts.js";
 import type { FileEvent, Names } from "./file-event.js";
 import { mergeChanges } from "./merge-changes.js";
+import { type Written, writtenEvent } from "./written.js";
 
 /** A map of a volume's names and inodes, kept current by what transactions change. */
 export interface VolumeIndex extends Names {
@@ -29,13 +30,16 @@ export interface Transaction {
   readonly nanoseconds: number;
 }
 
+/** When something happened: seconds since 1970 and nanoseconds; and the last transaction before it. */
+export type Moment = Omit<Transaction, "changes">;
+
 /** What a volume's events need of the daemon. */
 export interface VolumeEventsHost<Index extends VolumeIndex> {
   /** Has the volume crawled, soon; `crawled` or `failed` is called in the end. */
   crawl(): void;
   /** What differs between two maps. */
   compare(old: Index, now: Index): Changes;
-  publish(events: readonly FileEvent[], transaction: Transaction): void;
+  publish(events: readonly FileEvent[], moment: Moment): void;
   /** Something may have happened that nobody has seen. */
   publishGap(reason: string, sequence: number): void;
 }
@@ -52,12 +56,17 @@ interface Kept {
   isTold: boolean;
 }
 
+/** Files whose writes are kept until their paths are known. */
+const MOST_WRITTEN = 10_000;
+
 export class VolumeEvents<Index extends VolumeIndex> {
   readonly #host: VolumeEventsHost<Index>;
   #index: Index | undefined;
   /** The map as it was when the volume had to be read anew. */
   #before: Index | undefined;
   #kept: Kept[] = [];
+  /** Writes that wait for paths, too. */
+  #written: Written[] = [];
   #since = 0;
   #isCrawling = false;
   /** Whether it has been said that something may be missing until the map is there. */
@@ -132,6 +141,31 @@ export class VolumeEvents<Index extends VolumeIndex> {
     this.lookAtClock(now);
   }
 
+  /** Tells what was written to files, after what has changed before; or keeps it until their paths are known. */
+  write(written: readonly Written[], now: number): void {
+    if (this.#index !== undefined && this.#partial === undefined) {
+      this.#publishWritten(written, this.#index);
+      return;
+    }
+    if (this.#kept.length + this.#written.length === 0) this.#since = now;
+    this.#written.push(...written);
+    this.prepare();
+    this.lookAtClock(now);
+    if (this.#written.length >= MOST_WRITTEN) this.#tellWritten(undefined);
+  }
+
+  /** Tells the writes that wait. */
+  #tellWritten(index: Index | undefined): void {
+    this.#publishWritten(this.#written.splice(0), index);
+  }
+
+  #publishWritten(written: readonly Written[], index: Index | undefined): void {
+    const events = written.flatMap((one) => writtenEvent(one, index) ?? []);
+    if (events.length === 0) return;
+    // Each has a time of its own.
+    this.#host.publish(events, { sequence: this.#toldUpTo ?? this.#sequence, seconds: 0, nanoseconds: 0 });
+  }
+
   /** Moves the map on, and tells what has not been told, once there is all that belongs together. */
   #takeWhole(last: Transaction, index: Index): void {
     let transaction = last;
@@ -148,13 +182,15 @@ export class VolumeEvents<Index extends VolumeIndex> {
     if (this.#isSilent(transaction)) follow(transaction.changes, index);
     else this.#tell(transaction, index);
     this.#mapSequence = transaction.sequence;
+    this.#tellWritten(index);
   }
 
   /** Tells without paths what has waited for too long. */
   lookAtClock(now: number): void {
-    if (this.#kept.length === 0 || this.#before !== undefined) return;
+    if (this.#kept.length + this.#written.length === 0 || this.#before !== undefined) return;
     if (this.#kept.length < MOST_KEPT && now - this.#since < LONGEST_WAIT) return;
     for (const kept of this.#kept) this.#tellWithoutPaths(kept);
+    this.#tellWritten(undefined);
   }
 
   /**
@@ -203,6 +239,7 @@ export class VolumeEvents<Index extends VolumeIndex> {
       else this.#tell(late, index);
       this.#mapSequence = late.sequence;
     }
+    this.#tellWritten(index);
   }
 
   /** The crawl that was asked for has failed: events go on without paths until the next one succeeds. */
@@ -211,6 +248,7 @@ export class VolumeEvents<Index extends VolumeIndex> {
     this.#since = now - LONGEST_WAIT;
     this.lookAtClock(now);
     this.#kept = [];
+    this.#tellWritten(undefined);
   }
 
   /** Whether a transaction has been told before. */

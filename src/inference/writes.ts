@@ -5,7 +5,6 @@
  * here says which bytes of which files were written.
  */
 import { BlockKind } from "../filesystems/block-kind.js";
-import type { InodeChange } from "../filesystems/changes.js";
 import { FileType } from "../filesystems/filesystem.js";
 import { FileFacts, type FileMaps } from "../filesystems/follower.js";
 import type { WriteKind } from "../queue/write-record.js";
@@ -13,18 +12,9 @@ import type { BlockOwners } from "./block-owners.js";
 import type { RangeVisitor } from "./kept-writes.js";
 import { KeptWrites } from "./kept-writes.js";
 import { LoggedBlocks } from "./logged-blocks.js";
+import { SlowMaps } from "./slow-maps.js";
+import type { Written } from "./written.js";
 import { WrittenRanges } from "./written-ranges.js";
-
-/** Bytes of one file that were written, of one batch. */
-export interface Written {
-  readonly ino: number;
-  readonly generation: number;
-  /** Offsets and lengths, in order and apart. */
-  readonly ranges: readonly (readonly [number, number])[];
-  /** Of the file's last write: its number in the stream, and the host's clock, ms since 1970. */
-  readonly sequence: number;
-  readonly time: number;
-}
 
 /** What writes were, in bytes, from the beginning on. */
 export interface WriteCounters {
@@ -62,8 +52,13 @@ export const DEFAULT_WRITE_LIMITS: WriteLimits = { unknownLife: 300_000, mostUnk
  */
 const EARLY_LIFE = 40_000;
 const MOST_EARLY = 16_384;
-/** Bytes of a gap that is taken for one write: a queue under pressure lets a gap grow over what lies between. */
+/**
+ * Bytes of a gap that is taken for one write, if it is not most of the volume: a queue under pressure lets a gap grow over
+ * what lies between.
+ */
 const WIDEST_GAP = 64 << 20;
+/** Bytes of a write in which logged blocks are looked for: no checkpoint writes so many at once. */
+const WIDEST_LOGGED = 32 << 20;
 
 interface File {
   /** Undefined: there is none that could be told. */
@@ -73,7 +68,7 @@ interface File {
   time: number;
 }
 
-/** How a write is looked at. */
+/** How a write is looked at: as it comes, or as one that was kept. */
 const FRESH = 0;
 const KEPT = 1;
 const EARLY = 2;
@@ -96,13 +91,17 @@ export class WriteInference {
   readonly #unknown: KeptWrites;
   readonly #early = new KeptWrites(MOST_EARLY);
   readonly #logged = new LoggedBlocks();
+  readonly #slow = new SlowMaps();
   readonly #files = new Map<number, File>();
   #owners: BlockOwners | undefined;
   #maps: FileMaps | undefined;
+  readonly #widestGap: number;
   #blockSize = 1;
   #hasLost = false;
 
-  constructor(limits: Partial<WriteLimits> = {}) {
+  /** `volumeSize`: bytes. */
+  constructor(volumeSize: number, limits: Partial<WriteLimits> = {}) {
+    this.#widestGap = Math.min(WIDEST_GAP, volumeSize / 2);
     this.#limits = { ...DEFAULT_WRITE_LIMITS, ...limits };
     this.#unknown = new KeptWrites(this.#limits.mostUnknown);
   }
@@ -122,34 +121,52 @@ export class WriteInference {
     return this.#owners?.bytes ?? 0;
   }
 
-  /** It is known from now on what blocks hold, and is asked of `maps`; undefined: no more. What was kept is looked at. */
-  know(owners: BlockOwners | undefined, maps: FileMaps | undefined): void {
+  /**
+   * It is known from now on what blocks hold, but for these inodes, which have changed since; the others are asked of
+   * `maps`. What was kept is looked at.
+   */
+  know(owners: BlockOwners, maps: FileMaps, changed: Iterable<number>): void {
     this.#owners = owners;
     this.#maps = maps;
-    this.#files.clear();
-    if (owners === undefined || maps === undefined) return;
     this.#blockSize = maps.blockSize;
-    this.#unknown.touch(0, Number.POSITIVE_INFINITY);
-    this.#unknown.takeTouched(this.#explain);
+    this.#files.clear();
+    this.#slow.clear();
+    for (const ino of changed) this.#change(ino);
+    for (const kept of [this.#unknown, this.#early]) kept.touch(0, Number.POSITIVE_INFINITY);
+    this.#explainTouched();
   }
 
-  /** A commit has changed these inodes, logged these blocks, and revoked others. What it explains comes with `take`. */
-  commit(inodes: readonly InodeChange[], logged: Float64Array, revoked: Float64Array): void {
+  /** Nobody knows any longer what blocks hold. */
+  forget(): void {
+    this.#owners = undefined;
+    this.#maps = undefined;
+    this.#files.clear();
+  }
+
+  /** A commit has changed these inodes, logged these blocks, and revoked others. What it explains comes with `finish`. */
+  commit(inodes: Iterable<number>, logged: Float64Array, revoked: Float64Array): void {
     this.#logged.add(logged, revoked);
-    for (const { ino } of inodes) this.changed(ino);
+    const now = performance.now();
+    for (const ino of inodes) if (!this.#slow.postpones(ino, now)) this.#change(ino);
+    this.#explainTouched();
+  }
+
+  #explainTouched(): void {
     this.#unknown.takeTouched(this.#explain);
     this.#early.takeTouched(this.#explainEarly);
   }
 
-  /** An inode's blocks lie elsewhere; to be followed by `commit`. */
-  changed(ino: number): void {
+  /** Asks where an inode lies now. */
+  #change(ino: number): void {
     const [owners, maps] = [this.#owners, this.#maps];
     if (owners === undefined || maps === undefined) return;
     this.#forgetFacts(ino);
     const blockSize = this.#blockSize;
+    let pieces = 0;
     owners.replace(ino, (sink) =>
       maps.extents(ino, {
         extent: (physical, count, inode, logical, kind) => {
+          pieces++;
           sink.extent(physical, count, inode, logical, kind);
           const [start, end] = [physical * blockSize, (physical + count) * blockSize];
           this.#unknown.touch(start, end);
@@ -157,6 +174,7 @@ export class WriteInference {
         },
       }),
     );
+    this.#slow.walked(ino, pieces, performance.now());
   }
 
   /** Takes a record; `offset` in the volume, `now` in ms of a monotonic clock. */
@@ -166,7 +184,7 @@ export class WriteInference {
     counters.records++;
     if (kind === "gap") {
       counters.gaps++;
-      if (length > WIDEST_GAP) {
+      if (length > this.#widestGap) {
         counters.lost += length;
         this.#hasLost = true;
         return;
@@ -187,9 +205,11 @@ export class WriteInference {
     return hasLost;
   }
 
-  /** What was written to files since the last call, in the order of the stream. */
+  /** What was written to files since the last call, in the order of the stream. `now`: ms of performance.now(). */
   finish(now: number): Written[] {
     const { counters } = this;
+    for (const ino of this.#slow.due(now)) this.#change(ino);
+    this.#explainTouched();
     const drop: RangeVisitor = (start, end) => {
       counters.dropped += end - start;
     };
@@ -273,13 +293,17 @@ export class WriteInference {
         file.time = time;
       }
     }
-    // A commit may still make the file longer; one that has come since says how long it was.
-    if (how === FRESH && there < end - start) this.#early.add(start + there, end, sequence, time, since);
+    // A commit may still make the file longer.
+    if (there < end - start) this.#early.add(start + there, end, sequence, time, since);
   }
 
   /** Blocks that no inode is known to have: logged ones are metadata all the same. */
   #sortUnowned(start: number, end: number, sequence: number, time: number, since: number, how: number): void {
     const blockSize = this.#blockSize;
+    if (end - start > WIDEST_LOGGED) {
+      this.#keep(start, end, sequence, time, since, how);
+      return;
+    }
     for (let at = start; at < end; ) {
       const block = Math.floor(at / blockSize);
       const isLogged = this.#logged.has(block);

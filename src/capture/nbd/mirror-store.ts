@@ -11,6 +11,7 @@ export class MirrorStore implements Store {
   // A mirror's writes are one stream: their order across connections would be by chance.
   readonly isShared = false;
   readonly zeroesFast = true;
+  readonly keepsData = false;
   readonly allocation = Allocation.HOLE | Allocation.ZERO;
 
   /** `size`: bytes of the disk that is mirrored. */

@@ -108,10 +108,16 @@ export class Transmission {
       return true;
     }
     if (type !== Request.READ && !(await this.#held())) return false;
-    const bytes = OVERHEAD + (type === Request.READ || type === Request.WRITE ? length : 0);
+    const hasData = type === Request.WRITE && this.#export.takesData;
+    const bytes = OVERHEAD + (type === Request.READ || hasData ? length : 0);
     await this.#take(bytes);
     let data: Buffer | undefined;
-    if (type === Request.WRITE) {
+    if (type === Request.WRITE && !hasData) {
+      if (!(await this.#input.skip(length))) {
+        this.#free(bytes);
+        return false;
+      }
+    } else if (hasData) {
       // Its own memory: a record that is kept must not keep others'.
       data = Buffer.allocUnsafeSlow(length);
       if (!(await this.#input.fill(data, 0, length))) {
@@ -185,7 +191,7 @@ export class Transmission {
           await this.#read(asked);
           break;
         case Request.WRITE:
-          if (length > 0) await store.write(data!, offset, fua);
+          if (length > 0 && store.keepsData) await store.write(data!, offset, fua);
           this.#traffic.bytesWritten += length;
           this.#succeed(asked);
           if (length > 0) this.#export.tell("write", offset, length, data, fua);

@@ -18,10 +18,8 @@ import type { Commit } from "../../../versions/commit.js";
 import { View } from "../../../versions/view.js";
 import { NO_CHANGES } from "../../changes.js";
 import type { Follower, Look, Step } from "../../follower.js";
-
 import { Difference, NOTHING_LATER } from "../difference.js";
 import { ExtFileMaps } from "../file-maps.js";
-
 import { Parts } from "../parts.js";
 import { Geometry, SUPERBLOCK_OFFSET, Superblock } from "../superblock.js";
 import { Accepted } from "./accepted.js";
