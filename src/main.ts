@@ -210,7 +210,7 @@ example(
   program
     .command("crawl")
     .description("Read all inodes, names and extents of a disk: count them, or write them to a file")
-    .argument("<image>", "a raw disk image or a block device; its guest may be running")
+    .argument("<image>", "a disk image, a block device or an NBD URL; its guest may be running")
     .option(
       "-o, --output <file>",
       "where they go, as BSON documents (docs/crawl.md), gzipped if the name ends in .gz; up --crawl begins with it",
@@ -228,7 +228,7 @@ example(
     .command("map")
     .description("What lies where on a disk: a line for each range of bytes, in their order")
     .addHelpText("after", MAP_LINES)
-    .argument("<image>", "a raw disk image or a block device")
+    .argument("<image>", "a disk image, a block device or an NBD URL")
     .option("--json", "as JSON, an object a line, with inodes and offsets in files")
     .action(async (image: string, options: { json?: boolean }) => {
       const { map } = await import("./cli/map.js");

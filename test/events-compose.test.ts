@@ -443,7 +443,7 @@ test("attributes of several commits are told as those of one", () => {
   const index = indexOf();
   index.setState(12, { ...state, hasAttributes: true });
   index.setState(13, state);
-  const gone = { ...state, size: 5, ctime: 7, hasAttributes: false };
+  const gone = { ...state, size: 5, ctime: 7 };
   const settled = settleDoubts(
     {
       ...NO_CHANGES,

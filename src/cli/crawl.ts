@@ -1,8 +1,8 @@
 /** `slashcloud crawl`: all inodes, names and extents of a disk, counted or written to a file. */
 import { readFileSync } from "node:fs";
-import { resolve } from "node:path";
 import { crawlDisk } from "../daemon/crawl-disk.js";
 import type { CrawledVolumeSummary } from "../daemon/crawl-disk-messages.js";
+import { resolveImage } from "../daemon/image-name.js";
 import { complain, write } from "./output.js";
 import { type Column, tableText } from "./table.js";
 
@@ -21,7 +21,7 @@ export async function crawl(image: string, { output, json }: CrawlOptions): Prom
   const progress = new Progress();
   try {
     const volumes = await crawlDisk({
-      image: resolve(image),
+      image: resolveImage(image),
       output,
       tool: tool(),
       signal: stop.signal,

@@ -1,6 +1,6 @@
 /** `slashcloud map`: what lies where on a disk. */
-import { resolve } from "node:path";
 import { diskMap } from "../daemon/disk-map.js";
+import { resolveImage } from "../daemon/image-name.js";
 import { complain, write } from "./output.js";
 import { placeFields, placeText } from "./place-text.js";
 
@@ -10,7 +10,7 @@ const PIECE = 1 << 16;
 /** Prints a line for each range. Returns the exit code. Throws ImageError. */
 export function map(image: string, { json }: { readonly json?: boolean }): number {
   let lines = "";
-  for (const range of diskMap(resolve(image), complain)) {
+  for (const range of diskMap(resolveImage(image), complain)) {
     const { start, end, offset, unwritten } = range;
     // Of one disk, its number is 1. Paths are bytes, so the whole is written one byte a character.
     lines += json

@@ -4,12 +4,12 @@ import { diskName } from "../cloud/mount-table.js";
 import type { CrawlStart } from "../filesystems/crawler.js";
 import { crawlFileSystem, crawlStart, type Identity, identify } from "../filesystems/formats.js";
 import type { Log } from "../images/image.js";
-import { openRawImage } from "../images/raw.js";
 import { FORMAT_NAME, FORMAT_VERSION } from "../inference/crawl-file/layout.js";
 import { type CrawlCounts, CrawlFileWriter } from "../inference/crawl-file/writer.js";
 import { BlockCache } from "../versions/block-cache.js";
 import { findVolumes, type Volume, type VolumeTable } from "../volumes/volumes.js";
 import type { CrawlDiskData, CrawlDiskMessage, CrawledVolumeSummary } from "./crawl-disk-messages.js";
+import { openOneImage } from "./one-shot.js";
 
 /** Bytes of the cache: what is read lies together, and is seldom read again. */
 const CACHE_BYTES = 8 << 20;
@@ -43,7 +43,7 @@ class DiskCrawl {
   }
 
   run(): void {
-    const image = openRawImage(this.#data.image);
+    const image = openOneImage(this.#data.image, this.#log);
     const table = findVolumes(image, diskName(0), this.#log);
     const found = table.volumes.map((volume) => this.#find(volume));
     this.#head(image.size, table, found);

@@ -3,7 +3,7 @@ import { parentPort, workerData } from "node:worker_threads";
 import { diskName } from "../cloud/mount-table.js";
 import { crawlBlocks, crawlFileSystem } from "../filesystems/formats.js";
 import type { Log, Source } from "../images/image.js";
-import { openRawImage } from "../images/raw.js";
+import { openImage } from "../images/open.js";
 import { ExtentSink } from "../inference/extent-sink.js";
 import type { ExtentParts } from "../inference/extent-table.js";
 import { IndexSink } from "../inference/index-sink.js";
@@ -44,7 +44,7 @@ export type CrawlMessage =
 const CACHE_BYTES = 4 << 20;
 function findSource({ images, volume }: CrawlData): Source {
   for (const [index, path] of images.entries()) {
-    const table = findVolumes(openRawImage(path), diskName(index), () => {});
+    const table = findVolumes(openImage(path), diskName(index), () => {});
     const found = table.volumes.find(({ name }) => name === volume);
     if (found !== undefined) return found.source;
   }

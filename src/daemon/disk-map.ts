@@ -3,13 +3,13 @@ import { diskName } from "../cloud/mount-table.js";
 import { BLOCK_KIND_NAMES, BlockKind } from "../filesystems/block-kind.js";
 import { crawlBlocks, crawlFileSystem } from "../filesystems/formats.js";
 import type { Log, Source } from "../images/image.js";
-import { openRawImage } from "../images/raw.js";
 import { ExtentSink } from "../inference/extent-sink.js";
 import type { ExtentTable } from "../inference/extent-table.js";
 import { IndexSink } from "../inference/index-sink.js";
 import type { InodeIndex } from "../inference/inode-index.js";
 import { BlockCache } from "../versions/block-cache.js";
 import { findVolumes, type Volume } from "../volumes/volumes.js";
+import { openOneImage } from "./one-shot.js";
 
 /** Bytes of the cache of a crawl, and those that the map of names and that of blocks may each take. */
 const CACHE_BYTES = 8 << 20;
@@ -102,7 +102,7 @@ export function isContents(kind: BlockKind): boolean {
  * ImageError.
  */
 export function* diskMap(path: string, log: Log): Generator<MappedRange> {
-  const image = openRawImage(path);
+  const image = openOneImage(path, log);
   try {
     const { kind, volumes, ranges } = findVolumes(image, diskName(0), log);
     const nothing = { what: undefined, path: undefined, inode: 0, offset: undefined };

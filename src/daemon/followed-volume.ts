@@ -1,7 +1,7 @@
 /** A volume that is followed: its follower, opened afresh when that is needed, and how it goes. */
 import type { FileMaps, Follower, Look, ReopenReason } from "../filesystems/follower.js";
 import { followFileSystem, identify, restMarkOf } from "../filesystems/formats.js";
-import type { Log, Source, Spot } from "../images/image.js";
+import type { Image, Log, Service, Source, Spot } from "../images/image.js";
 import { IoError } from "../images/io-error.js";
 import { BlockCache } from "../versions/block-cache.js";
 import type { Volume } from "../volumes/volumes.js";
@@ -18,12 +18,14 @@ export class FollowedVolume {
   readonly guest: string;
   readonly volume: string;
   readonly key: string;
-  /** Of the image, and its place among the guest's. */
-  readonly path: string;
+  /** Of the image; undefined: it is no file of this host's. */
+  readonly path: string | undefined;
+  /** The image's place among the guest's, from 0 on. */
   readonly disk: number;
   /** Where on the disk it lies: its first byte, and bytes. */
   readonly offset: number;
   readonly length: number;
+  readonly #service: Service | undefined;
   readonly #source: Source;
   readonly #cache = new BlockCache(CACHE_BYTES);
   readonly #log: Log;
@@ -34,16 +36,20 @@ export class FollowedVolume {
   #retry = RETRY;
   /** What was wrong last; said once. */
   #problem = "";
+  /** Outages of the image's service that have been dealt with. */
+  #outages: number;
   #reopened = 0;
   #lastReopened: Date | undefined;
   #reason: ReopenReason | undefined;
 
   /** Throws IoError. `disk`: the image's place among the guest's, from 0 on. */
-  constructor(guest: string, { name, offset, length, source }: Volume, path: string, disk: number, log: Log) {
+  constructor(guest: string, { name, offset, length, source }: Volume, image: Image, disk: number, log: Log) {
     this.guest = guest;
     this.volume = name;
     this.key = volumeKey(guest, name);
-    this.path = path;
+    this.path = image.service === undefined ? image.name : undefined;
+    this.#service = image.service;
+    this.#outages = image.service?.outages ?? 0;
     this.disk = disk;
     this.offset = offset;
     this.length = length;
@@ -69,7 +75,7 @@ export class FollowedVolume {
   get status(): Omit<FollowedStatus, "capture" | "writes"> {
     const { guest, volume, transaction } = this;
     const lastReopened = this.#lastReopened?.toISOString();
-    const state = this.isFollowed ? "followed" : "unreadable";
+    const state = this.isFollowed && this.#service?.isAnswering !== false ? "followed" : "unreadable";
     return {
       guest,
       volume,
@@ -136,20 +142,37 @@ export class FollowedVolume {
     }
   }
 
-  /** See Follower. */
+  /** See Follower. An image that is served is always looked at, as a look finds out about outages, too. */
   spots(): readonly Spot[] | undefined {
-    return this.#follower?.spots?.();
+    return this.#service === undefined ? this.#follower?.spots?.() : undefined;
   }
 
   look(quietAt: number | undefined): Look {
+    const service = this.#service;
+    if (service !== undefined) {
+      if (!service.isAnswering) return this.#waitFor(service);
+      const { outages } = service;
+      if (outages !== this.#outages) {
+        // What was read half, and what users could not be told: all that is known begins anew.
+        this.#outages = outages;
+        this.#log(`${this.key}: can be read again`);
+        return { reopen: "unreachable" };
+      }
+    }
     if (this.#follower === undefined)
       return performance.now() < this.#retryAt ? undefined : { reopen: "damaged" };
     try {
       return this.#follower.look(quietAt);
     } catch (error) {
+      if (service !== undefined && !service.isAnswering) return this.#waitFor(service);
       this.#say((error as Error).message);
       return { reopen: "damaged" };
     }
+  }
+
+  #waitFor({ trouble }: Service): undefined {
+    this.#say(`cannot be read for the time being: ${trouble}`);
+    return undefined;
   }
 
   #say(problem: string): void {

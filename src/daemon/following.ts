@@ -4,7 +4,7 @@
  */
 import { Watch } from "../capture/watch.js";
 import type { Changes } from "../filesystems/changes.js";
-import type { Log } from "../images/image.js";
+import type { Image, Log } from "../images/image.js";
 import type { WriteRecord } from "../queue/write-record.js";
 import { BlockCache } from "../versions/block-cache.js";
 import { Crawling } from "./crawling.js";
@@ -31,6 +31,7 @@ const CLOCK_EVERY = 1000;
 /** The volumes of all guests that can be followed, opened in this thread. */
 export class Following implements StreamTaker {
   readonly #volumes: FollowedVolume[] = [];
+  readonly #images: Image[] = [];
   readonly #send: (update: Update) => void;
   readonly #streams: VolumeStreams;
   readonly #copies = new KernelCopies((key) => this.#streams.tells(key));
@@ -46,9 +47,10 @@ export class Following implements StreamTaker {
     for (const spec of specs) {
       const { name, disks } = openGuest(spec, new BlockCache(CACHE_BYTES), () => {});
       for (const [disk, { image, volumes }] of disks.entries()) {
+        this.#images.push(image);
         for (const { volume, fileSystem } of volumes) {
           if (fileSystem === undefined) continue;
-          const followed = new FollowedVolume(name, volume, image.name, disk, log);
+          const followed = new FollowedVolume(name, volume, image, disk, log);
           if (followed.isFollowed) this.#volumes.push(followed);
         }
       }
@@ -119,6 +121,12 @@ export class Following implements StreamTaker {
     this.#watch.stop();
     this.#copies.stop();
     this.#streams.stop();
+  }
+
+  /** Closes the images; nothing can be followed any more. */
+  close(): void {
+    this.stop();
+    for (const image of this.#images) image.close();
   }
 
   /** The kernel is told of a node with another digest than its generation's first; see UncommonNodes. */
@@ -192,11 +200,12 @@ export class Following implements StreamTaker {
     if (found === undefined) return false;
     if ("reopen" in found) {
       const wasFollowed = volume.isFollowed;
-      volume.reopen();
+      const isToGoOn = found.reopen === "unreachable";
+      volume.reopen(isToGoOn ? volume.transaction : undefined);
       volume.noteReopened(found.reopen);
       this.#streams.reopened(volume);
-      // Once for as long as it cannot be read.
-      if (wasFollowed || volume.isFollowed)
+      // Once for as long as it cannot be read, and not at all if nothing was missed.
+      if ((wasFollowed || volume.isFollowed) && !(isToGoOn && volume.isResumed))
         this.#events?.reopened(volume.guest, volume.volume, volume.uuid, found.reopen);
       this.#send({ kind: "reopen", volume: volume.key });
       // The serving thread takes updates in when it is asked something, and the kernel may have no reason to ask.

@@ -8,6 +8,7 @@ import { isAfter } from "../versions/commit.js";
 import { crawlFileHead, type MadeCrawl } from "./crawl-file.js";
 import type { ResumePoint } from "./event-hub.js";
 import type { GuestSpec } from "./guest-name.js";
+import { parseImage } from "./image-name.js";
 import { volumeKey } from "./updates.js";
 import { UserError } from "./user-error.js";
 
@@ -60,7 +61,8 @@ function diskOf(path: string, { image }: CrawlFileHead, guests: readonly GuestSp
   );
 }
 
-function realPath(path: string): string {
+function realPath(image: string): string {
+  const { path } = parseImage(image);
   try {
     return realpathSync(path);
   } catch {

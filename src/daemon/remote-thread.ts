@@ -19,7 +19,7 @@ import type { Forwarded, ForwardedRequest } from "./forwarding.js";
 import type { GuestSpec } from "./guest-name.js";
 import { type MountedVolume, mountedVolumes } from "./mounted-volume.js";
 import { PostedNotifications } from "./notifying.js";
-import { openTree } from "./open-tree.js";
+import { type OpenTree, openTree } from "./open-tree.js";
 import { toPost } from "./posted-changes.js";
 import { type PostedWrites, writesOf } from "./posted-writes.js";
 import { shownVolumes } from "./shown-volumes.js";
@@ -166,19 +166,25 @@ class RemoteGuest {
       },
       log,
     );
-    const opened = openTree(
-      host,
-      [guest],
-      log,
-      {
-        refresh: () => updating?.forgetUnfollowed(),
-        holds: () => updating?.holds((told) => following.told(told)) ?? true,
-        // What the kernel is told here, no later server of the same mount would know of.
-        isFollowed: () => false,
-      },
-      events && { logs: new LogReaders(events.logs), areListed: events.areListed },
-      { guests: names, owners: new IdOwners(this.#data.owners), owner },
-    );
+    let opened: OpenTree;
+    try {
+      opened = openTree(
+        host,
+        [guest],
+        log,
+        {
+          refresh: () => updating?.forgetUnfollowed(),
+          holds: () => updating?.holds((told) => following.told(told)) ?? true,
+          // What the kernel is told here, no later server of the same mount would know of.
+          isFollowed: () => false,
+        },
+        events && { logs: new LogReaders(events.logs), areListed: events.areListed },
+        { guests: names, owners: new IdOwners(this.#data.owners), owner },
+      );
+    } catch (error) {
+      following.close();
+      throw error;
+    }
     for (const volumes of opened.places.values()) {
       for (const place of [...volumes.values()].flat())
         place.uncommon = (...node) => following.uncommon(...node);

@@ -2,7 +2,7 @@
 import type { Place } from "../cloud/place.js";
 import { Attributes, type Standing } from "../filesystems/filesystem.js";
 import { openFileSystem } from "../filesystems/formats.js";
-import type { Log } from "../images/image.js";
+import type { Log, Service } from "../images/image.js";
 import type { OpenTree } from "./open-tree.js";
 import { type Told, type Update, volumeKey } from "./updates.js";
 
@@ -14,6 +14,8 @@ export class Updating {
   readonly #log: Log;
   readonly #places = new Map<string, readonly Place[]>();
   readonly #unfollowed: readonly Place[];
+  /** Of the images that others serve, by the keys of their volumes. */
+  readonly #services = new Map<string, Service>();
   #forgotten = performance.now();
   /** Reads of images that have been looked after. */
   #reads = -1;
@@ -24,6 +26,12 @@ export class Updating {
     this.#log = log;
     for (const [guest, volumes] of opened.places) {
       for (const [volume, places] of volumes) this.#places.set(volumeKey(guest, volume), places);
+    }
+    for (const { name, disks } of opened.guests) {
+      for (const { image, volumes } of disks) {
+        if (image.service === undefined) continue;
+        for (const { volume } of volumes) this.#services.set(volumeKey(name, volume.name), image.service);
+      }
     }
     this.#unfollowed = [...this.#places].flatMap(([key, [first]]) =>
       first === undefined || followed.has(key) ? [] : [first],
@@ -72,7 +80,7 @@ export class Updating {
       const standing = this.#standing(key, places);
       if (standing === "current") continue;
       holds = false;
-      if (standing === "moved") continue;
+      if (standing === "moved" || standing === "unknown") continue;
       const told = this.take({ kind: "reopen", volume: key });
       if (told !== undefined) tell(told);
     }
@@ -81,10 +89,12 @@ export class Updating {
     return holds;
   }
 
-  #standing(key: string, [first]: readonly Place[]): Standing {
+  /** `unknown`: the image cannot be read for the time being, so that nobody can say. */
+  #standing(key: string, [first]: readonly Place[]): Standing | "unknown" {
     try {
       return first?.fileSystem.standing() ?? "current";
     } catch (error) {
+      if (this.#services.get(key)?.isAnswering === false) return "unknown";
       this.#log(`${key}: ${(error as Error).message}`);
       return "current";
     }

@@ -23,8 +23,8 @@ export interface InodeState {
   /** Device numbers of a device node. */
   readonly major: number;
   readonly minor: number;
-  /** Whether it has extended attributes; undefined: not known. */
-  readonly hasAttributes?: boolean;
+  /** It has extended attributes; undefined: it has none, or that is not known. */
+  readonly hasAttributes?: true;
 }
 
 /** Extended attributes by name (one character a byte). */

@@ -15,9 +15,9 @@ export interface Step {
 /**
  * Why a file system must be opened afresh. `overrun`: commits were overwritten before they were read, so that nobody
  * knows them one by one. `changed`: it was written to past its journal, as fsck, mkfs, resize2fs and tune2fs do.
- * `damaged`: what was read makes no sense.
+ * `damaged`: what was read makes no sense. `unreachable`: for a while nothing could be read.
  */
-export type ReopenReason = "overrun" | "changed" | "damaged";
+export type ReopenReason = "overrun" | "changed" | "damaged" | "unreachable";
 
 /**
  * What a look found: nothing; commits, oldest first, or copies that have been written to their places, and

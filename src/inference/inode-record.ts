@@ -103,7 +103,7 @@ export function readState(words: Uint32Array, at: number, kind: number): InodeSt
     btimeNsec: 0,
     major: 0,
     minor: 0,
-    hasAttributes: kind >= HAS_ATTRIBUTES,
+    ...(kind >= HAS_ATTRIBUTES ? { hasAttributes: true } : {}),
   };
 }
 

@@ -10,6 +10,7 @@ import { image } from "./images.mjs";
 import { latency } from "./live.mjs";
 import { memory } from "./memory.mjs";
 import { mounts, residentMegabytes, slashcloud } from "./mounts.mjs";
+import { nbd, report as nbdReport } from "./nbd.mjs";
 import { redisLatency } from "./redis.mjs";
 import { slowdown, report as slowdownReport } from "./slowdown.mjs";
 import { queue, tap, report as tapReport } from "./tap.mjs";
@@ -128,6 +129,7 @@ const PARTS = [
   "idle",
   "memory",
   "tap",
+  "nbd",
   "slowdown",
 ];
 if (values.only !== undefined && !PARTS.includes(values.only)) {
@@ -197,6 +199,7 @@ if (wanted("crawl")) {
   console.log(`${report(await crawl(path, { repeats, before: dropCaches }))}\n`);
   console.log(`${reportFile(await crawlToFile(path))}\n`);
 }
+if (wanted("nbd")) console.log(`${nbdReport(await nbd(values.quick ? 1 : 5))}\n`);
 if (wanted("slowdown"))
   console.log(`${slowdownReport(await slowdown(values.quick ? 3 : 10, values.quick ? 1 : 3))}\n`);
 if (wanted("tap")) console.log(`${tapReport(await tap(values.quick ? 2 : 10), await queue(1_000_000))}\n`);

@@ -1,7 +1,7 @@
 /** The target of a mirror: a disk that only listens. It has a size and no bytes, and acknowledges at once. */
 
+import { Allocation } from "../../images/nbd/protocol.js";
 import type { Store } from "./export.js";
-import { Allocation } from "./protocol.js";
 
 const DONE = Promise.resolve();
 

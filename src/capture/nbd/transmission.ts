@@ -1,14 +1,10 @@
 /** The transmission phase: a client's requests, several at a time, each answered when it is done. */
+
 import type { Socket } from "node:net";
-import type { Budget } from "./budget.js";
-import type { Export } from "./export.js";
-import { CONTEXT_ID, type Session } from "./handshake.js";
-import type { Input } from "./input.js";
 import {
   CHUNK_DONE,
   CHUNK_SIZE,
   Chunk,
-  errorValue,
   LARGEST_PAYLOAD,
   NbdError,
   REQUEST_MAGIC,
@@ -18,7 +14,12 @@ import {
   SIMPLE_REPLY_MAGIC,
   SIMPLE_REPLY_SIZE,
   STRUCTURED_REPLY_MAGIC,
-} from "./protocol.js";
+} from "../../images/nbd/protocol.js";
+import type { Budget } from "./budget.js";
+import { errorValue } from "./error-value.js";
+import type { Export } from "./export.js";
+import { CONTEXT_ID, type Session } from "./handshake.js";
+import type { Input } from "./input.js";
 
 /** Requests and bytes of one client that may be under way. */
 const MOST_REQUESTS = 128;

@@ -38,7 +38,7 @@ export function inodeState(inodes: Inodes, inode: Inode): InodeState | undefined
     btimeNsec,
     major,
     minor,
-    hasAttributes: hasAttributes(inodes, inode) === true,
+    ...(hasAttributes(inodes, inode) === true ? { hasAttributes: true } : {}),
   };
 }
 

@@ -170,7 +170,7 @@ export class CrawlFileReader {
       btimeNsec: bytes.readInt32LE(start + at.btimeNsec),
       major: bytes.readInt32LE(start + at.major),
       minor: bytes.readInt32LE(start + at.minor),
-      hasAttributes: bytes[start + at.hasAttributes] === 1,
+      ...(bytes[start + at.hasAttributes] === 1 ? { hasAttributes: true } : {}),
     });
   }
 
@@ -248,7 +248,7 @@ function stateOf(document: Document): InodeState {
     btimeNsec: document.btimeNsec,
     major: document.major,
     minor: document.minor,
-    hasAttributes: document.hasAttributes === true,
+    ...(document.hasAttributes === true ? { hasAttributes: true } : {}),
   };
 }
 
