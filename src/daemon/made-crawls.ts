@@ -4,7 +4,7 @@ import { basename, resolve } from "node:path";
 import { diskName } from "../cloud/mount-table.js";
 import type { Log } from "../images/image.js";
 import { type CrawlFileHead, inOneLine } from "../inference/crawl-file/reader.js";
-import { isAfter } from "../versions/commit.js";
+import { isAfter, type Position } from "../versions/commit.js";
 import { crawlFileHead, type MadeCrawl } from "./crawl-file.js";
 import type { ResumePoint } from "./event-hub.js";
 import type { GuestSpec } from "./guest-name.js";
@@ -88,11 +88,11 @@ export class MadeCrawls {
   }
 
   /** Where to go on with the crawl of a volume: at a transaction, or where nothing has been written since. */
-  points(guest: string, volume: string, told: number | undefined): ResumePoint[] {
+  points(guest: string, volume: string, told: Position | undefined): ResumePoint[] {
     const crawl = this.#crawls.get(volumeKey(guest, volume));
     if (crawl === undefined) return [];
     const { uuid, transaction, rest } = crawl.volume;
-    const point = { told, uuid, crawl: crawl.path };
+    const point = { told, uuid, crawl: crawl.path, map: undefined, parts: [] };
     return [
       ...(transaction === undefined ? [] : [{ ...point, after: transaction }]),
       ...(rest === undefined ? [] : [{ ...point, after: undefined, rest }]),
@@ -101,20 +101,16 @@ export class MadeCrawls {
 
   /**
    * A volume is followed, from a point if that was possible: the next crawl of it is the one that has been made, if it
-   * goes on from that. Returns whether it does; if not, a line in the log says why.
+   * goes on from that; if it does not, a line in the log says why.
    */
-  use(guest: string, volume: string, uuid: string, point: ResumePoint | undefined): boolean {
+  use(guest: string, volume: string, uuid: string, point: ResumePoint | undefined): void {
     const key = volumeKey(guest, volume);
     const crawl = this.#crawls.get(key);
     this.#crawls.delete(key);
-    if (crawl === undefined) return false;
+    if (crawl === undefined) return;
     const { path } = crawl;
-    if (point?.crawl === path) {
-      this.#used.set(key, crawl);
-      return true;
-    }
-    this.#log(`${key}: ${path} is not begun with: ${reason(crawl, uuid, point)}`);
-    return false;
+    if (point?.crawl === path) this.#used.set(key, crawl);
+    else this.#log(`${key}: ${path} is not begun with: ${reason(crawl, uuid, point)}`);
   }
 
   /** The crawl that takes the place of the next one, once. */
