@@ -3,6 +3,7 @@
  * busy with, no guest waits. What the owner has not yet taken is in the queues, whose policy decides when they are full.
  */
 import { type MessagePort, parentPort } from "node:worker_threads";
+import { AccessLog } from "../capture/access-log.js";
 import { LOG_SIZE, LogSink } from "../capture/log-sink.js";
 import { Export, type Store } from "../capture/nbd/export.js";
 import { openImageStore } from "../capture/nbd/image-store.js";
@@ -28,6 +29,7 @@ const NOBODY: WriteSink = { take: () => undefined };
 interface Tapped {
   readonly store: Store;
   readonly queue: WriteQueue;
+  readonly accesses: AccessLog | undefined;
   metadata: Float64Array;
   clients: number;
 }
@@ -50,6 +52,7 @@ class TapThread {
     });
     port.on("message", (message: ToTap) => {
       if (message.kind === "done") this.#done(message.batch);
+      else if (message.kind === "traced") this.#disks.get(message.disk)?.accesses?.taken();
       else void this.#serve(message.id, message.request);
     });
   }
@@ -109,14 +112,20 @@ class TapThread {
       consume: (batch) => this.#hand(name, batch),
       isMetadata: (record) => overlaps(tapped.metadata, record.offset, record.offset + record.length),
     });
-    const tapped: Tapped = { store, queue, metadata: new Float64Array(), clients: 0 };
+    const accesses = disk.kind === "image" && disk.isTraced ? this.#accessesOf(name) : undefined;
+    const tapped: Tapped = { store, queue, accesses, metadata: new Float64Array(), clients: 0 };
     this.#disks.set(name, tapped);
     this.#server.add(
       new Export(name, disk.kind === "image" ? disk.path : disk.kind, store, this.#sinkOf(disk, queue), {
         tellsData: disk.kind === "log" || disk.tellsData !== false,
+        accesses,
       }),
     );
     return disk.kind === "image" ? store.size : disk.size;
+  }
+
+  #accessesOf(disk: string): AccessLog {
+    return new AccessLog((accesses) => this.#post({ kind: "accesses", disk, accesses }, [accesses.buffer]));
   }
 
   #sinkOf(disk: TapDisk, queue: WriteQueue): WriteSink {
@@ -130,6 +139,7 @@ class TapThread {
     await this.#server.remove(name);
     const tapped = this.#disks.get(name);
     this.#disks.delete(name);
+    tapped?.accesses?.flush();
     await tapped?.queue.flush();
     await tapped?.store.close();
     return tapped && { ...tapped.queue.counters };

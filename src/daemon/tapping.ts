@@ -22,6 +22,8 @@ export interface TappingOptions {
   readonly consume: (disk: string, records: readonly WriteRecord[]) => Promise<void> | void;
   /** A disk has its first client, or no longer any; what was written by then has been worked on. */
   readonly used?: (disk: string, isUsed: boolean) => void;
+  /** Takes what is asked of a disk that is traced; see AccessLog. */
+  readonly onAccesses?: (disk: string, accesses: Float64Array) => void;
   /** The thread ended by itself: no disk is offered any more. */
   readonly onDeath: (why: Error) => void;
 }
@@ -103,6 +105,10 @@ export class Tapping {
         return;
       case "used":
         this.#options.used?.(message.disk, message.isUsed);
+        return;
+      case "accesses":
+        this.#options.onAccesses?.(message.disk, message.accesses);
+        this.#post({ kind: "traced", disk: message.disk });
         return;
       case "batch":
         void this.#consume(message.batch, message.disk, unpackRecords(message.records));
