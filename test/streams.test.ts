@@ -61,7 +61,8 @@ async function guestAtTap(name: string, partition: boolean, isRemote = false) {
   const served = await serve(join(folder, name), { g: storage?.file ?? image }, ["--tap", `unix:${socket}`]);
   const disk = await nbdfuse(`nbd+unix:///g?socket=${socket}`, join(folder, `${name}-nbd`));
   const loop = await loopDevice(disk.file, ["--direct-io=on", "--offset", `${offset}`]);
-  const unmount = await mount(loop.device, inside, "defaults");
+  // What is written over in place leaves no trace in the journal.
+  const unmount = await mount(loop.device, inside, "lazytime,commit=600");
   const status = (): DaemonStatus["volumes"][number] | undefined =>
     (
       JSON.parse(
