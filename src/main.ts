@@ -75,6 +75,16 @@ example(
         "--tap <where>",
         "offer the guests' disks by NBD, to know of each write: unix:PATH, HOST:PORT, or a port of this host alone; NAME.log takes the log of QEMU's blklogwrites; may be given more than once",
         several,
+      )
+      .option(
+        "--pipe <name=path>",
+        "where the guest's patched QEMU tells its writes: NAME[/DISK]=PATH, a named pipe, which is made if it is not there, or NAME[/DISK]=unix:PATH, a socket; once for each disk",
+        several,
+      )
+      .addOption(
+        new Option("--pipe-form <form>", "what is told there: by slashcloud's patch, or by Gamma-Ray's")
+          .choices(["own", "gamma-ray"])
+          .default("own"),
       ),
   ).action(async (images: string[], options: UpOptions) => {
     const { up } = await import("./cli/up.js");

@@ -380,7 +380,7 @@ test.each([1, 2, 3, 4, 5, 6])("what nobody saw before it changed, seed %i: told 
       throw new Error(reason);
     },
   });
-  events.resume(indexOf(), 0);
+  events.resume(indexOf(), { sequence: 0 }, { sequence: 0 });
   const follower = new LateFollower(pick);
   let waited = 0;
   for (let transaction = 1; transaction <= 1200; transaction++) {
@@ -391,11 +391,11 @@ test.each([1, 2, 3, 4, 5, 6])("what nobody saw before it changed, seed %i: told 
     events.take({ changes, sequence: transaction, seconds: 0, nanoseconds: 0 }, 0);
     if (changes.isPartial === true) {
       // A map that is kept now is as of what has been told.
-      expect(events.mapSequence ?? 0).toBeLessThan(transaction);
+      expect(events.mapAt?.sequence ?? 0).toBeLessThan(transaction);
       waited++;
       continue;
     }
-    expect(events.mapSequence).toBe(transaction);
+    expect(events.mapAt?.sequence).toBe(transaction);
     const has = [...monitor.paths].map(([path, ino]) => `${path} ${ino}`).sort();
     expect(has).toEqual(paths(guest).sort());
     for (const ino of guest.inodes.keys()) expect(events.index?.state(ino)).toMatchObject(known(guest, ino));
@@ -511,6 +511,57 @@ test("a file with several names comes after the directory whose inode it has, ho
         expect(events.map(({ kind }) => kind)).toEqual(["renamed", "deleted", "created", "linked"]);
     }
   }
+});
+
+test.each([
+  ["its block is another file's by then", false],
+  ["its block and its inode are of a later version by then", true],
+])("what was in a removed directory is told to have gone, though %s", (_, isUnsure) => {
+  const index = indexOf();
+  const monitor = new Monitor();
+  const before = newGuest();
+  before.inodes.set(12, { generation: 1, isDirectory: true, size: 0 });
+  for (const ino of [13, 14, 15]) before.inodes.set(ino, { generation: 1, isDirectory: false, size: 7 });
+  before.names.get(ROOT)?.set("directory", 12).set("other", 13);
+  before.names.set(
+    12,
+    new Map([
+      ["linked", 13],
+      ["moved", 14],
+      ["gone", 15],
+    ]),
+  );
+  const after = newGuest();
+  for (const ino of [13, 14]) after.inodes.set(ino, { generation: 1, isDirectory: false, size: 7 });
+  after.names.get(ROOT)?.set("other", 13).set("here", 14);
+  const told: string[] = [];
+  for (const [from, to] of [
+    [newGuest(), before],
+    [before, after],
+  ] as const) {
+    const all = differenceOf(from, to);
+    // None of its names can be read any more.
+    const names = all.names.filter(({ directory, now }) => directory !== 12 || now !== 0);
+    const isGone = ({ now }: InodeChange): boolean => isUnsure && now?.nlink === 0;
+    const changes: Changes = {
+      inodes: all.inodes.filter((change) => !isGone(change)),
+      names,
+      unsureInodes: all.inodes.filter(isGone).map(({ ino, now }) => ({ ino, old: undefined, now })),
+      unsureDirectories: [],
+    };
+    const settled = settleDoubts(changes, index);
+    const events = composeEvents(settled, index);
+    setStates(index, settled);
+    for (const event of events) monitor.take(event);
+    told.splice(0, told.length, ...events.map(({ kind, path }) => `${kind} ${path}`));
+  }
+  expect(told.sort()).toEqual([
+    "deleted /directory",
+    "deleted /directory/gone",
+    "renamed /here",
+    "unlinked /directory/linked",
+  ]);
+  expect([...monitor.paths].map(([path, ino]) => `${path} ${ino}`).sort()).toEqual(paths(after).sort());
 });
 
 /** The map of a guest's names and inodes, as a crawl makes it. */

@@ -1,6 +1,7 @@
 /** `slashcloud up`: serves guests' disks as a tree, in the foreground. */
 
 import { parseGuests } from "../daemon/guest-name.js";
+import { type PipeForm, parsePipes } from "../daemon/pipe-option.js";
 import { redisAddress } from "../daemon/redis.js";
 import { type Driver, serve } from "../daemon/serve.js";
 import { stateDirectoryFor } from "../daemon/state-directory.js";
@@ -27,6 +28,9 @@ export interface UpOptions extends QueueOptions {
   readonly redisData?: number;
   /** Where guests' disks are offered, so that their writes are told. */
   readonly tap?: string[];
+  /** Where their QEMUs tell what they write. */
+  readonly pipe?: string[];
+  readonly pipeForm: PipeForm;
 }
 
 /**
@@ -55,11 +59,15 @@ export async function up(images: readonly string[], options: UpOptions): Promise
         redis,
       }
     : undefined;
-  const tap: TapOptions | undefined = options.tap && {
-    listen: options.tap,
-    disks: tapDisks(guests),
-    limits: queueLimits(options),
-  };
+  const tap: TapOptions | undefined =
+    options.tap || options.pipe
+      ? {
+          listen: options.tap ?? [],
+          disks: options.tap ? tapDisks(guests) : [],
+          pipes: parsePipes(options.pipe ?? [], options.pipeForm, guests),
+          limits: queueLimits(options),
+        }
+      : undefined;
   let isStopping = false;
   const stopped = new Promise<void>((resolve) => {
     for (const signal of ["SIGINT", "SIGTERM"] as const) {

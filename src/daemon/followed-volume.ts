@@ -1,5 +1,5 @@
 /** A volume that is followed: its follower, opened afresh when that is needed, and how it goes. */
-import type { FileMaps, Follower, Look, ReopenReason } from "../filesystems/follower.js";
+import type { FileMaps, Follower, Look, ReopenReason, TakenPart } from "../filesystems/follower.js";
 import { followFileSystem, identify } from "../filesystems/formats.js";
 import type { Image, Log, Service, Source, Spot } from "../images/image.js";
 import { IoError } from "../images/io-error.js";
@@ -103,11 +103,11 @@ export class FollowedVolume {
     }
   }
 
-  /** Opens the volume afresh, if possible as transaction `after` left it. */
-  reopen(after?: number): void {
+  /** Opens the volume afresh, if possible as transaction `after` left it; see followFileSystem for `parts`. */
+  reopen(after?: number, parts?: readonly TakenPart[]): void {
     try {
       const log = (line: string) => this.#log(`${this.key}: ${line}`);
-      this.#follower = followFileSystem(this.#source, this.#cache, log, after);
+      this.#follower = followFileSystem(this.#source, this.#cache, log, after, parts);
       this.#problem = "";
     } catch (error) {
       this.#say(`cannot be followed: ${(error as Error).message}`);

@@ -75,7 +75,7 @@ export class Following implements StreamTaker {
       const { guest, volume, uuid } = followed;
       const point = events.resumePoints(guest, volume).find((one) => {
         if (one.uuid !== undefined && one.uuid !== uuid) return false;
-        followed.reopen(one.after);
+        followed.reopen(one.after, one.parts);
         return followed.isResumed;
       });
       events.begin(guest, volume, uuid, point);

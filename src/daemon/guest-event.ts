@@ -11,6 +11,8 @@ export interface EventContext {
   readonly guest: string;
   readonly volume: string;
   readonly transaction: number;
+  /** Undefined: it is the whole transaction. */
+  readonly part: number | undefined;
   /** Seconds since 1970 and nanoseconds. */
   readonly seconds: number;
   readonly nanoseconds: number;
@@ -32,7 +34,7 @@ const TYPES: ReadonlyMap<number, EventFileType> = new Map([
 
 /** The event, with its number. */
 export function guestEvent(id: number, event: FileEvent, context: EventContext): GuestEvent {
-  const { host, guest, volume, transaction, seconds, nanoseconds, mountPoint } = context;
+  const { host, guest, volume, transaction, part, seconds, nanoseconds, mountPoint } = context;
   const { kind, ino, old, now, path, from, directory, fromDirectory, range, written } = event;
   const state = now ?? old;
   const before = oldValues(event);
@@ -46,6 +48,7 @@ export function guestEvent(id: number, event: FileEvent, context: EventContext):
     volume,
     transaction,
   };
+  if (part !== undefined) out.part = part;
   if (path !== undefined) {
     const whole = inGuest(mountPoint, path);
     out.path = whole.toString();

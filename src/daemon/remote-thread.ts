@@ -20,7 +20,7 @@ import type { GuestSpec } from "./guest-name.js";
 import { type MountedVolume, mountedVolumes } from "./mounted-volume.js";
 import { PostedNotifications } from "./notifying.js";
 import { type OpenTree, openTree } from "./open-tree.js";
-import { toPost } from "./posted-changes.js";
+import { fromPost, toPost } from "./posted-changes.js";
 import { type PostedWrites, writesOf } from "./posted-writes.js";
 import { shownVolumes } from "./shown-volumes.js";
 import type { FollowedStatus } from "./status.js";
@@ -202,11 +202,17 @@ class RemoteGuest {
 
   #eventTaker(points: ReadonlyMap<string, readonly ResumePoint[]>): EventTaker {
     return {
-      resumePoints: (guest, volume) => [...(points.get(volumeKey(guest, volume)) ?? [])],
-      begin: (_, volume, uuid, point) => this.#tell({ kind: "begin", volume, uuid, point }),
+      resumePoints: (guest, volume) =>
+        (points.get(volumeKey(guest, volume)) ?? []).map((point) => ({
+          ...point,
+          parts: point.parts.map((part) => ({ ...part, changes: fromPost(part.changes) })),
+        })),
+      begin: (_, volume, uuid, point) =>
+        this.#tell({ kind: "begin", volume, uuid, point: point && { ...point, parts: [] } }),
       take: (_, volume, { commit, changes, seconds, nanoseconds }) => {
-        const { sequence } = commit;
-        const step = { commit: { sequence }, changes: toPost(changes), seconds, nanoseconds };
+        const { sequence, logical } = commit;
+        const told = { sequence, ...(logical && { logical }) };
+        const step = { commit: told, changes: toPost(changes), seconds, nanoseconds };
         this.#tell({ kind: "step", volume, step });
       },
       tellStatus: (volumes) => {

@@ -4,8 +4,10 @@
  */
 import { FeedServer } from "../capture/feed/feed-server.js";
 import type { FeedDisk } from "../capture/feed/frames.js";
+import type { WriteRecord } from "../queue/write-record.js";
 import { AttachedGuests } from "./attached-guests.js";
 import { isLocal, nbdUrl, parseListenAddress } from "./listen-address.js";
+import { PipedDisks } from "./piped-disks.js";
 import type {
   AttachRequest,
   FromTapProcess,
@@ -36,14 +38,15 @@ function end(code: number): void {
   process.exit(code);
 }
 
-/** Disks that guests reach by the tap; disks of running guests, mirrored to it. */
-type Group = "tap" | "mirror";
+/** Disks that guests reach by the tap; disks of running guests, mirrored to it; disks whose writes come by pipes. */
+type Group = "tap" | "mirror" | "pipe";
 
 class TapHost {
   /** Of disks that are at the tap, and of those that are mirrored to it. */
   readonly #tapping: Tapping;
   readonly #mirroring: Tapping;
   readonly #attached: AttachedGuests;
+  readonly #piped: PipedDisks;
   readonly #feed: FeedServer;
   readonly #disks = new FeedDisks((disks) => this.#feed.setDisks(disks));
   readonly #options: TapProcessOptions;
@@ -61,22 +64,32 @@ class TapHost {
       gone: (guest, reason) => tell({ kind: "gone", guest, reason }),
       log,
     });
+    this.#piped = new PipedDisks({
+      limits: options.limits,
+      offer: (name, disk) => this.#disks.set("pipe", name, disk),
+      withdraw: (name) => this.#disks.delete("pipe", name),
+      consume: (name, records) => this.#written("pipe", name, records),
+      log,
+    });
   }
 
   #setMetadata(number: number, ranges: Float64Array): void {
     const [group, name] = this.#disks.nameOf(number) ?? [];
-    if (name !== undefined)
-      void (group === "tap" ? this.#tapping : this.#mirroring).setMetadata(name, ranges);
+    if (name === undefined) return;
+    if (group === "pipe") this.#piped.setMetadata(name, ranges);
+    else void (group === "tap" ? this.#tapping : this.#mirroring).setMetadata(name, ranges);
+  }
+
+  #written(group: Group, name: string, records: readonly WriteRecord[]): Promise<void> | undefined {
+    const disk = this.#disks.get(group, name);
+    return disk && this.#feed.send(disk.number, records);
   }
 
   #tap(group: Group): Tapping {
     return new Tapping({
       limits: this.#options.limits,
       log,
-      consume: (name, records) => {
-        const disk = this.#disks.get(group, name);
-        return disk && this.#feed.send(disk.number, records);
-      },
+      consume: (name, records) => this.#written(group, name, records),
       onDeath: ({ message }) => tell({ kind: "log", line: `the tap failed: ${message}` }, () => end(1)),
     });
   }
@@ -98,6 +111,7 @@ class TapHost {
       await this.#tapping.add({ kind: "log", name: logged, size, sectorSize: LOG_SECTOR });
       this.#disks.set("tap", logged, { guest, disk, size, capture: "log" });
     }
+    await this.#piped.start(this.#options.pipes);
     const urls: string[] = [];
     for (const text of listen) {
       const bound = await this.#tapping.listen(parseListenAddress(text));
@@ -121,6 +135,7 @@ class TapHost {
   }
 
   async stop(): Promise<void> {
+    this.#piped.stop();
     await this.#attached.stop();
     await Promise.all([this.#tapping.stop(), this.#mirroring.stop()]);
     await this.#feed.stop();

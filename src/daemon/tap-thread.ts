@@ -9,6 +9,7 @@ import { openImageStore } from "../capture/nbd/image-store.js";
 import { MirrorStore } from "../capture/nbd/mirror-store.js";
 import { NbdServer } from "../capture/nbd/server.js";
 import { WatchdogKeeper } from "../capture/qmp/watchdog-keeper.js";
+import { overlaps } from "../queue/ranges.js";
 import { type QueueCounters, type QueueLimits, WriteQueue } from "../queue/write-queue.js";
 import type { WriteRecord, WriteSink } from "../queue/write-record.js";
 import {
@@ -154,19 +155,6 @@ class TapThread {
 async function openStore(disk: TapDisk): Promise<Store> {
   if (disk.kind === "image") return openImageStore(disk.path, disk.isReadOnly);
   return new MirrorStore(disk.kind === "log" ? LOG_SIZE : disk.size);
-}
-
-/** Whether a range has a byte in common with one of many that are in order and apart. */
-function overlaps(ranges: Float64Array, start: number, end: number): boolean {
-  // The first range that ends after `start`.
-  let low = 0;
-  let high = ranges.length / 2;
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    if (ranges[2 * middle + 1]! > start) high = middle;
-    else low = middle + 1;
-  }
-  return 2 * low < ranges.length && ranges[2 * low]! < end;
 }
 
 if (parentPort !== null) new TapThread(parentPort);

@@ -62,6 +62,8 @@ export interface GuestEvent {
   readonly volume: string;
   /** The number of the file system's transaction; of bytes that were written, of the last one before. */
   readonly transaction: number;
+  /** Of what is told before the whole transaction has come (ext4's fast commits): which part of it, from 1 on. */
+  readonly part?: number;
   /** In the guest, from its root: "/var/log/syslog". Bytes that are not UTF-8 are U+FFFD; then `pathBytes` has them. */
   readonly path?: string;
   /** The path's bytes in base64, if they are not UTF-8. */

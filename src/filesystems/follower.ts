@@ -1,6 +1,6 @@
 /** Following a file system while its guest writes. */
 import type { Spot } from "../images/image.js";
-import type { Commit } from "../versions/commit.js";
+import type { Commit, LogicalChanges } from "../versions/commit.js";
 import type { Changes } from "./changes.js";
 import type { BlockSink } from "./crawler.js";
 
@@ -10,6 +10,12 @@ export interface Step {
   readonly changes: Changes;
   readonly seconds: number;
   readonly nanoseconds: number;
+}
+
+/** A part of a transaction that was taken before the whole, and the step that it was. */
+export interface TakenPart extends Omit<Step, "commit"> {
+  readonly sequence: number;
+  readonly logical: LogicalChanges;
 }
 
 /**

@@ -1,6 +1,9 @@
 /** What a follower was not sure of, settled by the map of what was there before. */
 import type { Changes, InodeChange, InodeState, Listing, NameChange } from "../filesystems/changes.js";
+import { FileType } from "../filesystems/filesystem.js";
 import type { VolumeIndex } from "./volume-events.js";
+
+type NamePlace = ReturnType<VolumeIndex["names"]>[number];
 
 const NO_NAMES: ReadonlyMap<string, number> = new Map();
 
@@ -10,6 +13,46 @@ export function hasDoubts({ unsureInodes, unsureDirectories }: Changes): boolean
 
 /** The changes with all that the map, which is as of before them, shows to have changed. */
 export function settleDoubts(changes: Changes, index: VolumeIndex): Changes {
+  return withLostNames(settle(changes, index), index);
+}
+
+/**
+ * The changes with all names of directories that were removed. A removed directory's block can be another file's by the
+ * time its names are read: those that the map has, and that were not found, went with it.
+ */
+function withLostNames(changes: Changes, index: VolumeIndex): Changes {
+  const removed = new Map<number, number>();
+  for (const { ino, old, now } of changes.inodes) {
+    if (old === undefined || !isDirectory(old) || index.childCount(ino) === 0) continue;
+    const isThere = now !== undefined && now.nlink > 0 && now.generation === old.generation;
+    if (!isThere) removed.set(ino, old.generation);
+  }
+  if (removed.size === 0) return changes;
+  const found = new Map([...removed.keys()].map((directory) => [directory, new Set<string>()]));
+  for (const { directory, name, ino } of changes.names) {
+    const hasName = (one: NamePlace): boolean => one.directory === directory && one.name.equals(name);
+    if (removed.has(directory) && index.names(ino).some(hasName))
+      found.get(directory)?.add(name.toString("latin1"));
+  }
+  const incomplete = [...removed.keys()].filter(
+    (directory) => (found.get(directory)?.size ?? 0) < index.childCount(directory),
+  );
+  const names = [...changes.names];
+  for (const [directory, children] of index.children(incomplete)) {
+    const generation = removed.get(directory) as number;
+    for (const [name, ino] of children) {
+      if (found.get(directory)?.has(name) === true) continue;
+      names.push({ directory, generation, name: Buffer.from(name, "latin1"), ino, now: 0 });
+    }
+  }
+  return { ...changes, names };
+}
+
+function isDirectory({ mode }: InodeState): boolean {
+  return (mode & FileType.MASK) === FileType.DIRECTORY;
+}
+
+function settle(changes: Changes, index: VolumeIndex): Changes {
   if (!hasDoubts(changes)) return changes;
   const inodes = [...changes.inodes];
   for (const change of changes.unsureInodes) {

@@ -221,6 +221,7 @@ export async function proof({
     "guest.py",
     ...["--inside", at("inside"), "--tree", tree, "--history", at("history"), "--seed", `${seed}`],
     ...["--jbd2", `/proc/fs/jbd2/${basename(device)}-8/info`, ...(hasJournal ? ["--compare-fsync"] : [])],
+    ...["--fast-commits", `/proc/fs/ext4/${basename(device)}/fc_info`],
     ...recipe.guest,
     ...guest,
   );

@@ -217,7 +217,7 @@ function listen(server: Server, address: Address): Promise<void> {
 }
 
 /** Takes away a socket that nobody listens at any more. Throws ListenError if somebody does, or it is no socket. */
-async function clearSocket(path: string): Promise<void> {
+export async function clearSocket(path: string): Promise<void> {
   const there = lstatSync(path, { throwIfNoEntry: false });
   if (there === undefined) return;
   if (!there.isSocket())
