@@ -60,7 +60,7 @@ export class FeedClient {
     socket.on("error", () => {});
     socket.on("close", () => {
       if (this.#isStopped) return;
-      this.#setDisks([]);
+      if (this.#disks.size > 0) this.#setDisks([]);
       this.#timer = setTimeout(() => this.#connect(), RETRY);
     });
   }
@@ -75,7 +75,6 @@ export class FeedClient {
   }
 
   #setDisks(disks: readonly FeedDisk[]): void {
-    if (disks.length === 0 && this.#disks.size === 0) return;
     this.#disks = new Map(disks.map((disk) => [disk.number, disk]));
     this.#options.disks(disks);
   }
