@@ -111,6 +111,12 @@ example(
         new Option("--pipe-form <form>", "what is told there: by slashcloud's patch, or by Gamma-Ray's")
           .choices(["own", "gamma-ray"])
           .default("own"),
+      )
+      .option(
+        "--unknown-life <s>",
+        "how long a write is kept that nothing explains yet: the commit that does may come later",
+        count(1),
+        300,
       ),
   ).action(async (images: string[], options: UpOptions) => {
     const { up } = await import("./cli/up.js");

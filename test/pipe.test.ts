@@ -72,6 +72,7 @@ async function scene(
     disks: [],
     pipes: [{ name: "g/sda", guest: "g", disk: 0, path: image, place, form }],
     limits,
+    unknownLife: 300_000,
     log: (line) => log.push(line),
     gone: () => {},
   });

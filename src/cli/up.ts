@@ -34,6 +34,8 @@ export interface UpOptions extends QueueOptions {
   /** Where their QEMUs tell what they write. */
   readonly pipe?: string[];
   readonly pipeForm: PipeForm;
+  /** Seconds for which a write is kept that nothing explains yet. */
+  readonly unknownLife: number;
 }
 
 /**
@@ -74,9 +76,9 @@ export async function up(images: readonly string[], options: UpOptions): Promise
           listen: options.tap ?? [],
           disks: options.tap ? tapDisks(guests) : [],
           pipes: parsePipes(options.pipe ?? [], options.pipeForm, guests),
-          limits: queueLimits(options),
         }
       : undefined;
+  const writes = { limits: queueLimits(options), unknownLife: 1000 * options.unknownLife };
   let isStopping = false;
   const stopped = new Promise<void>((resolve) => {
     for (const signal of ["SIGINT", "SIGTERM"] as const) {
@@ -86,7 +88,7 @@ export async function up(images: readonly string[], options: UpOptions): Promise
       });
     }
   });
-  const served = await serve({ directory, host, driver, guests, events, tap, log: complain });
+  const served = await serve({ directory, host, driver, guests, events, tap, writes, log: complain });
   process.on("SIGUSR2", () => {
     if (served.upgrade === undefined)
       complain("this driver cannot be upgraded while it serves: start it again");

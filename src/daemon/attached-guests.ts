@@ -23,7 +23,7 @@ export interface AttachedGuestsOptions {
   /** Its only disks are these guests'. */
   readonly tapping: Tapping;
   /** The writes of an export are told as this disk's from now on. */
-  readonly offer: (name: string, disk: Omit<FeedDisk, "number">) => void;
+  readonly offer: (name: string, disk: Omit<FeedDisk, "number" | "unknownLife">) => void;
   /** Or no longer. */
   readonly withdraw: (name: string) => void;
   /** A guest has gone by itself. */

@@ -144,8 +144,8 @@ export class Following implements StreamTaker {
     this.#copies.told(told);
   }
 
-  streamBegins(guest: string, disk: number): void {
-    this.#streams.begin(guest, disk);
+  streamBegins(guest: string, disk: number, unknownLife: number): void {
+    this.#streams.begin(guest, disk, unknownLife);
   }
 
   streamEnded(guest: string, disk: number): void {

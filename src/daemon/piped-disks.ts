@@ -12,7 +12,7 @@ import type { PipedDisk } from "./tap-process-messages.js";
 export interface PipedDisksOptions {
   readonly limits: Partial<QueueLimits>;
   /** The writes of a disk are told from now on. */
-  readonly offer: (name: string, disk: Omit<FeedDisk, "number">) => void;
+  readonly offer: (name: string, disk: Omit<FeedDisk, "number" | "unknownLife">) => void;
   /** Or no longer. */
   readonly withdraw: (name: string) => void;
   /** Works on a batch; must not reject. */

@@ -72,8 +72,8 @@ export class RemoteGuests implements StreamTaker {
     this.#tellMetadata = take;
   }
 
-  streamBegins(guest: string, disk: number): void {
-    this.#send(guest, { kind: "stream begins", disk });
+  streamBegins(guest: string, disk: number, unknownLife: number): void {
+    this.#send(guest, { kind: "stream begins", disk, unknownLife });
   }
 
   streamEnded(guest: string, disk: number): void {

@@ -80,7 +80,8 @@ export type RemoteMessage =
 
 /** What the thread is told of the stream of a disk's writes. */
 export type ToRemote =
-  | { readonly kind: "stream begins" | "stream ended"; readonly disk: number }
+  | { readonly kind: "stream begins"; readonly disk: number; readonly unknownLife: number }
+  | { readonly kind: "stream ended"; readonly disk: number }
   | { readonly kind: "written"; readonly disk: number; readonly writes: PostedWrites };
 
 /** ms between reports of how following goes. */
@@ -104,7 +105,8 @@ class RemoteGuest {
   #server: FuseServer | undefined;
   #following: Following | undefined;
   /** Disks of which there is a stream of writes. */
-  readonly #streams = new Set<number>();
+  /** By disk, how long a write is kept that nothing explains yet, ms. */
+  readonly #streams = new Map<number, number>();
   #problem = "";
 
   constructor(data: RemoteData, tell: (message: RemoteMessage) => void) {
@@ -129,8 +131,8 @@ class RemoteGuest {
     const { name } = this.#data.guest;
     switch (message.kind) {
       case "stream begins":
-        this.#streams.add(disk);
-        this.#following?.streamBegins(name, disk);
+        this.#streams.set(disk, message.unknownLife);
+        this.#following?.streamBegins(name, disk, message.unknownLife);
         break;
       case "stream ended":
         this.#streams.delete(disk);
@@ -194,7 +196,7 @@ class RemoteGuest {
     if (events !== undefined) following.tell(this.#eventTaker(events.resumePoints));
     following.start(new PostedNotifications(notices), shownVolumes(opened), opened.host.id, () => {});
     following.tellMetadata((_, disk, ranges) => this.#tell({ kind: "metadata", disk, ranges }));
-    for (const disk of this.#streams) following.streamBegins(guest.name, disk);
+    for (const [disk, life] of this.#streams) following.streamBegins(guest.name, disk, life);
     this.#following = following;
     opened.tree.tellReads(new EarlyReads((high, low) => following.read(high, low)));
     return new FuseServer({ fd, tree: opened.tree, log, longTimeouts: true });

@@ -5,7 +5,7 @@ import type { EventsOptions } from "./event-hub.js";
 import type { GuestSpec } from "./guest-name.js";
 import { StateDirectory } from "./state-directory.js";
 import { supervise } from "./supervisor.js";
-import { TapKeeper, type TapOptions } from "./tap-keeper.js";
+import { TapKeeper, type TapOptions, type WriteOptions } from "./tap-keeper.js";
 import { UserError } from "./user-error.js";
 
 export type Driver = "auto" | "kernel" | "libfuse";
@@ -20,6 +20,7 @@ export interface ServeOptions {
   readonly events: EventsOptions | undefined;
   /** Undefined: guests' writes are not told, only watched for. */
   readonly tap?: TapOptions | undefined;
+  readonly writes: WriteOptions;
   /** Told of what had to be passed over. */
   readonly log: (line: string) => void;
 }
@@ -57,12 +58,12 @@ export async function serve(options: ServeOptions): Promise<Served> {
     options.driver === "auto" ? (process.geteuid?.() === 0 ? "kernel" : "libfuse") : options.driver;
   const state = options.events && lockState(options.events, options.log);
   let gone: (guest: string, reason: string) => void = () => {};
-  const { log } = options;
-  const taps = options.tap && new TapKeeper({ ...options.tap, log, gone: () => {} });
+  const { log, writes } = options;
+  const taps = options.tap && new TapKeeper({ ...options.tap, ...writes, log, gone: () => {} });
   const mirrors = new TapKeeper({
     listen: [],
     disks: [],
-    limits: options.tap?.limits ?? {},
+    ...writes,
     log,
     gone: (guest, reason) => gone(guest, reason),
   });

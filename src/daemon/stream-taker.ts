@@ -6,8 +6,11 @@ import type { WriteRecord } from "../queue/write-record.js";
  * guest or disk that is not known here is passed over. Nothing throws.
  */
 export interface StreamTaker {
-  /** All writes to a disk are told from now on, in order. Again after a stream was interrupted. */
-  streamBegins(guest: string, disk: number): void;
+  /**
+   * All writes to a disk are told from now on, in order. Again after a stream was interrupted. `unknownLife`: ms for
+   * which a write is kept that nothing explains yet.
+   */
+  streamBegins(guest: string, disk: number, unknownLife: number): void;
   /**
    * A batch of what was written; the bytes themselves are not looked at, `data` may be undefined. What the records tell
    * of must be on the image by now.

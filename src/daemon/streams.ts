@@ -57,14 +57,14 @@ export class Streams {
   }
 
   #written(begun: Map<number, FeedDisk>, told: FeedDisk, records: readonly WriteRecord[]): void {
-    const { number, guest, disk } = told;
+    const { number, guest, disk, unknownLife } = told;
     const taker = this.#takerOf(guest);
     if (taker === undefined) return;
     if (!begun.has(number)) {
       if (records.every(({ kind }) => kind === "gap")) return;
       const isNew = !this.#isBegun(guest, disk);
       begun.set(number, told);
-      if (isNew) taker.streamBegins(guest, disk);
+      if (isNew) taker.streamBegins(guest, disk, unknownLife);
     }
     taker.written(guest, disk, records);
   }

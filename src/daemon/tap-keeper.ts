@@ -30,10 +30,16 @@ export interface TapOptions {
   readonly disks: readonly PassedDisk[];
   /** Disks whose writes come through pipes. */
   readonly pipes?: readonly PipedDisk[];
-  readonly limits: Partial<QueueLimits>;
 }
 
-export interface TapKeeperOptions extends TapOptions {
+/** How guests' writes are dealt with, wherever they come from. */
+export interface WriteOptions {
+  readonly limits: Partial<QueueLimits>;
+  /** ms for which a write is kept that nothing explains yet. */
+  readonly unknownLife: number;
+}
+
+export interface TapKeeperOptions extends TapOptions, WriteOptions {
   readonly log: (line: string) => void;
   /** A guest that was attached to has gone by itself. */
   readonly gone: (guest: string, reason: string) => void;
@@ -80,7 +86,7 @@ export class TapKeeper {
       });
       void died.then((how) => reject(new UserError(`the tap did not start: ${how}`)));
     });
-    const { listen, disks, pipes = [], limits } = this.#options;
+    const { listen, disks, pipes = [], limits, unknownLife } = this.#options;
     const options: TapProcessOptions = {
       directory: this.#directory,
       feed: this.feed,
@@ -88,6 +94,7 @@ export class TapKeeper {
       disks,
       pipes,
       limits,
+      unknownLife,
     };
     this.#tell({ kind: "start", options });
     const urls = await started;

@@ -45,6 +45,8 @@ export interface TapProcessOptions {
   readonly disks: readonly PassedDisk[];
   readonly pipes: readonly PipedDisk[];
   readonly limits: Partial<QueueLimits>;
+  /** ms for which a write is kept that nothing explains yet. */
+  readonly unknownLife: number;
 }
 
 export type ToTapProcess =

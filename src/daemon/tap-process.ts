@@ -49,11 +49,12 @@ class TapHost {
   #attached: AttachedGuests | undefined;
   readonly #piped: PipedDisks;
   readonly #feed: FeedServer;
-  readonly #disks = new FeedDisks((disks) => this.#feed.setDisks(disks));
+  readonly #disks: FeedDisks;
   readonly #options: TapProcessOptions;
 
   constructor(options: TapProcessOptions) {
     this.#options = options;
+    this.#disks = new FeedDisks(options.unknownLife, (disks) => this.#feed.setDisks(disks));
     this.#feed = new FeedServer(options.feed, (disk, ranges) => this.#setMetadata(disk, ranges));
     this.#piped = new PipedDisks({
       limits: options.limits,
@@ -92,7 +93,7 @@ class TapHost {
     await this.#feed.start();
     await this.#piped.start(this.#options.pipes);
     if (this.#options.listen.length === 0) return [];
-    const offered = new Map<string, Omit<FeedDisk, "number">>();
+    const offered = new Map<string, ToldDisk>();
     // One that nobody uses may be written to by another way.
     const tapping = this.#tap("tap", limits, (name, isUsed) => {
       const disk = offered.get(name);
@@ -103,7 +104,7 @@ class TapHost {
     return this.#offer(tapping, offered);
   }
 
-  async #offer(tapping: Tapping, offered: Map<string, Omit<FeedDisk, "number">>): Promise<string[]> {
+  async #offer(tapping: Tapping, offered: Map<string, ToldDisk>): Promise<string[]> {
     const { disks, listen } = this.#options;
     for (const { name, guest, disk, path } of disks) {
       const size = await tapping
@@ -162,13 +163,18 @@ class TapHost {
   }
 }
 
+/** What is known of a disk before its writes are told. */
+type ToldDisk = Omit<FeedDisk, "number" | "unknownLife">;
+
 /** The disks whose writes are told, by the tap that they are at and their exports. */
 class FeedDisks {
+  readonly #unknownLife: number;
   readonly #changed: (disks: readonly FeedDisk[]) => void;
   readonly #disks = new Map<string, FeedDisk>();
   #last = 0;
 
-  constructor(changed: (disks: readonly FeedDisk[]) => void) {
+  constructor(unknownLife: number, changed: (disks: readonly FeedDisk[]) => void) {
+    this.#unknownLife = unknownLife;
     this.#changed = changed;
   }
 
@@ -184,8 +190,8 @@ class FeedDisks {
     return undefined;
   }
 
-  set(group: Group, name: string, disk: Omit<FeedDisk, "number">): void {
-    this.#disks.set(`${group} ${name}`, { number: ++this.#last, ...disk });
+  set(group: Group, name: string, disk: ToldDisk): void {
+    this.#disks.set(`${group} ${name}`, { number: ++this.#last, unknownLife: this.#unknownLife, ...disk });
     this.#changed([...this.#disks.values()]);
   }
 

@@ -18,6 +18,8 @@ export interface VolumeStreamOptions {
   readonly crawl: () => Promise<CrawledBlocks>;
   /** It is known now what the volume's blocks hold. */
   readonly ready: () => void;
+  /** ms for which a write is kept that nothing explains yet. */
+  readonly unknownLife: number;
   readonly log: Log;
 }
 
@@ -35,7 +37,7 @@ export class VolumeStream {
 
   constructor(options: VolumeStreamOptions) {
     this.#options = options;
-    this.inference = new WriteInference(options.volume.length);
+    this.inference = new WriteInference(options.volume.length, { unknownLife: options.unknownLife });
     this.lookAtClock(performance.now());
   }
 

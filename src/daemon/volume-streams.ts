@@ -30,7 +30,7 @@ export class VolumeStreams {
     this.#log = log;
   }
 
-  begin(guest: string, disk: number): void {
+  begin(guest: string, disk: number, unknownLife: number): void {
     const spec = this.#specs.get(guest);
     for (const volume of this.#of(guest, disk)) {
       if (spec === undefined || this.#streams.has(volume.key)) continue;
@@ -40,6 +40,7 @@ export class VolumeStreams {
           volume,
           crawl: () => this.#crawling.crawlBlocks(spec, volume.volume, spec.isRemote ? guest : ""),
           ready: () => this.#tellMetadataOf(guest, disk),
+          unknownLife,
           log: this.#log,
         }),
       );

@@ -31,6 +31,8 @@ export interface FeedDisk {
   /** Bytes. */
   readonly size: number;
   readonly capture: CaptureKind;
+  /** ms for which a write is kept that nothing explains yet. */
+  readonly unknownLife: number;
 }
 
 const KINDS: readonly WriteKind[] = ["write", "zeroes", "discard", "flush", "gap"];
