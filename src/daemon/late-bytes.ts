@@ -6,7 +6,7 @@ import type { Notifications } from "./notifying.js";
  * cache back: ms after a change at which the kernel's copy of a file is dropped again. Linux waits 30 s at most, and
  * looks every 5 s (dirty_expire_centisecs, dirty_writeback_centisecs).
  */
-const AGAIN_AFTER = [1000, 3000, 6000, 12_000, 20_000, 36_000];
+const AGAIN_AFTER = [200, 500, 1000, 3000, 6000, 12_000, 20_000, 36_000];
 /** Files that are remembered for that. */
 const MOST_AGAIN = 10_000;
 /**
