@@ -198,8 +198,9 @@ export class Following {
   /** `send` hands updates to whoever serves users. Throws ImageError for an image that cannot be opened. */
   constructor(specs: readonly GuestSpec[], send: (update: Update) => void, log: Log) {
     this.#send = send;
+    const cache = new BlockCache(CACHE_BYTES);
     for (const spec of specs) {
-      const { name, disks } = openGuest(spec, new BlockCache(CACHE_BYTES), () => {});
+      const { name, disks } = openGuest(spec, cache, () => {});
       for (const { image, volumes } of disks) {
         for (const { volume, fileSystem } of volumes) {
           if (fileSystem === undefined) continue;
