@@ -1,11 +1,19 @@
 /** Events of transactions: whoever takes them one by one, by path, has the guest's names at the end of each. */
 import { expect, test } from "vitest";
-import type { Changes, InodeChange, InodeState, NameChange } from "../src/filesystems/changes.js";
+import {
+  type Changes,
+  type InodeChange,
+  type InodeState,
+  type Listing,
+  type NameChange,
+  NO_CHANGES,
+} from "../src/filesystems/changes.js";
 import { compareIndexes } from "../src/inference/compare-indexes.js";
 import { composeEvents } from "../src/inference/composer.js";
 import { settleDoubts } from "../src/inference/doubts.js";
 import type { FileEvent } from "../src/inference/file-event.js";
 import { InodeIndex } from "../src/inference/inode-index.js";
+import { mergeChanges } from "../src/inference/merge-changes.js";
 import { VolumeEvents } from "../src/inference/volume-events.js";
 
 const ROOT = 2;
@@ -296,6 +304,164 @@ test("doubts are settled by the map: only what differs is told", () => {
   }
 });
 
+/**
+ * What a follower tells that comes late: of some inodes nobody knows what they were, so that directories that have gone
+ * are not known for any; some directories can only be listed with a later transaction.
+ */
+class LateFollower {
+  readonly #pick: (below: number) => number;
+  readonly #unlisted = new Set<number>();
+
+  constructor(pick: (below: number) => number) {
+    this.#pick = pick;
+  }
+
+  /** `isLast`: what has changed up to here can be listed. */
+  changes(old: Guest, now: Guest, isLast: boolean): Changes {
+    const sure = differenceOf(old, now);
+    // By block of the inode table.
+    const isUnsure = new Map<number, boolean>();
+    const unsure = (ino: number): boolean => {
+      const block = ino >> 2;
+      if (!isUnsure.has(block)) isUnsure.set(block, this.#pick(3) === 0);
+      return isUnsure.get(block) as boolean;
+    };
+    const changed = new Set([
+      ...sure.inodes.map(({ ino }) => ino),
+      ...sure.names.map(({ directory }) => directory),
+    ]);
+    const isDirectory = (ino: number): boolean => now.inodes.get(ino)?.isDirectory === true;
+    const wasDirectory = (ino: number): boolean => old.inodes.get(ino)?.isDirectory === true;
+    const listings = new Map<number, Listing>();
+    const list = (directory: number): void => {
+      const isLater = isDirectory(directory) && !isLast && this.#pick(3) === 0;
+      if (isLater) this.#unlisted.add(directory);
+      else this.#unlisted.delete(directory);
+      const names = isLater ? undefined : (now.names.get(directory) ?? new Map());
+      listings.set(directory, { directory, generation: 0, names });
+    };
+    for (const ino of changed) {
+      const isSeen = unsure(ino) ? isDirectory(ino) : isDirectory(ino) || wasDirectory(ino);
+      if (isSeen && (unsure(ino) || this.#unlisted.has(ino))) list(ino);
+    }
+    for (const ino of [...this.#unlisted])
+      if (!listings.has(ino) && (isLast || this.#pick(2) === 0)) list(ino);
+    const left = (ino: number) => stateOf(now, ino) ?? { ...(stateOf(old, ino) as InodeState), nlink: 0 };
+    return {
+      inodes: sure.inodes.filter(({ ino }) => !unsure(ino)),
+      names: sure.names.filter(({ directory }) => !unsure(directory) && !listings.has(directory)),
+      unsureInodes: [...changed].filter(unsure).map((ino) => ({ ino, old: undefined, now: left(ino) })),
+      unsureDirectories: [...listings.values()],
+      isPartial: this.#unlisted.size > 0,
+    };
+  }
+}
+
+test.each([1, 2, 3, 4, 5, 6])("what nobody saw before it changed, seed %i: told exactly, by path", (seed) => {
+  const pick = random(seed * 104_729);
+  const monitor = new Monitor();
+  let guest = newGuest();
+  let circles = 0;
+  const events = new VolumeEvents<InodeIndex>({
+    crawl: () => {},
+    compare: compareIndexes,
+    publish: (told) => {
+      try {
+        for (const event of told) monitor.take(event);
+      } catch (error) {
+        if (!isCircle(error)) throw error;
+        circles++;
+        monitor.paths.clear();
+        for (const line of paths(guest))
+          monitor.paths.set(line.split(" ")[0] as string, Number(line.split(" ")[1]));
+      }
+    },
+    publishGap: (reason) => {
+      throw new Error(reason);
+    },
+  });
+  events.resume(indexOf(), { sequence: 0 }, { sequence: 0 });
+  const follower = new LateFollower(pick);
+  let waited = 0;
+  for (let transaction = 1; transaction <= 1200; transaction++) {
+    const next = copyOf(guest);
+    for (let steps = 1 + pick(transaction % 3 === 0 ? 10 : 3); steps > 0; steps--) step(next, pick);
+    const changes = follower.changes(guest, next, transaction % 5 === 0);
+    guest = next;
+    events.take({ changes, sequence: transaction, seconds: 0, nanoseconds: 0 }, 0);
+    if (changes.isPartial === true) {
+      // A map that is kept now is as of what has been told.
+      expect(events.mapAt?.sequence ?? 0).toBeLessThan(transaction);
+      waited++;
+      continue;
+    }
+    expect(events.mapAt?.sequence).toBe(transaction);
+    const has = [...monitor.paths].map(([path, ino]) => `${path} ${ino}`).sort();
+    expect(has).toEqual(paths(guest).sort());
+    for (const ino of guest.inodes.keys()) expect(events.index?.state(ino)).toMatchObject(known(guest, ino));
+  }
+  expect(waited).toBeGreaterThan(100);
+  expect(circles).toBeLessThan(60);
+});
+
+/** What a map knows of an inode. */
+function known(guest: Guest, ino: number): Partial<InodeState> {
+  const { generation, mode, nlink, size } = stateOf(guest, ino) as InodeState;
+  return { generation, mode, nlink, size };
+}
+
+test("attributes of several commits are told as those of one", () => {
+  const state = { ...(stateOf(newGuest(), ROOT) as InodeState), mode: REGULAR };
+  const of = (values: Record<string, string>) =>
+    new Map(Object.entries(values).map(([name, value]) => [name, Buffer.from(value)]));
+  const change = (old: Record<string, string>, now: Record<string, string>): Changes => ({
+    ...NO_CHANGES,
+    inodes: [{ ino: 12, old: state, now: state, attributes: { old: of(old), now: of(now) } }],
+  });
+  const merged = mergeChanges(
+    change({ a: "1", b: "1" }, { a: "2", c: "1" }),
+    change({ a: "2", c: "1", d: "1" }, { a: "3", b: "2" }),
+  );
+  expect(merged.inodes[0]?.attributes).toEqual({
+    old: of({ a: "1", b: "1", d: "1" }),
+    now: of({ a: "3", b: "2" }),
+  });
+  const all = {
+    ino: 12,
+    old: undefined,
+    now: state,
+    attributes: { old: of({}), now: of({ a: "1", b: "1" }) },
+  };
+  const unsure = { ...NO_CHANGES, unsureInodes: [all] };
+  expect(mergeChanges(unsure, change({ a: "1" }, { c: "2" })).unsureInodes[0]?.attributes?.now).toEqual(
+    of({ b: "1", c: "2" }),
+  );
+  expect(mergeChanges(change({ x: "1" }, {}), unsure).unsureInodes[0]?.attributes?.now).toEqual(
+    of({ a: "1", b: "1" }),
+  );
+  // What is gone, nobody saw going: it is told, and only of files that had some.
+  const index = indexOf();
+  index.setState(12, { ...state, hasAttributes: true });
+  index.setState(13, state);
+  const gone = { ...state, size: 5, ctime: 7 };
+  const settled = settleDoubts(
+    {
+      ...NO_CHANGES,
+      unsureInodes: [12, 13].map((ino) => ({
+        ino,
+        old: undefined,
+        now: gone,
+        attributes: { old: of({}), now: of({}) },
+      })),
+    },
+    index,
+  );
+  expect(settled.inodes.map(({ attributes }) => attributes)).toEqual([
+    { old: undefined, now: of({}) },
+    undefined,
+  ]);
+});
+
 test("a file that came with several names is created first and linked then, and goes with its last name", () => {
   const index = indexOf();
   const monitor = new Monitor();
@@ -315,6 +481,87 @@ test("a file that came with several names is created first and linked then, and 
     for (const event of events) monitor.take(event);
     expect(events.map(({ kind }) => kind)).toEqual(kinds);
   }
+});
+
+test("a file with several names comes after the directory whose inode it has, however its names are listed", () => {
+  const before = newGuest();
+  before.inodes.set(12, { generation: 1, isDirectory: true, size: 0 });
+  before.inodes.set(13, { generation: 1, isDirectory: true, size: 0 });
+  // What is moved out of it makes it wait.
+  before.inodes.set(14, { generation: 1, isDirectory: false, size: 1 });
+  before.names.set(12, new Map([["gone", 13]])).set(13, new Map([["moved", 14]]));
+  before.names.get(ROOT)?.set("directory", 12);
+  const after = copyOf(before);
+  after.inodes.set(13, { generation: 2, isDirectory: false, size: 7 });
+  after.names.set(12, new Map([["second", 13]])).delete(13);
+  after.names.get(ROOT)?.set("first", 13).set("moved", 14);
+  for (const order of [1, -1]) {
+    const index = indexOf();
+    const monitor = new Monitor();
+    for (const [old, now] of [
+      [newGuest(), before],
+      [before, after],
+    ] as const) {
+      const changes = differenceOf(old, now);
+      const names = [...changes.names].sort((a, b) => order * (a.directory - b.directory));
+      const events = composeEvents({ ...changes, names }, index);
+      setStates(index, changes);
+      for (const event of events) monitor.take(event);
+      if (now === after)
+        expect(events.map(({ kind }) => kind)).toEqual(["renamed", "deleted", "created", "linked"]);
+    }
+  }
+});
+
+test.each([
+  ["its block is another file's by then", false],
+  ["its block and its inode are of a later version by then", true],
+])("what was in a removed directory is told to have gone, though %s", (_, isUnsure) => {
+  const index = indexOf();
+  const monitor = new Monitor();
+  const before = newGuest();
+  before.inodes.set(12, { generation: 1, isDirectory: true, size: 0 });
+  for (const ino of [13, 14, 15]) before.inodes.set(ino, { generation: 1, isDirectory: false, size: 7 });
+  before.names.get(ROOT)?.set("directory", 12).set("other", 13);
+  before.names.set(
+    12,
+    new Map([
+      ["linked", 13],
+      ["moved", 14],
+      ["gone", 15],
+    ]),
+  );
+  const after = newGuest();
+  for (const ino of [13, 14]) after.inodes.set(ino, { generation: 1, isDirectory: false, size: 7 });
+  after.names.get(ROOT)?.set("other", 13).set("here", 14);
+  const told: string[] = [];
+  for (const [from, to] of [
+    [newGuest(), before],
+    [before, after],
+  ] as const) {
+    const all = differenceOf(from, to);
+    // None of its names can be read any more.
+    const names = all.names.filter(({ directory, now }) => directory !== 12 || now !== 0);
+    const isGone = ({ now }: InodeChange): boolean => isUnsure && now?.nlink === 0;
+    const changes: Changes = {
+      inodes: all.inodes.filter((change) => !isGone(change)),
+      names,
+      unsureInodes: all.inodes.filter(isGone).map(({ ino, now }) => ({ ino, old: undefined, now })),
+      unsureDirectories: [],
+    };
+    const settled = settleDoubts(changes, index);
+    const events = composeEvents(settled, index);
+    setStates(index, settled);
+    for (const event of events) monitor.take(event);
+    told.splice(0, told.length, ...events.map(({ kind, path }) => `${kind} ${path}`));
+  }
+  expect(told.sort()).toEqual([
+    "deleted /directory",
+    "deleted /directory/gone",
+    "renamed /here",
+    "unlinked /directory/linked",
+  ]);
+  expect([...monitor.paths].map(([path, ino]) => `${path} ${ino}`).sort()).toEqual(paths(after).sort());
 });
 
 /** The map of a guest's names and inodes, as a crawl makes it. */

@@ -19,7 +19,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, expect, test, vi } from "vitest";
 import type { GuestEvent } from "../src/events/event.js";
 import { cleanUp, mount, onEnd, run, workFolder } from "./support/images-mount.js";
-import { host, main, serve } from "./support/images-serve.js";
+import { host, main, type Served, serve } from "./support/images-serve.js";
 
 vi.setConfig({ testTimeout: 60_000 });
 
@@ -250,6 +250,31 @@ test("tail -F prints each event once while the log rotates; the former one is .e
   expect(await served.stop()).toBe(0);
 });
 
+/** Ends the daemon: both of its processes. */
+async function end(served: Served, signal: "SIGTERM" | "SIGKILL", mountPoint: string): Promise<void> {
+  if (signal === "SIGTERM") {
+    await served.stop();
+    return;
+  }
+  const own = execFileSync("ps", ["-o", "pid=", "--ppid", `${served.pid}`, "--pid", `${served.pid}`]);
+  for (const pid of own.toString().trim().split(/\s+/).map(Number)) {
+    try {
+      process.kill(pid, "SIGKILL");
+    } catch {
+      // It ended with the other one.
+    }
+  }
+  await sleep(300);
+  for (const limit = performance.now() + 5000; performance.now() < limit; await sleep(50)) {
+    try {
+      lstatSync(join(mountPoint, "nothing"));
+    } catch (error) {
+      // The mount is being cut off.
+      if ((error as NodeJS.ErrnoException).code !== "ECONNABORTED") return;
+    }
+  }
+}
+
 test.each(["SIGTERM", "SIGKILL"] as const)(
   "after a restart (%s) no event is lost or told twice",
   async (signal) => {
@@ -261,18 +286,7 @@ test.each(["SIGTERM", "SIGKILL"] as const)(
       writeFileSync(join(guest.inside, `while-running-${round}`), "");
       sync(guest.inside);
       await until(served.guest("g"), `/while-running-${round}`);
-      if (signal === "SIGTERM") await served.stop();
-      else {
-        const own = execFileSync("ps", ["-o", "pid=", "--ppid", `${served.pid}`, "--pid", `${served.pid}`]);
-        for (const pid of own.toString().trim().split(/\s+/).map(Number)) {
-          try {
-            process.kill(pid, "SIGKILL");
-          } catch {
-            // It ended with the other one.
-          }
-        }
-        await sleep(300);
-      }
+      await end(served, signal, mountPoint);
       writeFileSync(join(guest.inside, `while-away-${round}`), "");
       execFileSync("sync", ["-d", join(guest.inside, `while-away-${round}`)]);
       served = await serve(mountPoint, { g: guest.image });
@@ -284,6 +298,47 @@ test.each(["SIGTERM", "SIGKILL"] as const)(
     expect(created.map(({ path }) => path)).toEqual(
       [0, 1, 2].flatMap((round) => [`/while-running-${round}`, `/while-away-${round}`]),
     );
+    guest.unmount();
+    await served.stop();
+  },
+);
+
+test.each(["SIGTERM", "SIGKILL"] as const)(
+  "after a restart (%s) in the midst of fast commits no event is lost or told twice",
+  async (signal) => {
+    const guest = await makeGuest(`fast-${signal}`, ["-t", "ext4", "-O", "fast_commit"]);
+    const mountPoint = join(folder, `fast-${signal}`);
+    let served = await serve(mountPoint, { g: guest.image });
+    await mark(guest, served.guest("g"));
+    const expected: string[] = [];
+    /** A new file, and one more name of an older one; what is fsynced is a fast commit. */
+    const work = (name: string): void => {
+      linkSync(join(guest.inside, "first"), join(guest.inside, `linked-${name}`));
+      writeFileSync(join(guest.inside, name), name);
+      execFileSync("sync", [join(guest.inside, name)]);
+      expected.push(`linked /linked-${name}`, `created /${name}`);
+    };
+    // The rest of the transaction: while nobody watches, or later. Fast commits after it are written over those before.
+    for (const isFinished of [false, true, true, false]) {
+      const round = expected.length;
+      work(`${round}-running`);
+      work(`${round}-still`);
+      await until(served.guest("g"), `/${round}-still`);
+      await end(served, signal, mountPoint);
+      work(`${round}-away`);
+      if (isFinished) {
+        execFileSync("sync", [guest.inside]);
+        work(`${round}-after`);
+      }
+      served = await serve(mountPoint, { g: guest.image });
+      await until(served.guest("g"), expected.at(-1)?.split(" ").at(-1) as string);
+    }
+    const events = eventsOf(served.guest("g"));
+    expect(events.map(({ id }) => id)).toEqual(events.map((_, index) => index + 1));
+    expect(events.filter(({ event }) => event === "gap")).toEqual([]);
+    expect(events.filter(({ part }) => part !== undefined).length).toBeGreaterThan(10);
+    const told = events.filter(({ event, path }) => event !== "content" && !path?.startsWith("/mark"));
+    expect(told.map(inShort).slice(-expected.length).sort()).toEqual([...expected].sort());
     guest.unmount();
     await served.stop();
   },

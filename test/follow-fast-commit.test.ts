@@ -22,7 +22,7 @@ import { afterAll, describe, expect, test } from "vitest";
 import { fold } from "../src/filesystems/ext/journal/fold.js";
 import { Journal } from "../src/filesystems/ext/journal/journal.js";
 import { followExt, openExt } from "../src/filesystems/ext/open.js";
-import { Attributes, type FileSystem, FileType } from "../src/filesystems/filesystem.js";
+import { Attributes, EntryType, type FileSystem, FileType } from "../src/filesystems/filesystem.js";
 import type { Follower, Step } from "../src/filesystems/follower.js";
 import { openRawImage } from "../src/images/raw.js";
 import { BlockCache } from "../src/versions/block-cache.js";
@@ -297,6 +297,97 @@ describe("each fast commit of a running guest is a step", () => {
     },
     60_000,
   );
+});
+
+describe("what fast commits say of directories", () => {
+  /** A guest with a file to fsync, ours of it, and how ours takes what has come since. */
+  function start(name: string, prepare: (root: string) => void) {
+    const path = join(folder, `${name}.img`);
+    makeImage(path, 64, "mkfs.ext4 -b 4096 -J size=8 -O fast_commit");
+    const guest = new MountedImage(path, "commit=300");
+    onEnd(() => guest.close());
+    writeFileSync(join(guest.root, "first"), "first");
+    prepare(guest.root);
+    execFileSync("sync", ["-f", guest.root]);
+    const source = openSource(path);
+    const log: string[] = [];
+    const note = (line: string) => log.push(line);
+    const follower = followExt(source, new BlockCache(8 << 20), note) as Follower;
+    const served = openExt(source, new BlockCache(8 << 20), note);
+    const commit = (): void => {
+      appendFileSync(join(guest.root, "first"), "more");
+      fsync(join(guest.root, "first"));
+      const steps = takeSteps(follower);
+      expect(steps.map(({ commit }) => commit.logical !== undefined)).toEqual([true]);
+      for (const step of steps) served.apply(step.commit);
+      expect(log).toEqual([]);
+    };
+    return { guest, served, commit };
+  }
+
+  test("directories that come, go and use each other's numbers are counted as the guest counts them", () => {
+    const { guest, served, commit } = start("counted", (root) => {
+      for (const name of ["a", "a/inner", "a/other", "b"]) mkdirSync(join(root, name));
+    });
+    const at = (name: string) => join(guest.root, name);
+    const { ino } = statSync(at("a/inner"));
+    rmSync(at("a/inner"), { recursive: true });
+    // It has the number of the one before, and is gone before it was ever recorded.
+    mkdirSync(at("a/short"));
+    expect(statSync(at("a/short")).ino).toBe(ino);
+    rmSync(at("a/short"), { recursive: true });
+    const same = () =>
+      expect(durable(describeFileSystem(served))).toEqual(durable(describeMount(guest.root)));
+    commit();
+    same();
+    // A file with a directory's name and number.
+    rmSync(at("a/other"), { recursive: true });
+    for (const name of ["b/c", "b/c/d", "b/e"]) mkdirSync(at(name));
+    writeFileSync(at("a/other"), "");
+    commit();
+    same();
+    rmSync(at("b/c/d"), { recursive: true });
+    mkdirSync(at("b/c/f"));
+    rmSync(at("b/e"), { recursive: true });
+    commit();
+    same();
+  });
+
+  test("a listing that goes on while names are used again has each name once", () => {
+    const names = Array.from({ length: 8 }, (_, n) => `log.${n}`);
+    const { guest, served, commit } = start("listed", (root) => {
+      for (const name of names) writeFileSync(join(root, name), name);
+    });
+    const rotate = (): void => {
+      for (const [n, name] of [...names.entries()].reverse().slice(1))
+        renameSync(join(guest.root, name), join(guest.root, names[n + 1] as string));
+      writeFileSync(join(guest.root, "log.0"), "");
+      writeFileSync(join(guest.root, `new.${added++}`), "");
+      rmSync(join(guest.root, `new.${added - 3}`), { force: true });
+    };
+    let added = 0;
+    const seen: string[] = [];
+    let from = 0;
+    for (let isEnd = false; !isEnd; ) {
+      isEnd = true;
+      served.list(ROOT_INODE, from, {
+        entry(name, nameOffset, nameLength, ino, type, next) {
+          seen.push(name.toString("latin1", nameOffset, nameOffset + nameLength));
+          from = next;
+          expect(served.lookup(ROOT_INODE, Buffer.from(seen.at(-1) as string))).toBe(ino);
+          expect(type).not.toBe(EntryType.UNKNOWN);
+          isEnd = false;
+          return false;
+        },
+      });
+      if ([7, 10, 14].includes(seen.length)) {
+        rotate();
+        commit();
+      }
+    }
+    expect(seen.length).toBe(new Set(seen).size);
+    for (const name of names) expect(seen).toContain(name);
+  });
 });
 
 describe("a fast commit that is being written", () => {

@@ -1,12 +1,26 @@
 /** A watch that comes late: the guest's changes are in their places before its journal is read. */
 import { execFileSync } from "node:child_process";
-import { chmodSync, mkdirSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  closeSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  renameSync,
+  rmdirSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
 import type { Changes } from "../src/filesystems/changes.js";
 import type { Follower } from "../src/filesystems/follower.js";
 import { followFileSystem } from "../src/filesystems/formats.js";
 import { openRawImage } from "../src/images/raw.js";
+import { settleDoubts } from "../src/inference/doubts.js";
+import { InodeIndex } from "../src/inference/inode-index.js";
 import { BlockCache } from "../src/versions/block-cache.js";
 import { cleanUp, mount, run, workFolder } from "./support/images-mount.js";
 
@@ -62,6 +76,46 @@ test("what was there before is not made up from what is there now", async () => 
   const names =
     next === undefined || "reopen" in next ? [] : next.steps.flatMap((step) => step.changes.names);
   expect(names.map(({ name, ino, now }) => [name.toString(), ino, now])).toEqual([["changes", changed, 0]]);
+  unmount();
+  raw.close();
+});
+
+test("the names of a directory that was removed are not made up when its block has been used for something else", async () => {
+  const { image, inside, unmount: unmountFirst } = await makeGuest("reused");
+  mkdirSync(join(inside, "d"));
+  writeFileSync(join(inside, "d/moves"), "moves");
+  const directory = statSync(join(inside, "d")).ino;
+  const moved = statSync(join(inside, "d/moves")).ino;
+  unmountFirst();
+  const block = Number(await run("debugfs", ["-R", "blocks d", image]));
+  expect(block).toBeGreaterThan(0);
+  const unmount = await mount(image, inside, "loop");
+  writeFileSync(join(inside, "other"), "");
+  execFileSync("sync", ["-f", inside]);
+  const raw = openRawImage(image);
+  const follower = followFileSystem(raw, new BlockCache(1 << 20), () => {});
+  renameSync(join(inside, "d/moves"), join(inside, "moved"));
+  rmdirSync(join(inside, "d"));
+  // It is in the journal, and nothing in its place.
+  const other = openSync(join(inside, "other"), "w");
+  fsyncSync(other);
+  closeSync(other);
+  const file = openSync(image, "r+");
+  writeSync(file, Buffer.alloc(4096, "of another file "), 0, 4096, block * 4096);
+  closeSync(file);
+  const found = follower?.look();
+  const changes: Changes[] =
+    found === undefined || "reopen" in found ? [] : found.steps.map((step) => step.changes);
+  const index = new InodeIndex(2);
+  index.link(2, Buffer.from("d"), directory);
+  index.link(directory, Buffer.from("moves"), moved);
+  const names = changes.flatMap((one) => settleDoubts(one, index).names);
+  expect(names.map((one) => [one.directory, one.name.toString(), one.ino, one.now])).toContainEqual([
+    directory,
+    "moves",
+    moved,
+    0,
+  ]);
   unmount();
   raw.close();
 });

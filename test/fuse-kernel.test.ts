@@ -454,6 +454,31 @@ describe("a tree that changes", () => {
     expect(output("cat", `${root}/five/b`)).toBe("I am b\n");
   });
 
+  test("it is known which nodes the kernel has, to the last one", async () => {
+    const live = await tests.serve({ timeout: 3_600_000, longTimeouts: true });
+    const fd = openSync(`${live.path}/live/log`, "r");
+    try {
+      // One by one, all of a directory, the same again, some that are looked up twice, and what is not there.
+      run("find", live.path, "-xdev", "-size", "+0");
+      output("ls", "-f", `${live.path}/many`);
+      output("stat", `${live.path}/five/a`, `${live.path}/five/b`);
+      await live.order({ order: "epoch" });
+      output("stat", `${live.path}/five/a`, `${live.path}/live`);
+      run("stat", `${live.path}/five/none`);
+      expect(await live.order<number>({ order: "held" })).toBeGreaterThan(21_000);
+      // It lets go of all that is not in use (reconfigure_super): left are the file that is open, and its directory.
+      output("mount", "-i", "-o", "remount,ro", live.path);
+      const held = async (): Promise<number> => {
+        output("stat", live.path);
+        return live.order<number>({ order: "held" });
+      };
+      await expect.poll(held, { timeout: 10_000 }).toBe(2);
+    } finally {
+      closeSync(fd);
+    }
+    expect(await live.stop()).toBe(0);
+  }, 60_000);
+
   test("with long time-outs, opening and listing again ask nothing", async () => {
     const live = await tests.serve({ timeout: 3_600_000, longTimeouts: true });
     const work = (): void => {

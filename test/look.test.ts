@@ -16,7 +16,6 @@ import {
 import { join } from "node:path";
 import { setImmediate as turn } from "node:timers/promises";
 import { afterAll, describe, expect, test } from "vitest";
-import { ToldInodes } from "../src/cloud/told-inodes.js";
 import { Attributes, type FileSystem } from "../src/filesystems/filesystem.js";
 import type { Follower } from "../src/filesystems/follower.js";
 import { followFileSystem, openFileSystem } from "../src/filesystems/formats.js";
@@ -384,18 +383,4 @@ describe("a guest's restart", () => {
     expect(statSync(join(tree, "d/there")).ino).toBe(ino);
     expect(await served.stop()).toBe(0);
   }, 20_000);
-});
-
-test("a node is not the file that its inode was used for next, whatever their generations", () => {
-  const told = new ToldInodes();
-  told.add(12, 0x1000);
-  expect(told.agree(12, 0x1000)).toBe(true);
-  expect(told.agree(13, 1)).toBe(true);
-  // The same digest.
-  expect(told.agree(12, 0x0001)).toBe(false);
-  told.add(12, 0x0001);
-  expect(told.agree(12, 0x1000)).toBe(false);
-  told.inherit(5000);
-  expect(told.agree(5000, 7)).toBe(true);
-  expect([...told]).toEqual([12, 5000]);
 });

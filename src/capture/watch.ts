@@ -9,8 +9,8 @@ import { Glance } from "./glance.js";
 
 /** What can be looked at. */
 export interface Watched {
-  /** The image's path. */
-  readonly path: string;
+  /** The image's path; undefined: it is no file of this host's. */
+  readonly path: string | undefined;
   /**
    * Looks once; returns whether there was anything new. `quietAt`: when its spots were last seen to be as they had been
    * (ms of performance.now()), which can be later than the last look. Must not throw.
@@ -51,17 +51,10 @@ export class Watch {
   #wakesAt = Number.POSITIVE_INFINITY;
 
   add(watched: Watched): void {
-    let watcher: FSWatcher | undefined;
-    try {
-      watcher = watch(watched.path, { persistent: false }, () => this.#lookIn(patrol, WAKE));
-      // A watch that ends is only a wake-up less.
-      watcher.on("error", () => {});
-    } catch {
-      watcher = undefined;
-    }
+    const { path } = watched;
     const patrol: Patrol = {
       watched,
-      watcher,
+      watcher: path === undefined ? undefined : wakeUp(path, () => this.#lookIn(patrol, WAKE)),
       interval: SHORTEST,
       due: Number.POSITIVE_INFINITY,
       glance: undefined,
@@ -125,4 +118,16 @@ export class Watch {
 /** When those at rest are looked at after `now` (ms): all in the same round, which may have begun early. */
 function nextRound(now: number): number {
   return (Math.floor((now + EARLY) / LONGEST) + 1) * LONGEST;
+}
+
+/** Calls `wake` when a file is written to, if its writer triggers inotify. Undefined: it cannot be watched. */
+function wakeUp(path: string, wake: () => void): FSWatcher | undefined {
+  try {
+    const watcher = watch(path, { persistent: false }, wake);
+    // A watch that ends is only a wake-up less.
+    watcher.on("error", () => {});
+    return watcher;
+  } catch {
+    return undefined;
+  }
 }

@@ -1,5 +1,4 @@
 /** `slashcloud cat`: the contents of files. */
-import { UserError } from "../daemon/user-error.js";
 import { FileType, isType } from "../daemon/walk.js";
 import { find, parseLocation } from "./location.js";
 import { complain, write } from "./output.js";
@@ -23,8 +22,9 @@ export function cat(locations: readonly string[]): number {
       }
     } catch (error) {
       failed = true;
-      const { message } = error as Error;
-      complain(error instanceof UserError ? message : `${argument}: ${message}`);
+      const { message, exitCode } = error as Error & { exitCode?: number };
+      // What is wrong with the image as a whole names it already.
+      complain(exitCode === undefined ? `${argument}: ${message}` : message);
     }
   }
   return failed ? 1 : 0;

@@ -11,6 +11,7 @@ const COLOURS: Readonly<Record<string, number>> = {
   unlinked: 31,
   renamed: 36,
   content: 33,
+  written: 33,
   attributes: 35,
   xattr: 35,
   gap: 41,
@@ -83,7 +84,10 @@ function pathText({ event, volume, path, from, name, inode }: Partial<GuestEvent
   return event === "renamed" && from !== undefined ? `${visible(from)} → ${visible(now)}` : visible(now);
 }
 
-function detailsText({ event, type, range, old, new: now, reason }: Partial<GuestEvent>): string {
+/** Ranges of written bytes that are shown. */
+const MOST_RANGES = 3;
+
+function detailsText({ event, type, range, ranges, old, new: now, reason }: Partial<GuestEvent>): string {
   switch (event) {
     case "created":
       return list([
@@ -102,6 +106,13 @@ function detailsText({ event, type, range, old, new: now, reason }: Partial<Gues
           ? sizeText(now?.size)
           : `${sizeText(old?.size) ?? "?"} → ${sizeText(now?.size) ?? "?"}`,
         range && `bytes ${range[0]} to ${range[1]}`,
+      ]);
+    case "written":
+      return list([
+        ...(ranges ?? []).slice(0, MOST_RANGES).map(([at, length]) => `${sizeText(length)} at ${at}`),
+        ranges !== undefined && ranges.length > MOST_RANGES
+          ? `and ${ranges.length - MOST_RANGES} more`
+          : undefined,
       ]);
     case "linked":
     case "unlinked":

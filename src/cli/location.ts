@@ -1,8 +1,8 @@
 /** `IMAGE[:PATH]`: a file in a guest whose one disk is that image. */
 import { existsSync } from "node:fs";
-import { resolve } from "node:path";
 import type { Guest } from "../daemon/guest.js";
-import { openTree } from "../daemon/open-tree.js";
+import { parseImage, resolveImage } from "../daemon/image-name.js";
+import { openImageTree } from "../daemon/one-shot.js";
 import { UserError } from "../daemon/user-error.js";
 import { type Entry, type Tree, walk } from "../daemon/walk.js";
 import { complain } from "./output.js";
@@ -20,8 +20,21 @@ export interface Found {
   readonly entry: Entry;
 }
 
-/** The longest part before a colon that is there is the image: names may have colons too. */
+/** `scheme://...`, and after a colon a path from the guest's root. */
+const URL_AND_PATH = /^([a-z+]+:\/\/.*?)(?::(\/.*))?$/s;
+
+/**
+ * The longest part before a colon that is there is the image: names may have colons too. A URL ends before the first
+ * colon that a slash follows.
+ */
 export function parseLocation(argument: string): Location {
+  const [, url, inside] = URL_AND_PATH.exec(argument) ?? [];
+  if (url !== undefined) return { image: url, path: Buffer.from(inside ?? "/") };
+  const { format, path: rest } = parseImage(argument);
+  if (format !== undefined) {
+    const { image, path } = parseLocation(rest);
+    return { image: `${format}:${image}`, path };
+  }
   let image = argument;
   while (!existsSync(image)) {
     const colon = image.lastIndexOf(":");
@@ -43,10 +56,10 @@ const opened = new Map<string, { tree: Tree; guest: Guest }>();
 
 /** Opens the image and walks to the file. Throws ImageError or FileSystemError. */
 export function find(location: Location, followLast: boolean): Found {
-  const image = resolve(location.image);
+  const image = resolveImage(location.image);
   let known = opened.get(image);
   if (known === undefined) {
-    const { tree, guests } = openTree(HOST, [{ name: GUEST, images: [image] }], complain);
+    const { tree, guests } = openImageTree(HOST, GUEST, image, complain);
     known = { tree, guest: guests[0] as Guest };
     opened.set(image, known);
   }

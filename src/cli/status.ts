@@ -14,6 +14,7 @@ const COLUMNS: readonly Column<VolumeStatus>[] = [
   ["GUEST", ({ guest }) => guest],
   ["VOLUME", ({ volume }) => volume],
   ["STATE", ({ state }) => state],
+  ["CAPTURE", ({ capture, writes }) => (writes?.isReady === false ? `${capture} (map not yet)` : capture)],
   ["TRANSACTION", ({ transaction }) => transaction?.toString() ?? "-"],
   ["PATHS", ({ hasPaths }) => (hasPaths ? "yes" : "not yet")],
   [

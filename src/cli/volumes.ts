@@ -1,6 +1,6 @@
 /** `slashcloud volumes`: what is on a disk. */
-import { resolve } from "node:path";
-import { openTree } from "../daemon/open-tree.js";
+import { resolveImage } from "../daemon/image-name.js";
+import { openImageTree } from "../daemon/one-shot.js";
 import { complain, write } from "./output.js";
 import { type Column, tableText } from "./table.js";
 
@@ -20,7 +20,7 @@ interface Row {
 
 /** Prints the image's volumes, a line each. Returns the exit code. */
 export function volumes(image: string, options: { readonly json?: boolean }): number {
-  const { guests, mounts } = openTree("host", [{ name: "guest", images: [resolve(image)] }], complain);
+  const { guests, mounts } = openImageTree("host", "guest", resolveImage(image), complain);
   const rows: Row[] = [];
   for (const { volumes: found } of guests.flatMap(({ disks }) => disks)) {
     for (const { volume, identity, problem } of found) {

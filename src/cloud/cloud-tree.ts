@@ -10,7 +10,7 @@ import {
 import { attributeNameInGuest, attributeNamesAsSeen } from "./attributes.js";
 import { CloudDirectory } from "./directory.js";
 import { EVENTS, EVENTS_BEFORE, type EventFiles } from "./event-files.js";
-import { isEvents, isGeneration, nodeHigh, placeOf } from "./ids.js";
+import { digestOf, isEvents, placeOf } from "./ids.js";
 import { linkTarget } from "./link-target.js";
 import { Place } from "./place.js";
 import type { Entry, Statistics, Tree, TreeVisitor } from "./tree.js";
@@ -135,6 +135,7 @@ export class CloudTree implements Tree {
     place.fileSystem.stat(low, out.attributes);
     requireGeneration(place, high, low, out.attributes.generation);
     this.#fillNode(place, low, out);
+    out.high = high;
   }
 
   entry(inoHigh: number, ino: number, out: Entry): void {
@@ -239,6 +240,14 @@ export class CloudTree implements Tree {
     out.nameLength = 255;
   }
 
+  told(high: number, low: number, generation: number): void {
+    if (!isEvents(high)) this.#places.get(placeOf(high))?.noteTold(high, low, generation);
+  }
+
+  forgotten(high: number, low: number, times: number): void {
+    if (!isEvents(high)) this.#places.get(placeOf(high))?.told.forget(low, digestOf(high), times);
+  }
+
   /** The place of a node; undefined for a directory of the tree's own. */
   #place(high: number): Place | undefined {
     if (high === 0) return undefined;
@@ -278,8 +287,7 @@ export class CloudTree implements Tree {
   /** Fills in what is about an inode but its attributes, which are there. */
   #fillNode(place: Place, ino: number, out: Entry): void {
     const { attributes } = out;
-    place.told.add(ino, attributes.generation);
-    out.high = nodeHigh(place.id, attributes.generation);
+    out.high = place.nodeHigh(ino, attributes.generation);
     out.low = ino;
     out.generation = attributes.generation;
     out.inoHigh = place.id;
@@ -443,12 +451,9 @@ class PlaceEntries implements EntryVisitor {
   }
 }
 
-/**
- * Throws ESTALE unless the inode is still the one that the node was made for. A node's digest of the generation is
- * short: of generations that have the same one, it was the one last told of that the kernel has the node for.
- */
+/** Throws ESTALE unless the inode is still the file that the node was made for. */
 function requireGeneration(place: Place, high: number, ino: number, generation: number): void {
-  if (!isGeneration(high, generation) || !place.told.agree(ino, generation)) throw stale(ino);
+  if (!place.told.isOf(ino, digestOf(high), generation)) throw stale(ino);
 }
 
 function stale(ino: number): FileSystemError {

@@ -2,6 +2,10 @@
  * Node ids and inode numbers. A node id's upper half is the place's id (19 bits) and a digest of the inode's generation
  * (12 bits), its lower half the guest's own inode number; st_ino is the place's id and the inode number. So both are the
  * same after a restart, and an inode that the guest uses again for another file has another node id.
+ *
+ * There are several digests: where the kernel still has a node of an earlier file of the same inode whose first digest is
+ * the same, the next one is taken (see ToldInodes). With the same id and another generation, the kernel would give up the
+ * earlier file: reading and closing it would fail with EIO (fuse_make_bad).
  */
 
 /** Bits of the generation's digest. */
@@ -13,9 +17,12 @@ const EVENTS_FROM = 2 ** 31;
 /** The events id of the directories that are no guest's. */
 export const OWN_EVENTS_ID = PLACE_IDS - 1;
 
-/** The upper half of a node id. */
-export function nodeHigh(placeId: number, generation: number): number {
-  return ((placeId << GENERATION_BITS) | digest(generation)) >>> 0;
+/** How many digests a generation has. */
+export const DIGESTS = 4;
+
+/** The upper half of a node id. `digest`: the generation's first one but in the cases that ToldInodes knows. */
+export function nodeHigh(placeId: number, digest: number): number {
+  return ((placeId << GENERATION_BITS) | digest) >>> 0;
 }
 
 /** The place of a node. */
@@ -23,14 +30,9 @@ export function placeOf(high: number): number {
   return high >>> GENERATION_BITS;
 }
 
-/** Whether a node's digest is that of the generation. */
-export function isGeneration(high: number, generation: number): boolean {
-  return (high & (2 ** GENERATION_BITS - 1)) === digest(generation);
-}
-
-/** Whether files with these generations, one after the other in an inode, have the same node id. */
-export function haveSameNode(generation: number, other: number): boolean {
-  return digest(generation) === digest(other);
+/** The digest in a node's upper half. */
+export function digestOf(high: number): number {
+  return high & (2 ** GENERATION_BITS - 1);
 }
 
 /** Whether the upper half of a node id, or of an inode number, is that of a file of events. */
@@ -53,9 +55,14 @@ export function isSegment(high: number, segment: number): boolean {
   return high % 2 ** GENERATION_BITS === segment % 2 ** GENERATION_BITS;
 }
 
-function digest(generation: number): number {
-  return (generation ^ (generation >>> 12) ^ (generation >>> 24)) & (2 ** GENERATION_BITS - 1);
+/** A digest of a generation, from 0 to DIGESTS - 1: whose first ones are the same have others that hardly ever are. */
+export function digest(generation: number, which = 0): number {
+  const mixed = which === 0 ? generation : Math.imul(generation ^ (generation >>> 15) ^ which, MIX);
+  return (mixed ^ (mixed >>> 12) ^ (mixed >>> 24)) & (2 ** GENERATION_BITS - 1);
 }
+
+/** Spreads bits: 2^32 by the golden ratio. */
+const MIX = 0x9e3779b1;
 
 /** Gives out ids below `limit` that depend on a key alone, as long as no two keys have the same hash. */
 export class StableIds {

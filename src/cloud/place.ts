@@ -1,6 +1,7 @@
 /** A place in the tree where a volume is shown: a guest's root, a mount point of the guest's, `.volumes/<name>`. */
 import type { FileSystem } from "../filesystems/filesystem.js";
 import type { CloudDirectory } from "./directory.js";
+import { digestOf, nodeHigh } from "./ids.js";
 import { ToldInodes } from "./told-inodes.js";
 
 /** Directories and links whose parents are remembered; links in what comes beyond that cannot be followed. */
@@ -14,6 +15,9 @@ export interface Hook {
   /** The directory that is covered. */
   readonly covered: number;
 }
+
+/** Told of nodes with another digest than their generations' first; see ToldInodes. */
+export type UncommonNodes = (high: number, ino: number, generation: number) => void;
 
 /** Told where directories and links are shown, as a Place is. */
 export interface ParentLedger {
@@ -38,7 +42,7 @@ export class Place {
   readonly volume: string;
   /** Replaced when the volume is opened afresh. */
   fileSystem: FileSystem;
-  /** The inodes that somebody was told of, who may still hold what he was told. */
+  /** The nodes that somebody was told of, who may still hold what he was told. */
   readonly told = new ToldInodes();
   /** Where ".." of its root leads: a directory of the tree's own, or the parent of a covered directory. */
   readonly parent: CloudDirectory | Hook;
@@ -60,6 +64,7 @@ export class Place {
   readonly #inherited = new Map<number, number>();
   /** Told of what is noted, so that a later server can inherit it. */
   ledger: ParentLedger | undefined;
+  uncommon: UncommonNodes | undefined;
 
   constructor(
     { id, eventsId, guest, volume }: PlaceIdentity,
@@ -101,9 +106,30 @@ export class Place {
     this.ledger?.parent(this.id, ino, directory);
   }
 
-  /** Notes that an earlier server of the same mount had shown an inode, in that directory unless it is 0. */
-  inherit(ino: number, directory: number): void {
+  /** The upper half of the node of a file. */
+  nodeHigh(ino: number, generation: number): number {
+    return nodeHigh(this.id, this.told.digest(ino, generation));
+  }
+
+  /** Notes that somebody is told of a node. */
+  noteTold(high: number, ino: number, generation: number): void {
+    if (this.told.add(ino, digestOf(high), generation)) this.uncommon?.(high, ino, generation);
+  }
+
+  /** The upper halves of all nodes of an inode that somebody may have, but for that of one file. */
+  otherNodes(ino: number, generation: number | undefined): number[] {
+    return [...this.told.nodes(ino)].flatMap((node) =>
+      node.generation === generation ? [] : [nodeHigh(this.id, node.digest)],
+    );
+  }
+
+  /**
+   * Notes that an earlier server of the same mount had told of a node, in that directory unless it is 0. `generation` 0:
+   * it is not known.
+   */
+  inherit(high: number, ino: number, directory: number, generation: number): void {
     this.told.inherit(ino);
+    if (generation !== 0) this.noteTold(high, ino, generation);
     if (directory !== 0) this.#inherited.set(ino, directory);
   }
 

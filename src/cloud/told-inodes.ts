@@ -1,61 +1,127 @@
 /**
- * The inodes that somebody was told of, each with the generation it was told with last: a bit and a word for each, in
- * pages that are made when they are needed. A node id has a short digest of the generation only; this tells apart the
- * few files, one after the other in an inode, that have the same one.
+ * The nodes of one place that the kernel has: it was told of them, and has not forgotten them since. A node id has a short
+ * digest of the inode's generation only. This tells which file a node is of, one after the other in an inode, and sees to
+ * it that no two of them have the same node at the same time.
+ *
+ * For each inode there are a bit and three words, in pages that are made when they are needed: the file that it was told
+ * for last, if that has its generation's first digest. The few others are on a list: files that have been deleted and are
+ * still open, and those that have another digest.
  */
-import { haveSameNode } from "./ids.js";
+import { DIGESTS, digest } from "./ids.js";
 
 const PAGE = 1024;
-/**
- * ms for which a node that has just been told for another file than before is not answered: until the kernel has been
- * told, its requests can be about the file that was.
- */
-const CHANGEOVER = 20;
-/** Such nodes that are remembered. */
-const MOST_CHANGING = 1000;
+/** Nodes on the list: more than a host has files open. */
+const MOST_OTHERS = 1_000_000;
 
 interface Page {
   readonly told: Uint8Array;
-  /** Whether the generation is known. */
-  readonly known: Uint8Array;
   readonly generations: Uint32Array;
+  /** How often the kernel was told of it and has not forgotten it; 0: it does not have the node. */
+  readonly counts: Uint32Array;
+}
+
+/** A node that is not in a page. */
+interface OtherNode {
+  readonly digest: number;
+  readonly generation: number;
+  count: number;
 }
 
 export class ToldInodes {
   readonly #pages = new Map<number, Page>();
   #lastPage = -1;
   #last: Page | undefined;
-  /** When nodes were told for another file, ms. */
-  readonly #changed = new Map<number, number>();
+  /** By inode. */
+  readonly #others = new Map<number, OtherNode[]>();
+  #othersCount = 0;
 
-  add(ino: number, generation: number): void {
-    const page = this.#page(ino) ?? this.#newPage(ino);
-    const at = ino % PAGE;
-    const before = page.generations[at] as number;
-    const isOther = isSet(page.known, at) && before !== generation;
-    if (isOther && haveSameNode(before, generation)) this.#change(ino);
-    set(page.told, at);
-    set(page.known, at);
-    page.generations[at] = generation;
-  }
-
-  /** Adds an inode that was told by somebody else, nobody knows with which generation. */
-  inherit(ino: number): void {
-    set((this.#page(ino) ?? this.#newPage(ino)).told, ino % PAGE);
+  /** The digest that the node of a file is to have. */
+  digest(ino: number, generation: number): number {
+    const first = digest(generation);
+    const page = this.#page(ino);
+    if (
+      page !== undefined &&
+      (page.counts[ino % PAGE] as number) > 0 &&
+      page.generations[ino % PAGE] === generation
+    )
+      return first;
+    const others = this.#othersCount === 0 ? undefined : this.#others.get(ino);
+    if (others !== undefined) {
+      for (const other of others) if (other.generation === generation) return other.digest;
+    }
+    for (let which = 0; which < DIGESTS; which++) {
+      const found = digest(generation, which);
+      const holder = this.#holder(ino, found);
+      if (holder === undefined || holder === generation) return found;
+    }
+    return first;
   }
 
   /**
-   * Whether an inode was told with that generation, or nobody knows with which; not just after it was told with another
-   * one.
+   * Whether the node with that digest is the file with that generation: the kernel was told so; or, if it has no such node
+   * (but an NFS handle, say), the digest is one of the generation's.
    */
-  agree(ino: number, generation: number): boolean {
-    const page = this.#page(ino);
-    if (page === undefined) return true;
-    const at = ino % PAGE;
-    if (!isSet(page.known, at)) return true;
-    return page.generations[at] === generation && (this.#changed.size === 0 || !this.#isChanging(ino));
+  isOf(ino: number, ofDigest: number, generation: number): boolean {
+    const holder = this.#holder(ino, ofDigest);
+    if (holder !== undefined) return holder === generation;
+    for (let which = 0; which < DIGESTS; which++) if (digest(generation, which) === ofDigest) return true;
+    return false;
   }
 
+  /** The kernel is told of a node. Returns whether it has another digest than its generation's first. */
+  add(ino: number, withDigest: number, generation: number): boolean {
+    const page = this.#page(ino) ?? this.#newPage(ino);
+    const at = ino % PAGE;
+    page.told[at >> 3] = (page.told[at >> 3] as number) | (1 << (at & 7));
+    const isFirst = digest(generation) === withDigest;
+    const other = this.#other(ino, withDigest);
+    const count = page.counts[at] as number;
+    if (other?.generation === generation) other.count++;
+    else if (!isFirst) this.#addOther(ino, { digest: withDigest, generation, count: 1 });
+    else if (count > 0 && page.generations[at] === generation) page.counts[at] = count + 1;
+    else {
+      const before = page.generations[at] as number;
+      // With the same digest, the kernel gives up the one that was.
+      if (count > 0 && digest(before) !== withDigest)
+        this.#addOther(ino, { digest: digest(before), generation: before, count });
+      page.generations[at] = generation;
+      page.counts[at] = 1;
+    }
+    return !isFirst;
+  }
+
+  /** The kernel has forgotten a node that it was told of `times` times. */
+  forget(ino: number, withDigest: number, times: number): void {
+    const other = this.#other(ino, withDigest);
+    if (other !== undefined) {
+      other.count -= times;
+      if (other.count <= 0) this.#removeOther(ino, other);
+      return;
+    }
+    const page = this.#page(ino);
+    if (page === undefined || digest(page.generations[ino % PAGE] as number) !== withDigest) return;
+    page.counts[ino % PAGE] = Math.max(0, (page.counts[ino % PAGE] as number) - times);
+  }
+
+  /** Adds an inode that was told by somebody else, nobody knows for which file. */
+  inherit(ino: number): void {
+    const page = this.#page(ino) ?? this.#newPage(ino);
+    const at = ino % PAGE;
+    page.told[at >> 3] = (page.told[at >> 3] as number) | (1 << (at & 7));
+  }
+
+  /** The digests of the nodes of an inode that the kernel has, and the generations of their files. */
+  *nodes(ino: number): Generator<{ readonly digest: number; readonly generation: number }> {
+    const page = this.#page(ino);
+    const at = ino % PAGE;
+    if (page !== undefined && (page.counts[at] as number) > 0) {
+      const generation = page.generations[at] as number;
+      yield { digest: digest(generation), generation };
+    }
+    yield* this.#others.get(ino) ?? [];
+  }
+
+  /** All inodes that the kernel was ever told of. */
   *[Symbol.iterator](): Generator<number> {
     for (const [number, { told }] of this.#pages) {
       for (const [at, byte] of told.entries()) {
@@ -66,19 +132,36 @@ export class ToldInodes {
     }
   }
 
-  #change(ino: number): void {
-    this.#changed.delete(ino);
-    const [oldest] = this.#changed.keys();
-    if (oldest !== undefined && this.#changed.size >= MOST_CHANGING) this.#changed.delete(oldest);
-    this.#changed.set(ino, performance.now());
+  /** The generation of the file that the kernel has a node for; undefined: it has no such node. */
+  #holder(ino: number, ofDigest: number): number | undefined {
+    const other = this.#other(ino, ofDigest);
+    if (other !== undefined) return other.generation;
+    const page = this.#page(ino);
+    if (page === undefined || page.counts[ino % PAGE] === 0) return undefined;
+    const generation = page.generations[ino % PAGE] as number;
+    return digest(generation) === ofDigest ? generation : undefined;
   }
 
-  #isChanging(ino: number): boolean {
-    const since = this.#changed.get(ino);
-    if (since === undefined) return false;
-    if (performance.now() - since < CHANGEOVER) return true;
-    this.#changed.delete(ino);
-    return false;
+  #addOther(ino: number, node: OtherNode): void {
+    if (this.#othersCount >= MOST_OTHERS) {
+      const [oldest, [node]] = this.#others.entries().next().value as [number, OtherNode[]];
+      this.#removeOther(oldest, node as OtherNode);
+    }
+    this.#others.set(ino, [...(this.#others.get(ino) ?? []), node]);
+    this.#othersCount++;
+  }
+
+  #removeOther(ino: number, node: OtherNode): void {
+    const left = (this.#others.get(ino) ?? []).filter((other) => other !== node);
+    if (left.length === 0) this.#others.delete(ino);
+    else this.#others.set(ino, left);
+    this.#othersCount--;
+  }
+
+  #other(ino: number, withDigest: number): OtherNode | undefined {
+    return this.#othersCount === 0
+      ? undefined
+      : this.#others.get(ino)?.find((other) => other.digest === withDigest);
   }
 
   #page(ino: number): Page | undefined {
@@ -93,19 +176,11 @@ export class ToldInodes {
   #newPage(ino: number): Page {
     const page = {
       told: new Uint8Array(PAGE / 8),
-      known: new Uint8Array(PAGE / 8),
       generations: new Uint32Array(PAGE),
+      counts: new Uint32Array(PAGE),
     };
     this.#pages.set(Math.floor(ino / PAGE), page);
     this.#last = page;
     return page;
   }
-}
-
-function isSet(bits: Uint8Array, at: number): boolean {
-  return (((bits[at >> 3] as number) >> (at & 7)) & 1) !== 0;
-}
-
-function set(bits: Uint8Array, at: number): void {
-  bits[at >> 3] = (bits[at >> 3] as number) | (1 << (at & 7));
 }

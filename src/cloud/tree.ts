@@ -75,4 +75,10 @@ export interface Tree {
   attributeNames(high: number, low: number): string[];
   attribute(high: number, low: number, name: string): Buffer | undefined;
   statistics(high: number, low: number, out: Statistics): void;
+  /**
+   * The kernel is sent a node, and has it until it has forgotten it as often as it was sent it. Drivers that do not tell
+   * have nodes of deleted files mixed up with others, which happens once in thousands of times.
+   */
+  told(high: number, low: number, generation: number): void;
+  forgotten(high: number, low: number, times: number): void;
 }

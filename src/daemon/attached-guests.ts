@@ -7,14 +7,7 @@ import { accessSync, constants, mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import type { FeedDisk } from "../capture/feed/frames.js";
 import { attachGuest } from "../capture/qmp/attach.js";
-import type {
-  AttachedDisk,
-  Attachment,
-  Guard,
-  GuestDisk,
-  Loss,
-  TapTarget,
-} from "../capture/qmp/attachment.js";
+import type { AttachedDisk, Attachment, GuestDisk, Loss, TapTarget } from "../capture/qmp/attachment.js";
 import { giveToQemu } from "../capture/qmp/giving.js";
 import type { Log } from "../images/image.js";
 import type { AttachRequest } from "./tap-process-messages.js";
@@ -48,20 +41,10 @@ interface Attached {
 export class AttachedGuests {
   readonly #options: AttachedGuestsOptions;
   readonly #guests = new Map<string, Attached>();
-  readonly #guard: Guard;
   #lastFolder = 0;
 
   constructor(options: AttachedGuestsOptions) {
     this.#options = options;
-    const { tapping } = options;
-    this.#guard = {
-      guard: async (guest) => {
-        await tapping.guard(guest);
-      },
-      release: async (socket) => {
-        await tapping.release(socket);
-      },
-    };
   }
 
   /** Returns where the guest's disks can be read, paths or NBD URLs. Throws errors of one line. */
@@ -78,7 +61,7 @@ export class AttachedGuests {
       giveToQemu(mirrors, socket);
       const tapFor = async ({ index, size }: GuestDisk): Promise<TapTarget> => {
         const exportName = `${guest}/${index}`;
-        await tapping.add({ kind: "mirror", name: exportName, size });
+        await tapping.add({ kind: "mirror", name: exportName, size, tellsData: false });
         exports.set(index, exportName);
         return { socket: mirrors, exportName };
       };
@@ -87,7 +70,7 @@ export class AttachedGuests {
         ...(disks && { disks }),
         tapFor,
         exportSocket: join(folder, "disks.sock"),
-        guard: this.#guard,
+        guard: tapping,
         log: (line) => log(`${guest}: ${line}`),
       });
       this.#guests.set(guest, { attachment, folder, exports });
@@ -152,7 +135,7 @@ export class AttachedGuests {
 
   #reattach(guest: string, attached: Attached, disk: AttachedDisk, wait: number): void {
     setTimeout(() => {
-      if (this.#guests.get(guest) !== attached) return;
+      if (this.#guests.get(guest) !== attached || !attached.attachment.disks.includes(disk)) return;
       attached.attachment.reattach(disk).then(
         () => {
           const name = attached.exports.get(disk.index);

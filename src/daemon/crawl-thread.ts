@@ -1,16 +1,22 @@
 /** The thread that crawls one volume, and ends. */
 import { parentPort, workerData } from "node:worker_threads";
 import { diskName } from "../cloud/mount-table.js";
-import { crawlFileSystem } from "../filesystems/formats.js";
-import type { Source } from "../images/image.js";
-import { openRawImage } from "../images/raw.js";
+import { crawlBlocks, crawlFileSystem } from "../filesystems/formats.js";
+import type { Log, Source } from "../images/image.js";
+import { openImage } from "../images/open.js";
+import { ExtentSink } from "../inference/extent-sink.js";
+import type { ExtentParts } from "../inference/extent-table.js";
 import { IndexSink } from "../inference/index-sink.js";
 import type { InodeIndexParts } from "../inference/inode-index.js";
 import { BlockCache } from "../versions/block-cache.js";
 import { findVolumes } from "../volumes/volumes.js";
 
+/** What is to be found: names and inodes, or what each block holds. */
+export type CrawlWhat = "names" | "blocks";
+
 /** What the thread is started with. */
 export interface CrawlData {
+  readonly what: CrawlWhat;
   readonly images: readonly string[];
   /** `sda1` */
   readonly volume: string;
@@ -18,31 +24,55 @@ export interface CrawlData {
   readonly mostBytes: number;
 }
 
+/** What each block of a volume holds, and how many blocks it has. */
+export interface CrawledBlocks {
+  readonly parts: ExtentParts;
+  readonly blocks: number;
+}
+
 /** What it tells: lines for the log, and at its end what it has found, or why it has not. */
 export type CrawlMessage =
   | { readonly kind: "log"; readonly line: string }
-  | { readonly kind: "crawled"; readonly parts: InodeIndexParts; readonly sequence: number | undefined }
+  | { readonly kind: "crawled"; readonly what: "names"; readonly parts: InodeIndexParts }
+  | ({ readonly kind: "crawled"; readonly what: "blocks" } & CrawledBlocks)
   | { readonly kind: "failed"; readonly message: string };
 
 /** Bytes of the cache: what is read lies together, and is not read again. */
 const CACHE_BYTES = 4 << 20;
 function findSource({ images, volume }: CrawlData): Source {
   for (const [index, path] of images.entries()) {
-    const table = findVolumes(openRawImage(path), diskName(index), () => {});
+    const table = findVolumes(openImage(path), diskName(index), () => {});
     const found = table.volumes.find(({ name }) => name === volume);
     if (found !== undefined) return found.source;
   }
   throw new Error("there is no such volume any more");
 }
 
-function crawl(data: CrawlData, post: (message: CrawlMessage, transfers?: ArrayBuffer[]) => void): void {
+type Post = (message: CrawlMessage, transfers?: ArrayBuffer[]) => void;
+
+function crawlNames(data: CrawlData, log: Log, post: Post): void {
+  const sink = new IndexSink(data.mostBytes);
+  if (crawlFileSystem(findSource(data), new BlockCache(CACHE_BYTES), log, sink) === undefined)
+    throw new Error("it has no file system that is known here");
+  const { parts, transfers } = sink.index.toParts();
+  post({ kind: "crawled", what: "names", parts }, transfers);
+}
+
+function crawlForBlocks(data: CrawlData, log: Log, post: Post): void {
+  const sink = new ExtentSink(data.mostBytes);
+  if (crawlBlocks(findSource(data), new BlockCache(CACHE_BYTES), log, sink) === undefined)
+    throw new Error("it has no file system that is known here");
+  const parts = sink.table.sorted().toParts();
+  const { buffer } = parts.physical;
+  const transfers = [buffer, parts.counts.buffer, parts.inodes.buffer, parts.logical.buffer] as ArrayBuffer[];
+  post({ kind: "crawled", what: "blocks", parts, blocks: sink.blocks }, transfers);
+}
+
+function crawl(data: CrawlData, post: Post): void {
   try {
-    const sink = new IndexSink(data.mostBytes);
     const log = (line: string) => post({ kind: "log", line });
-    const crawled = crawlFileSystem(findSource(data), new BlockCache(CACHE_BYTES), log, sink);
-    if (crawled === undefined) throw new Error("it has no file system that is known here");
-    const { parts, transfers } = sink.index.toParts();
-    post({ kind: "crawled", parts, sequence: crawled.sequence }, transfers);
+    if (data.what === "names") crawlNames(data, log, post);
+    else crawlForBlocks(data, log, post);
   } catch (error) {
     post({ kind: "failed", message: (error as Error).message });
   }

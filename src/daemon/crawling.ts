@@ -7,7 +7,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { Worker } from "node:worker_threads";
 import type { Log } from "../images/image.js";
 import { InodeIndex } from "../inference/inode-index.js";
-import type { CrawlData, CrawlMessage } from "./crawl-thread.js";
+import type { CrawlData, CrawledBlocks, CrawlMessage, CrawlWhat } from "./crawl-thread.js";
 import type { GuestSpec } from "./guest-name.js";
 
 /** MiB of objects that a crawl may have beside its map, which lies in typed arrays. */
@@ -15,10 +15,14 @@ const HEAP_MEBIBYTES = 256;
 /** The part of the host's memory that one map may take. */
 const SHARE = 1 / 4;
 
+/** What a crawl has found. */
+type Found = Extract<CrawlMessage, { readonly what: CrawlWhat }>;
+
 interface Waiting {
+  readonly what: CrawlWhat;
   readonly spec: GuestSpec;
   readonly volume: string;
-  resolve(index: InodeIndex): void;
+  resolve(found: Found): void;
   reject(error: Error): void;
 }
 
@@ -35,14 +39,27 @@ export class Crawling {
   }
 
   /** Crawls a volume (`sda1`) of a guest when its turn in the lane comes. Rejects when it cannot be crawled, or has been stopped. */
-  crawl(spec: GuestSpec, volume: string, lane = ""): Promise<InodeIndex> {
+  async crawl(spec: GuestSpec, volume: string, lane = ""): Promise<InodeIndex> {
+    const found = await this.#crawl("names", spec, volume, lane);
+    if (found.what !== "names") throw new Error("a crawl found something else");
+    return InodeIndex.from(found.parts);
+  }
+
+  /** The same for what each of its blocks holds. */
+  async crawlBlocks(spec: GuestSpec, volume: string, lane = ""): Promise<CrawledBlocks> {
+    const found = await this.#crawl("blocks", spec, volume, lane);
+    if (found.what !== "blocks") throw new Error("a crawl found something else");
+    return found;
+  }
+
+  #crawl(what: CrawlWhat, spec: GuestSpec, volume: string, lane: string): Promise<Found> {
     if (this.#isStopped) return Promise.reject(stopped());
     let found = this.#lanes.get(lane);
     if (found === undefined) {
       found = new Lane(this.#log);
       this.#lanes.set(lane, found);
     }
-    return found.crawl(spec, volume);
+    return found.crawl(what, spec, volume);
   }
 
   /** Ends the crawls that go on, and all that wait. Done when no thread is left but those that are held up. */
@@ -63,9 +80,9 @@ class Lane {
     this.#log = log;
   }
 
-  crawl(spec: GuestSpec, volume: string): Promise<InodeIndex> {
+  crawl(what: CrawlWhat, spec: GuestSpec, volume: string): Promise<Found> {
     return new Promise((resolve, reject) => {
-      this.#queue.push({ spec, volume, resolve, reject });
+      this.#queue.push({ what, spec, volume, resolve, reject });
       this.#next();
     });
   }
@@ -81,8 +98,8 @@ class Lane {
     const waiting = this.#queue.shift();
     if (waiting === undefined) return;
     this.#current = waiting;
-    const { spec, volume } = waiting;
-    const data: CrawlData = { images: spec.images, volume, mostBytes: totalmem() * SHARE };
+    const { what, spec, volume } = waiting;
+    const data: CrawlData = { what, images: spec.images, volume, mostBytes: totalmem() * SHARE };
     const worker = new Worker(new URL("./crawl-thread.js", import.meta.url), {
       workerData: data,
       resourceLimits: { maxOldGenerationSizeMb: HEAP_MEBIBYTES },
@@ -90,7 +107,7 @@ class Lane {
     this.#worker = worker;
     worker.on("message", (message: CrawlMessage) => {
       if (message.kind === "log") this.#log(`${spec.name}/${volume}: ${message.line}`);
-      else if (message.kind === "crawled") waiting.resolve(InodeIndex.from(message.parts));
+      else if (message.kind === "crawled") waiting.resolve(message);
       else waiting.reject(new Error(message.message));
     });
     worker.on("error", (error) => waiting.reject(error));

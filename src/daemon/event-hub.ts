@@ -4,20 +4,22 @@ import type { SharedLogs } from "../events/log-reader.js";
 import { Logs } from "../events/logs.js";
 import type { ReadFile } from "../events/redis/changed-bytes.js";
 import type { Publisher } from "../events/redis/publisher.js";
-import type { ReopenReason } from "../filesystems/follower.js";
+import type { ReopenReason, TakenPart } from "../filesystems/follower.js";
 import type { Log } from "../images/image.js";
-import { isAfter } from "../versions/commit.js";
+import type { Written } from "../inference/written.js";
+import { isPast, isSamePosition, type Position, precedingSequence } from "../versions/commit.js";
 import type { RunCommand } from "./commands.js";
 import { Control } from "./control.js";
 import { Crawling } from "./crawling.js";
 import type { GuestSpec } from "./guest-name.js";
 import { MapFiles } from "./map-files.js";
 import type { MountedVolume } from "./mounted-volume.js";
+import { type KeptParts, PartFiles } from "./part-files.js";
 import { Positions } from "./positions.js";
 import type { PublishOn } from "./publishing.js";
 import type { RedisSettings } from "./redis.js";
 import { eventsFolder } from "./state-directory.js";
-import type { DaemonStatus, VolumeStatus } from "./status.js";
+import type { DaemonStatus, FollowedStatus, VolumeStatus } from "./status.js";
 import { Telling, type ToldStep } from "./telling.js";
 import { volumeKey } from "./updates.js";
 import { UserError } from "./user-error.js";
@@ -35,14 +37,16 @@ export interface EventsOptions {
   readonly redis: RedisSettings | undefined;
 }
 
-/**
- * A transaction that events can go on from. What comes after it and up to `told` has been told. `uuid`: that of the file
- * system whose map of names was kept as this transaction left it; undefined: none was.
- */
+/** A transaction that events can go on from. What comes after it and up to `told` has been told. */
 export interface ResumePoint {
   readonly after: number;
-  readonly told: number;
+  readonly told: Position;
+  /** The file system's; undefined: it is not known. */
   readonly uuid: string | undefined;
+  /** What the map of names is as of that was kept since; undefined: there is none to go on with. */
+  readonly map: Position | undefined;
+  /** Of a later transaction: what was told of it before the whole. */
+  readonly parts: readonly TakenPart[];
 }
 
 /** Reads of a file of a volume, by its key; see Follower. */
@@ -55,7 +59,10 @@ export type ReadVolume = (
 ) => Buffer | undefined;
 
 /** Where what happens in followed volumes goes. From another thread, files are not read for it. */
-export type EventTaker = Pick<EventHub, "resumePoints" | "begin" | "take" | "reopened" | "tellStatus"> &
+export type EventTaker = Pick<
+  EventHub,
+  "resumePoints" | "begin" | "take" | "write" | "reopened" | "lost" | "tellStatus"
+> &
   Partial<Pick<EventHub, "readFilesBy">>;
 
 /** `publishOn`: see loadPublishing. Throws UserError when the logs cannot be read. */
@@ -82,6 +89,7 @@ export class EventHub {
   readonly #positions: Positions;
   readonly #crawling: Crawling;
   readonly #maps: MapFiles;
+  readonly #parts: PartFiles;
   readonly #telling: Telling;
   readonly #publisher: Publisher | undefined;
   readonly #log: Log;
@@ -125,6 +133,7 @@ export class EventHub {
     this.#positions = new Positions(join(state, "positions.json"), log);
     this.#crawling = new Crawling(log);
     this.#maps = new MapFiles(join(state, "maps"), log);
+    this.#parts = new PartFiles(join(state, "parts"), log);
     const { everything } = this.logs;
     this.#telling = new Telling({
       host,
@@ -164,12 +173,22 @@ export class EventHub {
 
   /** Where to follow a volume from, the best first: after which transactions its events can go on. */
   resumePoints(guest: string, volume: string): ResumePoint[] {
-    const saved = this.#maps.head(volumeKey(guest, volume));
+    const key = volumeKey(guest, volume);
     const told = this.#toldUpTo(guest, volume);
     if (told === undefined) return [];
+    const kept = this.#parts.load(key);
+    // Without what was told of a transaction nobody can tell what of it is new.
+    if (told.part !== undefined && !hasAll(kept, told)) return [];
+    const parts = kept?.parts ?? [];
     const points: ResumePoint[] = [];
-    if (saved !== undefined) points.push({ after: saved.sequence, told, uuid: saved.uuid });
-    if (saved?.sequence !== told) points.push({ after: told, told, uuid: undefined });
+    const saved = this.#maps.head(key);
+    const isOfOne = kept === undefined || kept.uuid === saved?.uuid;
+    if (saved !== undefined && isOfOne && (saved.part === undefined || hasAll(kept, saved))) {
+      const map = { sequence: saved.sequence, part: saved.part };
+      points.push({ after: wholeBefore(map), told, uuid: saved.uuid, map, parts });
+    }
+    const after = wholeBefore(told);
+    if (points[0]?.after !== after) points.push({ after, told, uuid: kept?.uuid, map: undefined, parts });
     return points;
   }
 
@@ -184,34 +203,38 @@ export class EventHub {
   /** A volume is followed from now on, from one of the points if that was possible. `uuid`: the file system's. */
   begin(guest: string, volume: string, uuid: string, point: ResumePoint | undefined): void {
     const saved = this.#maps.load(volumeKey(guest, volume), uuid);
-    if (point?.uuid !== undefined && saved?.sequence === point.after) {
-      this.#telling.resume(guest, volume, uuid, saved.index, point.told);
+    if (point?.map !== undefined && saved !== undefined && isSamePosition(saved.at, point.map)) {
+      this.#telling.resume(guest, volume, uuid, saved, point.told);
       return;
     }
     const told = this.#toldUpTo(guest, volume);
-    if (told === undefined || point?.after === told) this.#telling.begin(guest, volume, uuid);
+    if (told === undefined || (point !== undefined && point.map === undefined))
+      this.#telling.begin(guest, volume, uuid, told);
     else {
-      const before = saved?.sequence === told ? saved.index : undefined;
+      this.#parts.drop(volumeKey(guest, volume));
+      const before = isSamePosition(saved?.at, told) ? saved?.index : undefined;
       this.#telling.reopened(guest, volume, uuid, "the volume was not watched for a while", before);
     }
   }
 
-  /** The last transaction of a volume that was told; undefined: none. A map is kept after what it has was told. */
-  #toldUpTo(guest: string, volume: string): number | undefined {
+  /** Up to where a volume was told; undefined: nothing was. A map is kept after what it has was told. */
+  #toldUpTo(guest: string, volume: string): Position | undefined {
     const key = volumeKey(guest, volume);
-    const known = [
+    const log = this.logs.guest(guest);
+    const logged = log.lastTransaction(volume);
+    const mapped = this.#maps.head(key);
+    const known: readonly (Position | undefined)[] = [
       this.#positions.get(key),
-      this.logs.guest(guest).lastTransaction(volume),
-      this.#maps.head(key)?.sequence,
-    ].filter((sequence) => sequence !== undefined);
-    return known.reduce<number | undefined>(
-      (latest, sequence) => (latest === undefined || isAfter(sequence, latest) ? sequence : latest),
-      undefined,
+      logged === undefined ? undefined : { sequence: logged, part: log.lastPart(volume) },
+      mapped && { sequence: mapped.sequence, part: mapped.part },
+    ];
+    return known.reduce((latest, one) =>
+      one === undefined || (latest !== undefined && !isPast(one, latest)) ? latest : one,
     );
   }
 
   /** `volumes` says how following goes of some volumes: those that the earlier calls were not about. */
-  tellStatus(volumes: () => readonly Omit<VolumeStatus, "hasPaths">[]): void {
+  tellStatus(volumes: () => readonly FollowedStatus[]): void {
     const others = this.#volumes;
     this.#volumes = () => [
       ...others(),
@@ -232,13 +255,33 @@ export class EventHub {
   }
 
   take(guest: string, volume: string, step: ToldStep): void {
+    const key = volumeKey(guest, volume);
+    const { commit, ...rest } = step;
+    const { sequence, logical } = commit;
+    if (logical !== undefined) {
+      const uuid = this.#telling.uuid(guest, volume);
+      this.#parts.add(key, uuid, { sequence, logical, ...rest });
+    }
     this.#telling.take(guest, volume, step);
     const told = this.#telling.toldUpTo(guest, volume);
-    if (told !== undefined) this.#positions.set(volumeKey(guest, volume), told);
+    if (told === undefined) return;
+    this.#positions.set(key, told);
+    if (logical === undefined && !isPast({ sequence }, told)) this.#parts.drop(key, { sequence });
+  }
+
+  /** Bytes of files that were written, as a stream of writes tells; what has been taken before comes first. */
+  write(guest: string, volume: string, written: readonly Written[]): void {
+    this.#telling.write(guest, volume, written);
+  }
+
+  /** A stream of writes has a gap: nobody knows which files' bytes were written. */
+  lost(guest: string, volume: string): void {
+    this.#telling.gap(guest, volume, "some of the guest's writes were not seen: files may have other bytes");
   }
 
   /** A volume had to be opened afresh. */
   reopened(guest: string, volume: string, uuid: string, reason: ReopenReason): void {
+    this.#parts.drop(volumeKey(guest, volume));
     const gap =
       reason === "overrun" ? "the guest's journal was used again before all of it was read" : undefined;
     this.#telling.reopened(guest, volume, uuid, gap);
@@ -250,6 +293,18 @@ export class EventHub {
     await this.#crawling.stop();
     await this.#publisher?.stop();
     this.#positions.close();
+    this.#parts.close();
     this.logs.close();
   }
+}
+
+/** Whether all parts of a transaction are kept up to a position in its midst. */
+function hasAll(kept: KeptParts | undefined, at: Position): boolean {
+  const last = kept?.parts.at(-1);
+  return last?.sequence === at.sequence && last.logical.number >= (at.part ?? 0);
+}
+
+/** The last transaction that is whole at a position. */
+function wholeBefore({ sequence, part }: Position): number {
+  return part === undefined ? sequence : precedingSequence(sequence);
 }

@@ -5,7 +5,7 @@ import { type IdOwners, isOfNoPlace } from "../cloud/id-owners.js";
 import { hash, placeOf } from "../cloud/ids.js";
 import type { Forwarder } from "../fuse/kernel/forwarder.js";
 import { Opcode, RequestHeader } from "../fuse/kernel/protocol.js";
-import type { Request } from "../fuse/kernel/request.js";
+import type { ForgottenNode, Request } from "../fuse/kernel/request.js";
 import { type Ledger, visitSlots } from "./ledger.js";
 import { Waiting } from "./waiting.js";
 
@@ -23,12 +23,14 @@ export interface RemoteRoute {
   readonly waiting: SharedArrayBuffer;
 }
 
-/** A request on its way. */
-export interface Forwarded {
+/** A request on its way; `bytes` as the kernel wrote it. */
+export interface ForwardedRequest {
   readonly slot: number;
-  /** As the kernel wrote it. */
   readonly bytes: Uint8Array;
 }
+
+/** What passes to the thread of a guest: also that the kernel has forgotten nodes. */
+export type Forwarded = ForwardedRequest | { readonly forgotten: readonly ForgottenNode[] };
 
 /** The inode number under which the ledger has whose a place is: one that no file has. */
 const OWNER_INODE = 0;
@@ -100,6 +102,18 @@ export class Forwarding implements Forwarder {
     const bytes = new Uint8Array(request.bytes.subarray(0, request.length));
     port.postMessage({ slot, bytes } satisfies Forwarded);
     return true;
+  }
+
+  forget(nodes: readonly ForgottenNode[]): readonly ForgottenNode[] {
+    const own: ForgottenNode[] = [];
+    const others = new Map<Route, ForgottenNode[]>();
+    for (const node of nodes) {
+      const route = this.#byOwner[this.#owners.of(node.high)];
+      if (route === undefined) own.push(node);
+      else if (others.get(route)?.push(node) === undefined) others.set(route, [node]);
+    }
+    for (const [{ port }, forgotten] of others) port.postMessage({ forgotten } satisfies Forwarded);
+    return own;
   }
 
   interrupt(uniqueLow: number, uniqueHigh: number): void {

@@ -11,6 +11,8 @@ export interface EventContext {
   readonly guest: string;
   readonly volume: string;
   readonly transaction: number;
+  /** Undefined: it is the whole transaction. */
+  readonly part: number | undefined;
   /** Seconds since 1970 and nanoseconds. */
   readonly seconds: number;
   readonly nanoseconds: number;
@@ -32,20 +34,21 @@ const TYPES: ReadonlyMap<number, EventFileType> = new Map([
 
 /** The event, with its number. */
 export function guestEvent(id: number, event: FileEvent, context: EventContext): GuestEvent {
-  const { host, guest, volume, transaction, seconds, nanoseconds, mountPoint } = context;
-  const { kind, ino, old, now, path, from, directory, fromDirectory, range } = event;
+  const { host, guest, volume, transaction, part, seconds, nanoseconds, mountPoint } = context;
+  const { kind, ino, old, now, path, from, directory, fromDirectory, range, written } = event;
   const state = now ?? old;
   const before = oldValues(event);
   const after = newValues(event);
   const out: Writable<GuestEvent> = {
     id,
-    time: isoTime(seconds, nanoseconds),
+    time: written === undefined ? isoTime(seconds, nanoseconds) : hostIsoTime(written.time),
     event: kind,
     host,
     guest,
     volume,
     transaction,
   };
+  if (part !== undefined) out.part = part;
   if (path !== undefined) {
     const whole = inGuest(mountPoint, path);
     out.path = whole.toString();
@@ -61,10 +64,15 @@ export function guestEvent(id: number, event: FileEvent, context: EventContext):
     if (type !== undefined) out.type = type;
   }
   if (ino !== 0) out.inode = ino;
-  if (state !== undefined) out.generation = state.generation;
+  const generation = written?.generation ?? state?.generation;
+  if (generation !== undefined) out.generation = generation;
   if (directory !== 0) out.directory = directory;
   if (fromDirectory !== 0) out.fromDirectory = fromDirectory;
   if (range !== undefined) out.range = range;
+  if (written !== undefined) {
+    out.ranges = written.ranges;
+    out.sequence = written.sequence;
+  }
   if (before !== undefined) out.old = before;
   if (after !== undefined) out.new = after;
   return out;
@@ -107,6 +115,8 @@ function newValues({ kind, old, now, attributes, target }: FileEvent): EventValu
       return { nlink: now.nlink };
     case "content":
       return { size: now.size, mtime: isoTime(now.mtime, now.mtimeNsec) };
+    case "written":
+      return { size: now.size };
     case "attributes":
       return old === undefined ? undefined : differing(old, now, now);
     default:
@@ -158,6 +168,12 @@ function inWords(values: AttributeValues): Record<string, string> {
 
 /** The latest second that a Date can hold. */
 const LAST_SECOND = 8.64e12;
+
+/** `time`: ms since 1970. */
+function hostIsoTime(time: number): string {
+  const seconds = Math.floor(time / 1000);
+  return isoTime(seconds, Math.round((time - seconds * 1000) * 1e6));
+}
 
 /** ISO 8601 with nanoseconds, UTC; of a second that no calendar has, the nearest that it has. */
 export function isoTime(seconds: number, nanoseconds: number): string {

@@ -1,36 +1,38 @@
 /** What a user writes to name a guest and its disks: `[NAME=]IMAGE`, `NAME=IMAGE,IMAGE`. */
 import { existsSync } from "node:fs";
-import { basename, resolve } from "node:path";
+import { basename } from "node:path";
+import { isNbdUrl, parseNbdUrl } from "../images/nbd/url.js";
 import { isRemote } from "../images/remote.js";
+import { isThere, parseImage, resolveImage } from "./image-name.js";
 import { UserError } from "./user-error.js";
 
 /** A guest as the user named it. */
 export interface GuestSpec {
   readonly name: string;
-  /** Absolute paths; the first is the guest's sda. */
+  /** Absolute paths, with `FORMAT:` before where the user gave it, and NBD URLs; the first is the guest's sda. */
   readonly images: readonly string[];
   /** Whether an image lies on storage that may stall: across a network, or behind another program. */
   readonly isRemote?: boolean;
 }
 
-/** Reads one argument. Throws UserError when the name is none that a directory can have. */
+/** Reads one argument. Throws UserError when the name is none that a directory can have, and ImageError. */
 export function parseGuest(argument: string): GuestSpec {
   const equals = argument.indexOf("=");
   // A path may have "=" in it too; a name has no slash, and an image that is there by the whole text is meant.
   const isNamed = equals > 0 && !argument.slice(0, equals).includes("/") && !existsSync(argument);
   const rest = isNamed ? argument.slice(equals + 1) : argument;
+  // A comma in a path of what is remote separates two images.
   const images = isNamed && rest.includes(",") && !isThere(rest) ? rest.split(",") : [rest];
   if (images.some((image) => image === "")) {
     throw new UserError(`${argument}: an image's path is missing; write NAME=IMAGE or NAME=IMAGE,IMAGE`, 2);
   }
-  const name = isNamed ? argument.slice(0, equals) : basename(rest);
+  const name = isNamed
+    ? argument.slice(0, equals)
+    : basename(isNbdUrl(rest) ? parseNbdUrl(rest).name : parseImage(rest).path);
   if (!isGuestName(name)) {
     throw new UserError(`${argument}: "${name}" cannot be a guest's name; write NAME=IMAGE`, 2);
   }
-  return guestOf(
-    name,
-    images.map((image) => resolve(image)),
-  );
+  return guestOf(name, images.map(resolveImage));
 }
 
 /** Whether a directory of the tree can have it. */
@@ -40,14 +42,9 @@ export function isGuestName(name: string): boolean {
   );
 }
 
-/** A guest with these disks: absolute paths. */
+/** A guest with these disks, named as in GuestSpec. */
 export function guestOf(name: string, images: readonly string[]): GuestSpec {
-  return { name, images, isRemote: images.some(isRemote) };
-}
-
-/** Of what is remote it is not asked, as it may never answer: a comma in such a path separates two images. */
-function isThere(path: string): boolean {
-  return !isRemote(resolve(path)) && existsSync(path);
+  return { name, images, isRemote: images.some((image) => isRemote(parseImage(image).path)) };
 }
 
 /** Reads all arguments. Throws UserError when two guests have the same name. */

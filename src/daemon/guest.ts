@@ -3,8 +3,9 @@ import { diskName } from "../cloud/mount-table.js";
 import type { FileSystem } from "../filesystems/filesystem.js";
 import { type Identity, identify, openFileSystem } from "../filesystems/formats.js";
 import type { Image, Log } from "../images/image.js";
+import { ImageError } from "../images/image-error.js";
 import { IoError } from "../images/io-error.js";
-import { openRawImage } from "../images/raw.js";
+import { openImage } from "../images/open.js";
 import type { BlockCache } from "../versions/block-cache.js";
 import { findVolumes, type Volume, type VolumeTable } from "../volumes/volumes.js";
 import type { GuestSpec } from "./guest-name.js";
@@ -42,7 +43,7 @@ export function openGuest(spec: GuestSpec, cache: BlockCache, log: Log): Guest {
   const disks: OpenDisk[] = [];
   try {
     for (const [index, path] of spec.images.entries()) {
-      disks.push(openDisk(diskName(index), openRawImage(path), cache, log));
+      disks.push(openDisk(diskName(index), path, cache, log));
     }
   } catch (error) {
     for (const disk of disks) disk.image.close();
@@ -51,10 +52,20 @@ export function openGuest(spec: GuestSpec, cache: BlockCache, log: Log): Guest {
   return { name: spec.name, disks };
 }
 
-function openDisk(name: string, image: Image, cache: BlockCache, log: Log): OpenDisk {
-  const table = findVolumes(image, name, log);
-  const volumes = table.volumes.map((volume) => openVolume(volume, cache, log));
-  return { name, image, table, volumes };
+/** Throws ImageError, also when the image's bytes could not be had for a while: then what is missing is not missing. */
+function openDisk(name: string, path: string, cache: BlockCache, log: Log): OpenDisk {
+  const image = openImage(path);
+  try {
+    const { service } = image;
+    const outages = service?.outages;
+    const table = findVolumes(image, name, log);
+    const volumes = table.volumes.map((volume) => openVolume(volume, cache, log));
+    if (service !== undefined && service.outages !== outages) throw new ImageError(path, service.trouble);
+    return { name, image, table, volumes };
+  } catch (error) {
+    image.close();
+    throw error;
+  }
 }
 
 function openVolume(volume: Volume, cache: BlockCache, log: Log): OpenVolume {

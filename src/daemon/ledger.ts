@@ -22,8 +22,8 @@ import { placeOf } from "../cloud/ids.js";
 import type { ParentLedger } from "../cloud/place.js";
 import type { NodeLedger } from "../fuse/kernel/node-ledger.js";
 
-/** A slot's words: the node's two halves, and the directory's inode number (0: not noted). */
-const SLOT_WORDS = 3;
+/** A slot's words: the node's two halves, the directory's inode number (0: not noted), and the generation. */
+const SLOT_WORDS = 4;
 const SLOT_BYTES = SLOT_WORDS * 4;
 /** A file in memory, where there are such. */
 const MEMORY = "/dev/shm";
@@ -59,13 +59,13 @@ export function readLedger(fd: number): Uint32Array {
   return words;
 }
 
-/** Calls `visit` with each slot: a node's two halves, and the directory it was shown in (0: not noted). */
+/** Calls `visit` with each slot: a node's two halves, the directory it was shown in (0: not noted), its generation. */
 export function visitSlots(
   slots: Uint32Array,
-  visit: (high: number, low: number, directory: number) => void,
+  visit: (high: number, low: number, directory: number, generation: number) => void,
 ): void {
   for (let at = 0; at < slots.length; at += SLOT_WORDS) {
-    visit(slots[at] as number, slots[at + 1] as number, slots[at + 2] as number);
+    visit(slots[at] as number, slots[at + 1] as number, slots[at + 2] as number, slots[at + 3] as number);
   }
 }
 
@@ -108,9 +108,10 @@ export class Ledger implements NodeLedger, ParentLedger {
     return this.#slots.subarray(0, this.#count * SLOT_WORDS);
   }
 
-  node(high: number, low: number): void {
+  node(high: number, low: number, generation: number): void {
     const at = this.#slot(placeOf(high), low, high);
     if (this.#slots[at] !== high) this.#set(at, high);
+    if (this.#slots[at + 3] !== generation) this.#set(at + 3, generation);
   }
 
   parent(placeId: number, ino: number, directory: number): void {
@@ -169,6 +170,7 @@ export class Ledger implements NodeLedger, ParentLedger {
     this.#slots[made] = high;
     this.#slots[made + 1] = ino;
     this.#slots[made + 2] = 0;
+    this.#slots[made + 3] = 0;
     return made;
   }
 

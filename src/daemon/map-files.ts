@@ -2,34 +2,34 @@
  * Maps of names, kept on disk: a server that is started again goes on from there by the guest's journal, so that it knows
  * what was there before each change. A file is written as a whole or not at all.
  */
-import { createHash } from "node:crypto";
 import { closeSync, mkdirSync, openSync, readFileSync, readSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { deserialize, serialize } from "node:v8";
 import type { Log } from "../images/image.js";
 import { InodeIndex, type InodeIndexParts } from "../inference/inode-index.js";
+import type { Position } from "../versions/commit.js";
+import { stateFileName } from "./state-directory.js";
 
 /** Changes with what an index consists of. */
-const FORMAT = 1;
+const FORMAT = 2;
 
 /** The first line of a file, as JSON; what the map consists of follows. */
 interface Head {
   readonly format: number;
   /** The file system's. */
   readonly uuid: string;
-  /** The transaction that left the map so. */
+  /** The transaction that left the map so, or that part of it. */
   readonly sequence: number;
+  readonly part?: number | undefined;
 }
 
-/** Of a file: a volume's with a longer one is kept under a digest. */
-const LONGEST_NAME = 200;
 /** Bytes of a head, with its end. */
 const LONGEST_HEAD = 4096;
 const NEWLINE = 0x0a;
 
-/** A map as a transaction left it. */
+/** A map as a transaction left it, or a part of one. */
 export interface SavedMap {
-  readonly sequence: number;
+  readonly at: Position;
   readonly index: InodeIndex;
 }
 
@@ -45,12 +45,12 @@ export class MapFiles {
   }
 
   /** Keeps a volume's map, by `volumeKey`; `uuid` is the file system's. What cannot be kept is a line in the log. */
-  save(key: string, uuid: string, { sequence, index }: SavedMap): void {
+  save(key: string, uuid: string, { at: { sequence, part }, index }: SavedMap): void {
     const path = this.#path(key);
     try {
       mkdirSync(this.#folder, { recursive: true, mode: 0o700 });
       const { parts } = index.toParts();
-      const head = JSON.stringify({ format: FORMAT, uuid, sequence } satisfies Head);
+      const head = JSON.stringify({ format: FORMAT, uuid, sequence, part } satisfies Head);
       writeFileSync(`${path}.new`, Buffer.concat([Buffer.from(`${head}\n`), serialize(parts)]), {
         mode: 0o600,
       });
@@ -85,7 +85,7 @@ export class MapFiles {
     if (head?.uuid !== uuid) return undefined;
     try {
       const parts = deserialize(bytes.subarray(bytes.indexOf(NEWLINE) + 1)) as InodeIndexParts;
-      return { sequence: head.sequence, index: InodeIndex.from(parts) };
+      return { at: { sequence: head.sequence, part: head.part }, index: InodeIndex.from(parts) };
     } catch (error) {
       this.#log(`${this.#path(key)}: the map of names makes no sense: ${(error as Error).message}`);
       return undefined;
@@ -104,9 +104,7 @@ export class MapFiles {
   }
 
   #path(key: string): string {
-    const name = encodeURIComponent(key);
-    const isLong = name.length > LONGEST_NAME;
-    return join(this.#folder, isLong ? createHash("sha256").update(key).digest("hex") : name);
+    return join(this.#folder, stateFileName(key));
   }
 }
 

@@ -21,7 +21,7 @@ function start({ guest, fd, hostDirectory, notices }: NotifyingData): void {
   notices.on("message", (notice: Notice) => {
     switch (notice.kind) {
       case "inode":
-        notifier.invalidateInode(notice.high, notice.low);
+        notifier.invalidateInode(notice.high, notice.low, notice.offset, notice.length);
         break;
       case "entry":
         notifier.invalidateEntry(notice.high, notice.low, Buffer.from(notice.name));

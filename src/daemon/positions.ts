@@ -1,18 +1,22 @@
 /**
- * Up to which transaction each volume's events have been told. The logs say so of transactions that had events; most of
- * a quiet guest's have none, and a restart is to go on after those too.
+ * Up to where each volume's events have been told. The logs say so of transactions that had events; most of a quiet guest's
+ * have none, and a restart is to go on after those too.
  */
 import { readFileSync, renameSync, writeFileSync } from "node:fs";
 import type { Log } from "../images/image.js";
+import { isSamePosition, type Position } from "../versions/commit.js";
 import { volumeKey } from "./updates.js";
 
 /** ms between two writes. */
 const WRITE_EVERY = 5000;
 
+/** A transaction's number, and that of its part if it is not whole. */
+type Stored = number | readonly [number, number];
+
 export class Positions {
   readonly #path: string;
   readonly #log: Log;
-  readonly #sequences = new Map<string, number>();
+  readonly #positions = new Map<string, Position>();
   readonly #timer: NodeJS.Timeout;
   #isChanged = false;
 
@@ -26,21 +30,21 @@ export class Positions {
   }
 
   /** `key`: see volumeKey. */
-  get(key: string): number | undefined {
-    return this.#sequences.get(key);
+  get(key: string): Position | undefined {
+    return this.#positions.get(key);
   }
 
   /** The volumes of a guest whose position is known. */
   volumes(guest: string): string[] {
     const prefix = volumeKey(guest, "");
-    return [...this.#sequences.keys()].flatMap((key) =>
+    return [...this.#positions.keys()].flatMap((key) =>
       key.startsWith(prefix) ? [key.slice(prefix.length)] : [],
     );
   }
 
-  set(key: string, sequence: number): void {
-    if (this.#sequences.get(key) === sequence) return;
-    this.#sequences.set(key, sequence);
+  set(key: string, position: Position): void {
+    if (isSamePosition(this.#positions.get(key), position)) return;
+    this.#positions.set(key, position);
     this.#isChanged = true;
   }
 
@@ -58,8 +62,9 @@ export class Positions {
       throw error;
     }
     try {
-      for (const [key, sequence] of Object.entries(JSON.parse(text) as object)) {
-        if (typeof sequence === "number") this.#sequences.set(key, sequence);
+      for (const [key, stored] of Object.entries(JSON.parse(text) as Record<string, Stored>)) {
+        const [sequence, part] = typeof stored === "number" ? [stored] : stored;
+        if (typeof sequence === "number") this.#positions.set(key, { sequence, part });
       }
     } catch {
       this.#log(`${this.#path}: it makes no sense and is passed over`);
@@ -69,9 +74,11 @@ export class Positions {
   #write(): void {
     if (!this.#isChanged) return;
     try {
-      writeFileSync(`${this.#path}.new`, `${JSON.stringify(Object.fromEntries(this.#sequences))}\n`, {
-        mode: 0o600,
-      });
+      const stored = [...this.#positions].map(([key, { sequence, part }]): [string, Stored] => [
+        key,
+        part === undefined ? sequence : [sequence, part],
+      ]);
+      writeFileSync(`${this.#path}.new`, `${JSON.stringify(Object.fromEntries(stored))}\n`, { mode: 0o600 });
       renameSync(`${this.#path}.new`, this.#path);
       this.#isChanged = false;
     } catch (error) {

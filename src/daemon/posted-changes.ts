@@ -12,7 +12,7 @@ export function fromPost(changes: Changes): Changes {
 }
 
 function mapBytes(changes: Changes, map: (bytes: Buffer) => Buffer): Changes {
-  const { inodes, names, unsureInodes, unsureDirectories } = changes;
+  const { inodes, names, unsureInodes } = changes;
   const values = (attributes: AttributeValues) =>
     new Map([...attributes].map(([name, value]) => [name, map(value)]));
   const inode = (change: InodeChange): InodeChange => {
@@ -26,9 +26,9 @@ function mapBytes(changes: Changes, map: (bytes: Buffer) => Buffer): Changes {
     };
   };
   return {
+    ...changes,
     inodes: inodes.map(inode),
     names: names.map((change) => ({ ...change, name: map(change.name) })),
     unsureInodes: unsureInodes.map(inode),
-    unsureDirectories,
   };
 }

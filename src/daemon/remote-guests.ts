@@ -7,13 +7,16 @@ import type { IdOwners } from "../cloud/id-owners.js";
 import { Errno } from "../fuse/errno.js";
 import { Refusal } from "../fuse/kernel/refusal.js";
 import type { Log } from "../images/image.js";
+import type { WriteRecord } from "../queue/write-record.js";
 import type { EventHub } from "./event-hub.js";
 import { type RemoteRoute, SERVING_OWNER } from "./forwarding.js";
 import type { GuestSpec } from "./guest-name.js";
 import type { NotifyingData } from "./notifying-thread.js";
 import { fromPost } from "./posted-changes.js";
-import type { RemoteData, RemoteMessage } from "./remote-thread.js";
-import type { VolumeStatus } from "./status.js";
+import { postedWrites } from "./posted-writes.js";
+import type { RemoteData, RemoteMessage, ToRemote } from "./remote-thread.js";
+import type { FollowedStatus } from "./status.js";
+import type { MetadataTaker, StreamTaker } from "./stream-taker.js";
 import { DEADLINE, LOOK_EVERY, Waiting } from "./waiting.js";
 
 export interface RemoteGuestsOptions {
@@ -34,19 +37,21 @@ export interface RemoteGuestsOptions {
 
 interface Remote {
   readonly guest: string;
+  readonly thread: Worker;
   readonly waiting: Waiting;
   isStalled: boolean;
   /** As it was told last. */
-  status: readonly Omit<VolumeStatus, "hasPaths">[];
+  status: readonly FollowedStatus[];
 }
 
-export class RemoteGuests {
+export class RemoteGuests implements StreamTaker {
   /** For the serving thread: to be posted with its ports. */
   readonly routes: readonly RemoteRoute[];
   readonly #options: RemoteGuestsOptions;
   readonly #refusal: Refusal;
   readonly #remotes: Remote[] = [];
   #events: EventHub | undefined;
+  #tellMetadata: MetadataTaker = () => {};
 
   /** Starts the threads; the serving thread has taken its ids by now. */
   constructor(options: RemoteGuestsOptions) {
@@ -62,6 +67,27 @@ export class RemoteGuests {
     this.#events = undefined;
   }
 
+  /** Has it told where the metadata of disks is of which there is a stream of writes. */
+  tellMetadata(take: MetadataTaker): void {
+    this.#tellMetadata = take;
+  }
+
+  streamBegins(guest: string, disk: number): void {
+    this.#send(guest, { kind: "stream begins", disk });
+  }
+
+  streamEnded(guest: string, disk: number): void {
+    this.#send(guest, { kind: "stream ended", disk });
+  }
+
+  written(guest: string, disk: number, records: readonly WriteRecord[]): void {
+    this.#send(guest, { kind: "written", disk, writes: postedWrites(records) });
+  }
+
+  #send(guest: string, message: ToRemote): void {
+    this.#remotes.find((remote) => remote.guest === guest)?.thread.postMessage(message);
+  }
+
   #start(guest: GuestSpec, owner: number): RemoteRoute {
     const { host, names, owners, fd, hostDirectory, eventsAreListed } = this.#options;
     const events = this.#events;
@@ -69,7 +95,6 @@ export class RemoteGuests {
     const notices = new MessageChannel();
     const waiting = new Waiting();
     const { name } = guest;
-    const remote: Remote = { guest: name, waiting, isStalled: false, status: [] };
     const answering = new Worker(new URL("./remote-thread.js", import.meta.url), {
       workerData: {
         host,
@@ -89,6 +114,7 @@ export class RemoteGuests {
       } satisfies RemoteData,
       transferList: [requests.port2, notices.port1],
     });
+    const remote: Remote = { guest: name, thread: answering, waiting, isStalled: false, status: [] };
     answering.on("message", (message: RemoteMessage) => this.#take(remote, message));
     const notifying = new Worker(new URL("./notifying-thread.js", import.meta.url), {
       workerData: { guest: name, fd, hostDirectory, notices: notices.port2 } satisfies NotifyingData,
@@ -107,8 +133,9 @@ export class RemoteGuests {
 
   #take(remote: Remote, message: RemoteMessage): void {
     const events = this.#events;
-    if (events === undefined) return;
     const { guest } = remote;
+    if (message.kind === "metadata") this.#tellMetadata(guest, message.disk, message.ranges);
+    if (events === undefined) return;
     switch (message.kind) {
       case "opened":
         events.setMounts(message.mounts);
@@ -118,6 +145,12 @@ export class RemoteGuests {
         break;
       case "step":
         events.take(guest, message.volume, { ...message.step, changes: fromPost(message.step.changes) });
+        break;
+      case "written":
+        events.write(guest, message.volume, message.written);
+        break;
+      case "lost":
+        events.lost(guest, message.volume);
         break;
       case "status":
         remote.status = message.volumes;

@@ -11,17 +11,19 @@ import { Errno } from "../fuse/errno.js";
 import { RequestHeader } from "../fuse/kernel/protocol.js";
 import { Refusal } from "../fuse/kernel/refusal.js";
 import { FuseServer } from "../fuse/kernel/server.js";
+import type { Written } from "../inference/written.js";
 import { EarlyReads } from "./early-reads.js";
 import type { EventTaker, ResumePoint } from "./event-hub.js";
 import { Following } from "./following.js";
-import type { Forwarded } from "./forwarding.js";
+import type { Forwarded, ForwardedRequest } from "./forwarding.js";
 import type { GuestSpec } from "./guest-name.js";
 import { type MountedVolume, mountedVolumes } from "./mounted-volume.js";
 import { PostedNotifications } from "./notifying.js";
-import { openTree } from "./open-tree.js";
-import { toPost } from "./posted-changes.js";
+import { type OpenTree, openTree } from "./open-tree.js";
+import { fromPost, toPost } from "./posted-changes.js";
+import { type PostedWrites, writesOf } from "./posted-writes.js";
 import { shownVolumes } from "./shown-volumes.js";
-import type { VolumeStatus } from "./status.js";
+import type { FollowedStatus } from "./status.js";
 import type { ToldStep } from "./telling.js";
 import { volumeKey } from "./updates.js";
 import { Updating } from "./updating.js";
@@ -65,13 +67,21 @@ export type RemoteMessage =
     }
   /** Its changes are as `toPost` makes them. */
   | { readonly kind: "step"; readonly volume: string; readonly step: ToldStep }
-  | { readonly kind: "status"; readonly volumes: readonly Omit<VolumeStatus, "hasPaths">[] }
+  | { readonly kind: "written"; readonly volume: string; readonly written: readonly Written[] }
+  | { readonly kind: "lost"; readonly volume: string }
+  | { readonly kind: "metadata"; readonly disk: number; readonly ranges: Float64Array }
+  | { readonly kind: "status"; readonly volumes: readonly FollowedStatus[] }
   | {
       readonly kind: "reopened";
       readonly volume: string;
       readonly uuid: string;
       readonly reason: ReopenReason;
     };
+
+/** What the thread is told of the stream of a disk's writes. */
+export type ToRemote =
+  | { readonly kind: "stream begins" | "stream ended"; readonly disk: number }
+  | { readonly kind: "written"; readonly disk: number; readonly writes: PostedWrites };
 
 /** ms between reports of how following goes. */
 const STATUS_EVERY = 1000;
@@ -92,6 +102,9 @@ class RemoteGuest {
   readonly #waiting: Waiting;
   readonly #refusal: Refusal;
   #server: FuseServer | undefined;
+  #following: Following | undefined;
+  /** Disks of which there is a stream of writes. */
+  readonly #streams = new Set<number>();
   #problem = "";
 
   constructor(data: RemoteData, tell: (message: RemoteMessage) => void) {
@@ -104,7 +117,29 @@ class RemoteGuest {
   run(): void {
     setInterval(() => this.#waiting.sign(), LOOK_EVERY);
     this.#tryToOpen();
-    this.#data.requests.on("message", (forwarded: Forwarded) => this.#answer(forwarded));
+    this.#data.requests.on("message", (forwarded: Forwarded) => {
+      if ("forgotten" in forwarded) this.#server?.forgotten(forwarded.forgotten);
+      else this.#answer(forwarded);
+    });
+  }
+
+  /** Takes what is told of a stream. */
+  take(message: ToRemote): void {
+    const { disk } = message;
+    const { name } = this.#data.guest;
+    switch (message.kind) {
+      case "stream begins":
+        this.#streams.add(disk);
+        this.#following?.streamBegins(name, disk);
+        break;
+      case "stream ended":
+        this.#streams.delete(disk);
+        this.#following?.streamEnded(name, disk);
+        break;
+      case "written":
+        this.#following?.written(name, disk, writesOf(message.writes));
+        break;
+    }
   }
 
   #tryToOpen(): void {
@@ -131,44 +166,65 @@ class RemoteGuest {
       },
       log,
     );
-    const opened = openTree(
-      host,
-      [guest],
-      log,
-      {
-        refresh: () => updating?.forgetUnfollowed(),
-        holds: () => updating?.holds((told) => following.told(told)) ?? true,
-        // What the kernel is told here, no later server of the same mount would know of.
-        isFollowed: () => false,
-      },
-      events && { logs: new LogReaders(events.logs), areListed: events.areListed },
-      { guests: names, owners: new IdOwners(this.#data.owners), owner },
-    );
+    let opened: OpenTree;
+    try {
+      opened = openTree(
+        host,
+        [guest],
+        log,
+        {
+          refresh: () => updating?.forgetUnfollowed(),
+          holds: () => updating?.holds((told) => following.told(told)) ?? true,
+          // What the kernel is told here, no later server of the same mount would know of.
+          isFollowed: () => false,
+        },
+        events && { logs: new LogReaders(events.logs), areListed: events.areListed },
+        { guests: names, owners: new IdOwners(this.#data.owners), owner },
+      );
+    } catch (error) {
+      following.close();
+      throw error;
+    }
+    for (const volumes of opened.places.values()) {
+      for (const place of [...volumes.values()].flat())
+        place.uncommon = (...node) => following.uncommon(...node);
+    }
     updating = new Updating(opened, following.followed, log);
     this.#tell({ kind: "opened", mounts: mountedVolumes(opened) });
     if (events !== undefined) following.tell(this.#eventTaker(events.resumePoints));
     following.start(new PostedNotifications(notices), shownVolumes(opened), opened.host.id, () => {});
+    following.tellMetadata((_, disk, ranges) => this.#tell({ kind: "metadata", disk, ranges }));
+    for (const disk of this.#streams) following.streamBegins(guest.name, disk);
+    this.#following = following;
     opened.tree.tellReads(new EarlyReads((high, low) => following.read(high, low)));
     return new FuseServer({ fd, tree: opened.tree, log, longTimeouts: true });
   }
 
   #eventTaker(points: ReadonlyMap<string, readonly ResumePoint[]>): EventTaker {
     return {
-      resumePoints: (guest, volume) => [...(points.get(volumeKey(guest, volume)) ?? [])],
-      begin: (_, volume, uuid, point) => this.#tell({ kind: "begin", volume, uuid, point }),
+      resumePoints: (guest, volume) =>
+        (points.get(volumeKey(guest, volume)) ?? []).map((point) => ({
+          ...point,
+          parts: point.parts.map((part) => ({ ...part, changes: fromPost(part.changes) })),
+        })),
+      begin: (_, volume, uuid, point) =>
+        this.#tell({ kind: "begin", volume, uuid, point: point && { ...point, parts: [] } }),
       take: (_, volume, { commit, changes, seconds, nanoseconds }) => {
-        const { sequence } = commit;
-        const step = { commit: { sequence }, changes: toPost(changes), seconds, nanoseconds };
+        const { sequence, logical } = commit;
+        const told = { sequence, ...(logical && { logical }) };
+        const step = { commit: told, changes: toPost(changes), seconds, nanoseconds };
         this.#tell({ kind: "step", volume, step });
       },
       tellStatus: (volumes) => {
         setInterval(() => this.#tell({ kind: "status", volumes: volumes() }), STATUS_EVERY);
       },
+      write: (_, volume, written) => this.#tell({ kind: "written", volume, written }),
+      lost: (_, volume) => this.#tell({ kind: "lost", volume }),
       reopened: (_, volume, uuid, reason) => this.#tell({ kind: "reopened", volume, uuid, reason }),
     };
   }
 
-  #answer({ slot, bytes }: Forwarded): void {
+  #answer({ slot, bytes }: ForwardedRequest): void {
     const waiting = this.#waiting;
     if (waiting.isWaiting(slot)) {
       if (this.#server !== undefined) this.#server.answer(bytes, () => waiting.claim(slot));
@@ -186,4 +242,8 @@ class RemoteGuest {
 }
 
 const port = parentPort;
-if (port !== null) new RemoteGuest(workerData as RemoteData, (message) => port.postMessage(message)).run();
+if (port !== null) {
+  const guest = new RemoteGuest(workerData as RemoteData, (message) => port.postMessage(message));
+  guest.run();
+  port.on("message", (message: ToRemote) => guest.take(message));
+}

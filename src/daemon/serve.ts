@@ -1,5 +1,6 @@
 /** Serving a tree at a mount point, by one of the two drivers, until it is told to stop. */
 import type { Log } from "../images/image.js";
+import { ConvertedDisks } from "./converted-disks.js";
 import type { EventsOptions } from "./event-hub.js";
 import type { GuestSpec } from "./guest-name.js";
 import { StateDirectory } from "./state-directory.js";
@@ -47,19 +48,26 @@ export async function serve(options: ServeOptions): Promise<Served> {
   const driver =
     options.driver === "auto" ? (process.geteuid?.() === 0 ? "kernel" : "libfuse") : options.driver;
   const state = options.events && lockState(options.events, options.log);
-  const usable = state === undefined ? { ...options, events: undefined } : options;
   let gone: (guest: string, reason: string) => void = () => {};
   const tapKeeper = new TapKeeper({
     ...(options.tap ?? { listen: [], disks: [], limits: {} }),
     log: options.log,
     gone: (guest, reason) => gone(guest, reason),
   });
+  let disks: ConvertedDisks | undefined;
   let closing: Promise<void> | undefined;
   const close = (): Promise<void> => {
-    closing ??= tapKeeper.stop().finally(() => state?.close());
+    closing ??= tapKeeper.stop().finally(() => {
+      disks?.stop();
+      state?.close();
+    });
     return closing;
   };
   try {
+    disks = new ConvertedDisks(options.guests, options.log);
+    await disks.start();
+    const { guests } = disks;
+    const usable = { ...options, guests, events: state === undefined ? undefined : options.events };
     const urls = options.tap === undefined ? [] : await tapKeeper.start();
     const driven = { ...usable, tapKeeper };
     const served = await (driver === "kernel" ? supervise(driven) : serveByLibfuse(driven));

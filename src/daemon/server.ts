@@ -11,6 +11,7 @@ import { Notifier } from "../fuse/kernel/notify.js";
 import type { CommandDone, RunCommand } from "./commands.js";
 import { type EventHub, openEventHub } from "./event-hub.js";
 import { Following } from "./following.js";
+import type { GuestSpec } from "./guest-name.js";
 import { loadPublishing } from "./redis.js";
 import { RemoteGuests } from "./remote-guests.js";
 import {
@@ -22,6 +23,7 @@ import {
   type ToServer,
 } from "./server-messages.js";
 import type { ServeMessage, ServingData, ServingMessage } from "./serving-thread.js";
+import { Streams } from "./streams.js";
 import { takeOver } from "./taking-over.js";
 import type { Update } from "./updates.js";
 import { UserError } from "./user-error.js";
@@ -67,7 +69,8 @@ interface OpenServer {
 }
 
 /** Throws UserError, ImageError. */
-async function open({ host, guests, events: eventsOptions }: ServerOptions): Promise<OpenServer> {
+async function open(options: ServerOptions): Promise<OpenServer> {
+  const { host, guests, events: eventsOptions, feed } = options;
   const names = guests.map(({ name }) => name);
   const local = guests.filter(({ isRemote }) => !isRemote);
   const owners = new IdOwners();
@@ -98,13 +101,16 @@ async function open({ host, guests, events: eventsOptions }: ServerOptions): Pro
     throw new UserError(message.kind === "failed" ? message.message : "it did not start");
   thread.on("message", (told: ServingMessage) => {
     if (told.kind === "told") following.told(told);
+    if (told.kind === "uncommon") following.uncommon(told.high, told.low, told.generation);
     if (told.kind === "read") following.read(told.high, told.low);
     if (told.kind === "unrecorded")
       tell({ kind: "unresumable", message: `what the kernel is told cannot be recorded: ${told.message}` });
   });
   let events: EventHub | undefined;
   let remotes: RemoteGuests | undefined;
+  let streams: Streams | undefined;
   const stop = async (): Promise<void> => {
+    streams?.stop();
     following.stop();
     remotes?.stop();
     updates.close();
@@ -156,6 +162,7 @@ async function open({ host, guests, events: eventsOptions }: ServerOptions): Pro
         log,
         crash,
       });
+      streams = feed === undefined ? undefined : listenTo(feed, guests, following, remotes);
       const { routes } = remotes;
       thread.postMessage(
         {
@@ -171,6 +178,24 @@ async function open({ host, guests, events: eventsOptions }: ServerOptions): Pro
     },
     stop,
   };
+}
+
+/** What guests write, by the socket that it is told on, to whoever follows them. */
+function listenTo(
+  path: string,
+  guests: readonly GuestSpec[],
+  following: Following,
+  remotes: RemoteGuests,
+): Streams {
+  const remote = new Set(guests.filter(({ isRemote }) => isRemote).map(({ name }) => name));
+  const streams = new Streams({
+    path,
+    takerOf: (guest) => (remote.has(guest) ? remotes : following),
+    log,
+  });
+  for (const followed of [following, remotes])
+    followed.tellMetadata((guest, disk, ranges) => streams.tellMetadata(guest, disk, ranges));
+  return streams;
 }
 
 /** Runs until it is killed, or the tree is unmounted. */

@@ -46,6 +46,8 @@ export type ServingMessage =
   | { readonly kind: "unrecorded"; readonly message: string }
   /** See EarlyReads. */
   | { readonly kind: "read"; readonly high: number; readonly low: number }
+  /** See UncommonNodes. */
+  | { readonly kind: "uncommon"; readonly high: number; readonly low: number; readonly generation: number }
   | Told;
 
 /** What the thread is told, once the tree is mounted. */
@@ -119,8 +121,12 @@ class Serving {
     for (const volumes of this.#opened.places.values()) {
       for (const shown of volumes.values()) for (const place of shown) places.set(place.id, place);
     }
-    visitSlots(ledger.slots, (high, low, directory) => places.get(placeOf(high))?.inherit(low, directory));
-    for (const place of places.values()) place.ledger = ledger;
+    for (const place of places.values()) {
+      place.ledger = ledger;
+      place.uncommon = (high, low, generation) =>
+        this.#port.postMessage({ kind: "uncommon", high, low, generation } satisfies ServingMessage);
+    }
+    visitSlots(ledger.slots, (high, ...slot) => places.get(placeOf(high))?.inherit(high, ...slot));
     const early = new EarlyReads((high, low) => {
       this.#port.postMessage({ kind: "read", high, low } satisfies ServingMessage);
     });

@@ -5,7 +5,7 @@ import { homedir } from "node:os";
 import { basename, dirname, isAbsolute, join, resolve } from "node:path";
 import { UserError } from "./user-error.js";
 
-/** Bytes of a directory's name; a longer one is its digest. */
+/** Bytes of a name; a longer one is its digest. */
 const LONGEST_NAME = 200;
 
 /** The directory for a mount point, unless the user named one. */
@@ -19,6 +19,12 @@ export function stateDirectoryFor(mount: string, named: string | undefined): str
 /** The folder of the logs of events in a state directory. */
 export function eventsFolder(state: string): string {
   return join(state, "events");
+}
+
+/** The name of a file that is kept for a volume, by `volumeKey`: one that is too long is kept under a digest. */
+export function stateFileName(key: string): string {
+  const name = encodeURIComponent(key);
+  return name.length > LONGEST_NAME ? createHash("sha256").update(key).digest("hex") : name;
 }
 
 function nameFor(mount: string): string {

@@ -1,8 +1,26 @@
 /** What a daemon says of itself and of what it follows: the answer of `/v1/status`. */
 import type { PublisherStatus } from "../events/redis/publisher.js";
 import type { ReopenReason } from "../filesystems/follower.js";
+import type { WriteCounters } from "../inference/writes.js";
 
-export interface VolumeStatus {
+/** What became of a stream of writes, in bytes; see WriteCounters. */
+export interface WriteStatus extends WriteCounters {
+  /** Whether it is known what the volume's blocks hold: only then it is told of files. */
+  readonly isReady: boolean;
+  /** Bytes of memory that this takes. */
+  readonly mapBytes: number;
+  /** Writes that wait for a commit that explains them. */
+  readonly waiting: { readonly ranges: number; readonly bytes: number };
+}
+
+/** How a guest's writes come to be known: by looking at its image, or as they happen. */
+export interface CaptureStatus {
+  readonly capture: "watch" | "stream";
+  readonly writes?: WriteStatus;
+}
+
+/** How following a volume goes. */
+export interface FollowedStatus extends CaptureStatus {
   readonly guest: string;
   /** `sda1` */
   readonly volume: string;
@@ -14,6 +32,9 @@ export interface VolumeStatus {
   readonly reopened: number;
   readonly lastReopened: string | undefined;
   readonly reason: ReopenReason | undefined;
+}
+
+export interface VolumeStatus extends FollowedStatus {
   /** Whether there is a map of its names, so that events have paths. */
   readonly hasPaths: boolean;
 }

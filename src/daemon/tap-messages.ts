@@ -13,9 +13,16 @@ export type TapDisk = { readonly name: string } & (
       readonly isReadOnly: boolean;
       /** Its writes are told; else they are only passed on. */
       readonly isCaptured: boolean;
+      /** False: what is written is told without its bytes. Default: with them. */
+      readonly tellsData?: boolean;
     }
   /** A mirror's target: `size` bytes that are stored nowhere. */
-  | { readonly kind: "mirror"; readonly size: number }
+  | {
+      readonly kind: "mirror";
+      readonly size: number;
+      /** False: what is written is told without its bytes. Default: with them. */
+      readonly tellsData?: boolean;
+    }
   /** The target of `blklogwrites`, whose disk has `size` bytes. */
   | { readonly kind: "log"; readonly size: number; readonly sectorSize: number }
 );
@@ -66,23 +73,25 @@ export type FromTap =
 
 /** Records as they go from thread to thread: columns, and the data's memory itself, which is not copied. */
 export interface PackedRecords {
-  /** A kind's place in KINDS, and FUA. */
+  /** A kind's place in KINDS, FUA and HAS_DATA. */
   readonly kinds: Uint8Array;
   /** Offset, length, sequence and time of each. */
   readonly numbers: Float64Array;
-  /** Of the writes alone. */
+  /** Of those that have any. */
   readonly data: ArrayBuffer[];
 }
 
 const KINDS: readonly WriteKind[] = ["write", "zeroes", "discard", "flush", "gap"];
 const FUA = 0x80;
+const HAS_DATA = 0x40;
 
 export function packRecords(records: readonly WriteRecord[]): PackedRecords {
   const kinds = new Uint8Array(records.length);
   const numbers = new Float64Array(4 * records.length);
   const data: ArrayBuffer[] = [];
   for (const [i, record] of records.entries()) {
-    kinds[i] = KINDS.indexOf(record.kind) | (record.fua ? FUA : 0);
+    kinds[i] =
+      KINDS.indexOf(record.kind) | (record.fua ? FUA : 0) | (record.data !== undefined ? HAS_DATA : 0);
     numbers.set([record.offset, record.length, record.sequence, record.time], 4 * i);
     if (record.data !== undefined) data.push(memoryOf(record.data));
   }
@@ -92,12 +101,11 @@ export function packRecords(records: readonly WriteRecord[]): PackedRecords {
 export function unpackRecords({ kinds, numbers, data }: PackedRecords): WriteRecord[] {
   let taken = 0;
   return Array.from(kinds, (bits, i) => {
-    const kind = KINDS[bits & ~FUA]!;
     return {
-      kind,
+      kind: KINDS[bits & ~(FUA | HAS_DATA)]!,
       offset: numbers[4 * i]!,
       length: numbers[4 * i + 1]!,
-      data: kind === "write" ? Buffer.from(data[taken++]!) : undefined,
+      data: (bits & HAS_DATA) !== 0 ? Buffer.from(data[taken++]!) : undefined,
       fua: (bits & FUA) !== 0,
       sequence: numbers[4 * i + 2]!,
       time: numbers[4 * i + 3]!,

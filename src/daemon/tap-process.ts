@@ -87,7 +87,7 @@ class TapHost {
     await this.#feed.start();
     for (const { name, guest, disk, path } of disks) {
       const size = await this.#tapping
-        .add({ kind: "image", name, path, isReadOnly: false, isCaptured: true })
+        .add({ kind: "image", name, path, isReadOnly: false, isCaptured: true, tellsData: false })
         .catch((error: NodeJS.ErrnoException) => {
           throw error.code
             ? new Error(`${path}: cannot be opened for writing by the tap (${error.code})`)

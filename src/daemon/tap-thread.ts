@@ -107,7 +107,9 @@ class TapThread {
     const tapped: Tapped = { store, queue, metadata: new Float64Array() };
     this.#disks.set(name, tapped);
     this.#server.add(
-      new Export(name, disk.kind === "image" ? disk.path : disk.kind, store, this.#sinkOf(disk, queue)),
+      new Export(name, disk.kind === "image" ? disk.path : disk.kind, store, this.#sinkOf(disk, queue), {
+        tellsData: disk.kind === "log" || disk.tellsData !== false,
+      }),
     );
     return disk.kind === "image" ? store.size : disk.size;
   }

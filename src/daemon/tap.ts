@@ -3,9 +3,11 @@ import { rmSync } from "node:fs";
 import { RecordingWriter } from "../capture/recording/writer.js";
 import { diskName } from "../cloud/mount-table.js";
 import type { Log } from "../images/image.js";
+import { isNbdUrl } from "../images/nbd/url.js";
 import type { QueueCounters, QueueLimits } from "../queue/write-queue.js";
 import type { WriteRecord } from "../queue/write-record.js";
 import type { GuestSpec } from "./guest-name.js";
+import { parseImage } from "./image-name.js";
 import { isLocal, nbdUrl, parseListenAddress } from "./listen-address.js";
 import type { PassedDisk } from "./tap-process-messages.js";
 import { Tapping } from "./tapping.js";
@@ -74,16 +76,27 @@ export async function tap({ guests, listen, isReadOnly, record, limits, log }: T
   }
 }
 
-/** The disks of guests, by the names of their exports: the guest's, with the disk's if it has several. */
+/**
+ * The disks of guests, by the names of their exports: the guest's, with the disk's if it has several. Throws UserError for
+ * what is no raw disk.
+ */
 export function tapDisks(guests: readonly GuestSpec[]): PassedDisk[] {
   return guests.flatMap(({ name: guest, images }) =>
-    images.map((path, disk) => ({
+    images.map((image, disk) => ({
       name: images.length === 1 ? guest : `${guest}/${diskName(disk)}`,
       guest,
       disk,
-      path,
+      path: rawPath(image),
     })),
   );
+}
+
+/** Throws UserError for what is no raw disk. */
+function rawPath(image: string): string {
+  const { format = "raw", path } = parseImage(image);
+  if (format !== "raw" || isNbdUrl(path))
+    throw new UserError(`${image}: the tap serves raw disks in files and block devices alone`);
+  return path;
 }
 
 function told(error: NodeJS.ErrnoException, path: string): Error {

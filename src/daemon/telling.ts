@@ -6,9 +6,11 @@ import type { Log } from "../images/image.js";
 import { compareIndexes } from "../inference/compare-indexes.js";
 import type { FileEvent } from "../inference/file-event.js";
 import type { InodeIndex } from "../inference/inode-index.js";
-import { type Transaction, VolumeEvents } from "../inference/volume-events.js";
+import { type Moment, type Transaction, VolumeEvents } from "../inference/volume-events.js";
+import type { Written } from "../inference/written.js";
+import { type Commit, isSamePosition, type Position, positionOf } from "../versions/commit.js";
 import { type EventContext, guestEvent, isoTime } from "./guest-event.js";
-import type { MapFiles } from "./map-files.js";
+import type { MapFiles, SavedMap } from "./map-files.js";
 import type { MountedVolume } from "./mounted-volume.js";
 import { volumeKey } from "./updates.js";
 
@@ -21,7 +23,7 @@ export interface EventSink {
 
 /** Of a step, what is told. */
 export interface ToldStep extends Omit<Step, "commit"> {
-  readonly commit: Pick<Step["commit"], "sequence">;
+  readonly commit: Pick<Commit, "sequence" | "logical">;
 }
 
 export interface TellingOptions {
@@ -53,12 +55,13 @@ class ToldVolume {
   mounted: MountedVolume | undefined;
   /** The file system's. */
   uuid = "";
-  #saved: number | undefined;
+  /** What the map that is kept is as of. */
+  #saved: Position | undefined;
   #saveAt = 0;
   readonly #telling: Telling;
   /** Counts crawls: the result of one that was overtaken does not count. */
   #crawls = 0;
-  #last: Omit<Transaction, "changes"> = { sequence: 0, ...hostTime() };
+  #last: Moment = { sequence: 0, ...hostTime() };
 
   constructor(guest: string, volume: string, telling: Telling) {
     this.guest = guest;
@@ -67,25 +70,34 @@ class ToldVolume {
     this.events = new VolumeEvents<InodeIndex>({
       crawl: () => void this.#crawl(),
       compare: compareIndexes,
-      publish: (events, transaction) => telling.publish(this, events, transaction),
-      publishGap: (reason, sequence) => telling.publishGap(this, reason, sequence),
+      publish: (events, moment) => telling.publish(this, events, moment),
+      publishGap: (reason, at) => telling.publishGap(this, reason, at),
     });
   }
 
   take(transaction: Transaction): void {
-    this.#last = transaction;
+    const { changes: _, ...last } = transaction;
+    this.#last = last;
     const now = performance.now();
     this.events.take(transaction, now);
     this.save(now);
   }
 
+  /** Goes on from a map that was kept; see VolumeEvents. */
+  resume({ at, index }: SavedMap, toldUpTo: Position): void {
+    this.#saved = at;
+    this.events.resume(index, at, toldUpTo);
+  }
+
   /** Keeps the map, if it has changed since; `now`: ms. Not so often that it would hold up what else there is to do. */
   save(now: number): void {
-    const { index, mapSequence: sequence } = this.events;
-    if (index === undefined || sequence === undefined || sequence === this.#saved || now < this.#saveAt)
-      return;
-    this.#telling.options.maps.save(volumeKey(this.guest, this.volume), this.uuid, { sequence, index });
-    this.#saved = sequence;
+    const { index, mapAt: at } = this.events;
+    if (index === undefined || at === undefined || isSamePosition(at, this.#saved)) return;
+    // With one that is in the midst of a transaction nobody can go on when that is whole.
+    const isUseless = this.#saved?.part !== undefined && at.part === undefined;
+    if (now < this.#saveAt && !isUseless) return;
+    this.#telling.options.maps.save(volumeKey(this.guest, this.volume), this.uuid, { at, index });
+    this.#saved = at;
     const taken = performance.now() - now;
     this.#saveAt = now + Math.max(SAVE_EVERY, taken * SAVE_SHARE);
   }
@@ -94,8 +106,7 @@ class ToldVolume {
     const crawl = ++this.#crawls;
     try {
       const index = await this.#telling.options.crawl(this.guest, this.volume);
-      if (crawl === this.#crawls)
-        this.events.crawled(index, { sequence: this.#last.sequence, ...hostTime() });
+      if (crawl === this.#crawls) this.events.crawled(index, { ...this.#last, ...hostTime() });
     } catch (error) {
       if (crawl !== this.#crawls || this.#telling.isStopped) return;
       this.#telling.options.log(
@@ -148,28 +159,39 @@ export class Telling {
     for (const mounted of mounts) this.#volume(mounted.guest, mounted.volume).mounted = mounted;
   }
 
-  /** A volume's events are to be told from now on. `uuid`: the file system's. */
-  begin(guest: string, volume: string, uuid: string): void {
+  /** A volume's events are to be told from now on, after `toldUpTo` if that is known. `uuid`: the file system's. */
+  begin(guest: string, volume: string, uuid: string, toldUpTo?: Position): void {
     const told = this.#volume(guest, volume);
     told.uuid = uuid;
+    if (toldUpTo !== undefined) told.events.skip(toldUpTo);
     if (this.#isPreparing) told.events.prepare();
   }
 
   /** The same, going on from a map that was kept. */
-  resume(guest: string, volume: string, uuid: string, index: InodeIndex, toldUpTo: number): void {
+  resume(guest: string, volume: string, uuid: string, map: SavedMap, toldUpTo: Position): void {
     const told = this.#volume(guest, volume);
     told.uuid = uuid;
-    told.events.resume(index, toldUpTo);
+    told.resume(map, toldUpTo);
   }
 
   /** A transaction of a volume. */
   take(guest: string, volume: string, { commit, changes, seconds, nanoseconds }: ToldStep): void {
-    this.#volume(guest, volume).take({ changes, sequence: commit.sequence, seconds, nanoseconds });
+    this.#volume(guest, volume).take({ changes, ...positionOf(commit), seconds, nanoseconds });
   }
 
-  /** The last transaction of a volume that has been told; undefined: none. */
-  toldUpTo(guest: string, volume: string): number | undefined {
+  /** Bytes of a volume's files that were written. */
+  write(guest: string, volume: string, written: readonly Written[]): void {
+    this.#volume(guest, volume).events.write(written, performance.now());
+  }
+
+  /** Up to where a volume has been told; undefined: nothing has. */
+  toldUpTo(guest: string, volume: string): Position | undefined {
     return this.#volume(guest, volume).events.toldUpTo;
+  }
+
+  /** The uuid of a volume's file system. */
+  uuid(guest: string, volume: string): string {
+    return this.#volume(guest, volume).uuid;
   }
 
   /** Whether there is a map of a volume's names. */
@@ -184,9 +206,16 @@ export class Telling {
     told.events.reopened(gap, before);
   }
 
-  publish(volume: ToldVolume, events: readonly FileEvent[], transaction: Transaction): void {
+  /** Something that nobody has seen, and of which no difference can be told: where there were events before. */
+  gap(guest: string, volume: string, reason: string): void {
+    const told = this.#volume(guest, volume);
+    const { toldUpTo } = told.events;
+    if (toldUpTo !== undefined) this.publishGap(told, reason, toldUpTo);
+  }
+
+  publish(volume: ToldVolume, events: readonly FileEvent[], moment: Moment): void {
     const sink = this.options.guestLog(volume.guest);
-    const context = this.#context(volume, transaction);
+    const context = this.#context(volume, moment);
     const above = this.#scopesAbove(volume);
     let id = sink.lastId;
     const scoped = events.map((event, index) => ({
@@ -197,7 +226,7 @@ export class Telling {
     this.#send(sink, scoped);
   }
 
-  publishGap(volume: ToldVolume, reason: string, sequence: number): void {
+  publishGap(volume: ToldVolume, reason: string, { sequence, part }: Position): void {
     const sink = this.options.guestLog(volume.guest);
     const { seconds, nanoseconds } = hostTime();
     const event = {
@@ -208,6 +237,7 @@ export class Telling {
       guest: volume.guest,
       volume: volume.volume,
       transaction: sequence,
+      ...(part === undefined ? {} : { part }),
       reason,
     } as const;
     const scopes = [wholeVolume(volume.volume), ...this.#scopesAbove(volume)];
@@ -219,15 +249,16 @@ export class Telling {
     this.options.everything.append(events);
   }
 
-  #context(volume: ToldVolume, transaction: Omit<Transaction, "changes">): EventContext {
+  #context(volume: ToldVolume, { sequence, part, seconds, nanoseconds }: Moment): EventContext {
     const mountPoint = volume.mounted?.mountPoint ?? `/.volumes/${volume.volume}`;
     return {
       host: this.options.host,
       guest: volume.guest,
       volume: volume.volume,
-      transaction: transaction.sequence,
-      seconds: transaction.seconds,
-      nanoseconds: transaction.nanoseconds,
+      transaction: sequence,
+      part,
+      seconds,
+      nanoseconds,
       mountPoint: Buffer.from(mountPoint),
     };
   }

@@ -5,6 +5,8 @@ import type { Commit } from "../versions/commit.js";
 export type Update =
   | { readonly kind: "commit"; readonly volume: string; readonly commit: Commit }
   | { readonly kind: "settled"; readonly volume: string; readonly sequence: number }
+  /** These inodes may have been other files before, nobody knows which. */
+  | { readonly kind: "unsure"; readonly volume: string; readonly inodes: readonly number[] }
   /** The kernel no longer has the names by which it knew these inodes. */
   | { readonly kind: "unnamed"; readonly volume: string; readonly inodes: readonly number[] }
   /** It was at rest: what was read of it may have been written over. */

@@ -1,9 +1,8 @@
 /** Taking in what became of the guests' volumes, in the thread that owns the views which users read. */
-import { nodeHigh } from "../cloud/ids.js";
 import type { Place } from "../cloud/place.js";
 import { Attributes, type Standing } from "../filesystems/filesystem.js";
 import { openFileSystem } from "../filesystems/formats.js";
-import type { Log } from "../images/image.js";
+import type { Log, Service } from "../images/image.js";
 import type { OpenTree } from "./open-tree.js";
 import { type Told, type Update, volumeKey } from "./updates.js";
 
@@ -15,6 +14,8 @@ export class Updating {
   readonly #log: Log;
   readonly #places = new Map<string, readonly Place[]>();
   readonly #unfollowed: readonly Place[];
+  /** Of the images that others serve, by the keys of their volumes. */
+  readonly #services = new Map<string, Service>();
   #forgotten = performance.now();
   /** Reads of images that have been looked after. */
   #reads = -1;
@@ -25,6 +26,12 @@ export class Updating {
     this.#log = log;
     for (const [guest, volumes] of opened.places) {
       for (const [volume, places] of volumes) this.#places.set(volumeKey(guest, volume), places);
+    }
+    for (const { name, disks } of opened.guests) {
+      for (const { image, volumes } of disks) {
+        if (image.service === undefined) continue;
+        for (const { volume } of volumes) this.#services.set(volumeKey(name, volume.name), image.service);
+      }
     }
     this.#unfollowed = [...this.#places].flatMap(([key, [first]]) =>
       first === undefined || followed.has(key) ? [] : [first],
@@ -44,6 +51,8 @@ export class Updating {
         case "settled":
           fileSystem.settle(update.sequence);
           break;
+        case "unsure":
+          return earlierFiles(update.volume, places, update.inodes);
         case "unnamed":
           for (const place of places) for (const ino of update.inodes) place.forgetParent(ino);
           break;
@@ -71,7 +80,7 @@ export class Updating {
       const standing = this.#standing(key, places);
       if (standing === "current") continue;
       holds = false;
-      if (standing === "moved") continue;
+      if (standing === "moved" || standing === "unknown") continue;
       const told = this.take({ kind: "reopen", volume: key });
       if (told !== undefined) tell(told);
     }
@@ -80,10 +89,12 @@ export class Updating {
     return holds;
   }
 
-  #standing(key: string, [first]: readonly Place[]): Standing {
+  /** `unknown`: the image cannot be read for the time being, so that nobody can say. */
+  #standing(key: string, [first]: readonly Place[]): Standing | "unknown" {
     try {
       return first?.fileSystem.standing() ?? "current";
     } catch (error) {
+      if (this.#services.get(key)?.isAnswering === false) return "unknown";
       this.#log(`${key}: ${(error as Error).message}`);
       return "current";
     }
@@ -121,11 +132,35 @@ function told(volume: string, places: readonly Place[]): Told {
     for (const ino of place.told) {
       try {
         place.fileSystem.stat(ino, attributes);
-        nodes.push(nodeHigh(place.id, attributes.generation), ino);
+        nodes.push(place.nodeHigh(ino, attributes.generation), ino);
       } catch {
         // It is no more: asked for again, it is answered so.
       }
+      for (const high of place.otherNodes(ino, undefined)) nodes.push(high, ino);
     }
   }
   return { kind: "told", volume, nodes: Float64Array.from(nodes) };
+}
+
+/** The nodes that the kernel has of what inodes were before; undefined: none. */
+function earlierFiles(volume: string, places: readonly Place[], inodes: readonly number[]): Told | undefined {
+  const nodes: number[] = [];
+  const attributes = new Attributes();
+  for (const place of places) {
+    for (const ino of inodes) {
+      const highs = place.otherNodes(ino, generationOf(place, ino, attributes));
+      for (const high of highs) nodes.push(high, ino);
+    }
+  }
+  return nodes.length === 0 ? undefined : { kind: "told", volume, nodes: Float64Array.from(nodes) };
+}
+
+/** Undefined: it is no file's. */
+function generationOf(place: Place, ino: number, attributes: Attributes): number | undefined {
+  try {
+    place.fileSystem.stat(ino, attributes);
+    return attributes.generation;
+  } catch {
+    return undefined;
+  }
 }

@@ -1,8 +1,9 @@
 /** What happened to one file of a guest, as monitors are told. */
 
 /**
- * `symlink`: a symbolic link came, or has another target. `unlinked`: a name went, while the file has others. `gap`:
- * what happened before cannot be told; what follows is the difference that was found, if there is one.
+ * `symlink`: a symbolic link came, or has another target. `unlinked`: a name went, while the file has others. `written`:
+ * bytes of a file have come on the disk, as a stream of the guest's writes tells. `gap`: what happened before cannot be
+ * told; what follows is the difference that was found, if there is one.
  */
 export type EventKind =
   | "created"
@@ -14,6 +15,7 @@ export type EventKind =
   | "attributes"
   | "xattr"
   | "symlink"
+  | "written"
   | "gap";
 
 export type EventFileType = "file" | "directory" | "symlink" | "fifo" | "socket" | "character" | "block";
@@ -48,15 +50,20 @@ export interface EventValues {
 export interface GuestEvent {
   /** Counts up by one from each event of the guest to the next, over restarts too. */
   readonly id: number;
-  /** When the guest's file system finished the transaction, by the guest's clock: ISO 8601 with nanoseconds, UTC. */
+  /**
+   * When the guest's file system finished the transaction, by the guest's clock: ISO 8601 with nanoseconds, UTC. Of bytes
+   * that were written, when the last of them were, by the host's.
+   */
   readonly time: string;
   readonly event: EventKind;
   readonly host: string;
   readonly guest: string;
   /** `sda1` */
   readonly volume: string;
-  /** The number of the file system's transaction. */
+  /** The number of the file system's transaction; of bytes that were written, of the last one before. */
   readonly transaction: number;
+  /** Of what is told before the whole transaction has come (ext4's fast commits): which part of it, from 1 on. */
+  readonly part?: number;
   /** In the guest, from its root: "/var/log/syslog". Bytes that are not UTF-8 are U+FFFD; then `pathBytes` has them. */
   readonly path?: string;
   /** The path's bytes in base64, if they are not UTF-8. */
@@ -74,6 +81,13 @@ export interface GuestEvent {
   readonly fromDirectory?: number;
   /** The first changed byte and the one after the last, where that is known. */
   readonly range?: readonly [number, number];
+  /**
+   * Of bytes that were written: offsets and lengths in the file, in order and apart. Where they are many, near ones are one
+   * with what lies between.
+   */
+  readonly ranges?: readonly (readonly [number, number])[];
+  /** The number, in the stream of the disk's writes, of the last of those that wrote them. */
+  readonly sequence?: number;
   readonly old?: EventValues;
   readonly new?: EventValues;
   /** Of a gap: why. */

@@ -31,9 +31,9 @@ export function lineText(
 export function eventText(event: GuestEvent): string {
   const text = JSON.stringify(event).replace(CONTROLS, escaped);
   if (text.length <= MOST_JSON) return text;
-  const { id, time, event: kind, host, guest, volume, transaction, inode } = event;
+  const { id, time, event: kind, host, guest, volume, transaction, part, inode } = event;
   const reason = "this event is too long to be stored whole";
-  return JSON.stringify({ id, time, event: kind, host, guest, volume, transaction, inode, reason });
+  return JSON.stringify({ id, time, event: kind, host, guest, volume, transaction, part, inode, reason });
 }
 
 /** JSON escapes the control characters below 0x20; some terminals have an escape at 0x9b, too. */

@@ -103,6 +103,11 @@ export class LogWriter {
     return this.#state.transactions.get(volume);
   }
 
+  /** How many parts of that transaction had events, if it is there only in part. */
+  lastPart(volume: string): number | undefined {
+    return this.#state.parts.get(volume);
+  }
+
   /** How far the log goes. */
   get end(): { readonly current: SegmentEnd; readonly previous: SegmentEnd } {
     return { current: this.#current, previous: this.#previous };
@@ -254,7 +259,7 @@ export class LogWriter {
   #gaps(): ScopedEvent[] {
     return [...this.#lost.values()]
       .sort((a, b) => a.last.id - b.last.id)
-      .map(({ count, last: { id, host, guest, volume, transaction } }) => ({
+      .map(({ count, last: { id, host, guest, volume, transaction, part } }) => ({
         event: {
           id,
           time: new Date().toISOString().replace("Z", "000000Z"),
@@ -263,6 +268,7 @@ export class LogWriter {
           guest,
           volume,
           transaction,
+          ...(part === undefined ? {} : { part }),
           reason: `${count} event${count === 1 ? "" : "s"} could not be stored: ${this.#problem}`,
         },
         scopes: [wholeVolume(volume)],

@@ -23,6 +23,8 @@ export interface InodeState {
   /** Device numbers of a device node. */
   readonly major: number;
   readonly minor: number;
+  /** It has extended attributes; undefined: it has none, or that is not known. */
+  readonly hasAttributes?: true;
 }
 
 /** Extended attributes by name (one character a byte). */
@@ -78,6 +80,11 @@ export interface Changes {
   readonly unsureInodes: readonly InodeChange[];
   /** Directories that may have had other names before. */
   readonly unsureDirectories: readonly Listing[];
+  /**
+   * Some directories that have changed cannot be listed yet: what they have become is told with a later commit, and until
+   * then the rest does not fit together.
+   */
+  readonly isPartial?: boolean;
 }
 
 export const NO_CHANGES: Changes = { inodes: [], names: [], unsureInodes: [], unsureDirectories: [] };

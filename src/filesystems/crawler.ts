@@ -1,4 +1,5 @@
 /** Crawling a file system: all its inodes and names, read in the order in which they lie on the disk. */
+import type { BlockKind } from "./block-kind.js";
 import type { InodeState } from "./changes.js";
 
 /** Takes what a crawl finds: inodes and names in no order that means anything. What it throws ends the crawl. */
@@ -20,4 +21,19 @@ export interface Crawled {
   readonly sequence: number | undefined;
   /** Inodes and directory blocks that could not be read, and were passed over. */
   readonly bad: number;
+}
+
+/** Takes where blocks lie, in no order that means anything. What it throws ends the crawl. */
+export interface BlockSink {
+  /**
+   * `count` blocks from `physical` on, numbered within the volume, are of one kind. `inode` is that of the file that has
+   * them (0: none), `logical` the first one's number within that file, where they are its contents; else 0.
+   */
+  extent(physical: number, count: number, inode: number, logical: number, kind: BlockKind): void;
+}
+
+/** Takes what a crawl of blocks finds. */
+export interface BlockCrawlSink extends BlockSink {
+  /** Comes first: bytes of a block, and how many the file system has. */
+  begin(blockSize: number, blocks: number): void;
 }

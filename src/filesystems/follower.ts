@@ -1,7 +1,8 @@
 /** Following a file system while its guest writes. */
 import type { Spot } from "../images/image.js";
-import type { Commit } from "../versions/commit.js";
+import type { Commit, LogicalChanges } from "../versions/commit.js";
 import type { Changes } from "./changes.js";
+import type { BlockSink } from "./crawler.js";
 
 /** One commit, what it changes, and when the guest finished it: seconds since 1970 by its clock, and nanoseconds. */
 export interface Step {
@@ -11,12 +12,18 @@ export interface Step {
   readonly nanoseconds: number;
 }
 
+/** A part of a transaction that was taken before the whole, and the step that it was. */
+export interface TakenPart extends Omit<Step, "commit"> {
+  readonly sequence: number;
+  readonly logical: LogicalChanges;
+}
+
 /**
  * Why a file system must be opened afresh. `overrun`: commits were overwritten before they were read, so that nobody
  * knows them one by one. `changed`: it was written to past its journal, as fsck, mkfs, resize2fs and tune2fs do.
- * `damaged`: what was read makes no sense.
+ * `damaged`: what was read makes no sense. `unreachable`: for a while nothing could be read.
  */
-export type ReopenReason = "overrun" | "changed" | "damaged";
+export type ReopenReason = "overrun" | "changed" | "damaged" | "unreachable";
 
 /**
  * What a look found: nothing; commits, oldest first, or copies that have been written to their places, and
@@ -38,7 +45,28 @@ export type Look =
     }
   | { readonly reopen: ReopenReason };
 
+/** What is asked of a file by its number; filled in place. */
+export class FileFacts {
+  generation = 0;
+  /** Type and permission bits. */
+  mode = 0;
+  /** Bytes, of which not all may have come. */
+  size = 0;
+}
+
+/** Where files lie, as the steps so far have left them. */
+export interface FileMaps {
+  /** Bytes. */
+  readonly blockSize: number;
+  /** False: there is no such file in use, or it cannot be read. */
+  facts(ino: number, out: FileFacts): boolean;
+  /** Tells where the blocks of an inode lie; all that can be read of them, within a bounded time. */
+  extents(ino: number, sink: BlockSink): void;
+}
+
 export interface Follower {
+  /** Undefined: nobody knows yet. */
+  readonly maps?: FileMaps | undefined;
   /** Whether it goes on from the transaction that it was asked to go on from, so that it misses none. */
   readonly isResumed: boolean;
   /**

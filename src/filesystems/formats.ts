@@ -1,11 +1,12 @@
 /** The formats that can be read, and opening whichever a volume has. */
 import type { Log, Source } from "../images/image.js";
 import type { BlockCache } from "../versions/block-cache.js";
-import type { Crawled, CrawlSink } from "./crawler.js";
+import type { BlockCrawlSink, Crawled, CrawlSink } from "./crawler.js";
 import { crawlExt } from "./ext/crawl.js";
+import { crawlExtBlocks } from "./ext/crawl-blocks.js";
 import { followExt, identifyExt, isExt, openExt } from "./ext/open.js";
 import type { FileSystem } from "./filesystem.js";
-import type { Follower } from "./follower.js";
+import type { Follower, TakenPart } from "./follower.js";
 import { identifyBySignature } from "./signatures.js";
 
 /** What a volume says it is, whether or not it can be opened here. */
@@ -25,13 +26,27 @@ interface Format {
   /** Throws IoError when it cannot be opened: the message says why. */
   open(source: Source, cache: BlockCache, log: Log): FileSystem;
   /** Throws IoError. Undefined if not every change can be followed. */
-  follow(source: Source, cache: BlockCache, log: Log, after?: number): Follower | undefined;
+  follow(
+    source: Source,
+    cache: BlockCache,
+    log: Log,
+    after?: number,
+    parts?: readonly TakenPart[],
+  ): Follower | undefined;
   /** Throws IoError when so much cannot be read that the rest would be of no use. */
   crawl(source: Source, cache: BlockCache, log: Log, sink: CrawlSink): Crawled;
+  crawlBlocks(source: Source, cache: BlockCache, log: Log, sink: BlockCrawlSink): Crawled;
 }
 
 const FORMATS: readonly Format[] = [
-  { recognises: isExt, identify: identifyExt, open: openExt, follow: followExt, crawl: crawlExt },
+  {
+    recognises: isExt,
+    identify: identifyExt,
+    open: openExt,
+    follow: followExt,
+    crawl: crawlExt,
+    crawlBlocks: crawlExtBlocks,
+  },
 ];
 
 /** What lies on a volume; undefined if nothing that is known by name. Throws IoError when it cannot be read. */
@@ -46,15 +61,17 @@ export function openFileSystem(source: Source, cache: BlockCache, log: Log): Fil
 
 /**
  * Follows a volume's file system while its guest writes, if possible from transaction `after` on; undefined if it cannot
- * be followed. Throws IoError.
+ * be followed. `parts`: what was taken of a later transaction before the whole, from the first part on: it is taken again
+ * as it was then, before what comes after it. Throws IoError.
  */
 export function followFileSystem(
   source: Source,
   cache: BlockCache,
   log: Log,
   after?: number,
+  parts?: readonly TakenPart[],
 ): Follower | undefined {
-  return FORMATS.find((format) => format.recognises(source))?.follow(source, cache, log, after);
+  return FORMATS.find((format) => format.recognises(source))?.follow(source, cache, log, after, parts);
 }
 
 /**
@@ -69,4 +86,14 @@ export function crawlFileSystem(
   sink: CrawlSink,
 ): Crawled | undefined {
   return FORMATS.find((format) => format.recognises(source))?.crawl(source, cache, log, sink);
+}
+
+/** The same for what each block of it holds. */
+export function crawlBlocks(
+  source: Source,
+  cache: BlockCache,
+  log: Log,
+  sink: BlockCrawlSink,
+): Crawled | undefined {
+  return FORMATS.find((format) => format.recognises(source))?.crawlBlocks(source, cache, log, sink);
 }

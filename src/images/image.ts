@@ -21,10 +21,22 @@ export interface Spot {
   readonly length: number;
 }
 
+/** How it stands with a program that serves an image. */
+export interface Service {
+  /** Whether it answers; while it does not, all reads fail at once. */
+  readonly isAnswering: boolean;
+  /** How often it did not answer a read in time. */
+  readonly outages: number;
+  /** What was wrong last, in one line. */
+  readonly trouble: string;
+}
+
 /** Where a disk's bytes are read from. */
 export interface Image extends Source {
   /** What the user named: a path or a URL. */
   readonly name: string;
+  /** Undefined: no other program serves it. */
+  readonly service?: Service;
   close(): void;
 }
 

@@ -6,6 +6,7 @@
 import { lstatSync, readdirSync, readFileSync, readlinkSync, realpathSync, statSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { deviceName } from "./block-device.js";
+import { isNbdUrl } from "./nbd/url.js";
 
 /** Types of file systems, as /proc/self/mountinfo names them. */
 const REMOTE_TYPES = new Set([
@@ -49,9 +50,9 @@ interface Mount {
   readonly source: string;
 }
 
-/** Whether what an absolute path names may stall. False for what is not there. */
-export function isRemote(path: string): boolean {
-  return new Storage(mounts()).isRemote(path, 0);
+/** Whether what an absolute path or an NBD URL names may stall. False for what is not there. */
+export function isRemote(image: string): boolean {
+  return isNbdUrl(image) || new Storage(mounts()).isRemote(image, 0);
 }
 
 class Storage {

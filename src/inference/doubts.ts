@@ -1,6 +1,9 @@
 /** What a follower was not sure of, settled by the map of what was there before. */
-import type { Changes, InodeChange, InodeState, NameChange } from "../filesystems/changes.js";
+import type { Changes, InodeChange, InodeState, Listing, NameChange } from "../filesystems/changes.js";
+import { FileType } from "../filesystems/filesystem.js";
 import type { VolumeIndex } from "./volume-events.js";
+
+type NamePlace = ReturnType<VolumeIndex["names"]>[number];
 
 const NO_NAMES: ReadonlyMap<string, number> = new Map();
 
@@ -10,16 +13,57 @@ export function hasDoubts({ unsureInodes, unsureDirectories }: Changes): boolean
 
 /** The changes with all that the map, which is as of before them, shows to have changed. */
 export function settleDoubts(changes: Changes, index: VolumeIndex): Changes {
+  return withLostNames(settle(changes, index), index);
+}
+
+/**
+ * The changes with all names of directories that were removed. A removed directory's block can be another file's by the
+ * time its names are read: those that the map has, and that were not found, went with it.
+ */
+function withLostNames(changes: Changes, index: VolumeIndex): Changes {
+  const removed = new Map<number, number>();
+  for (const { ino, old, now } of changes.inodes) {
+    if (old === undefined || !isDirectory(old) || index.childCount(ino) === 0) continue;
+    const isThere = now !== undefined && now.nlink > 0 && now.generation === old.generation;
+    if (!isThere) removed.set(ino, old.generation);
+  }
+  if (removed.size === 0) return changes;
+  const found = new Map([...removed.keys()].map((directory) => [directory, new Set<string>()]));
+  for (const { directory, name, ino } of changes.names) {
+    const hasName = (one: NamePlace): boolean => one.directory === directory && one.name.equals(name);
+    if (removed.has(directory) && index.names(ino).some(hasName))
+      found.get(directory)?.add(name.toString("latin1"));
+  }
+  const incomplete = [...removed.keys()].filter(
+    (directory) => (found.get(directory)?.size ?? 0) < index.childCount(directory),
+  );
+  const names = [...changes.names];
+  for (const [directory, children] of index.children(incomplete)) {
+    const generation = removed.get(directory) as number;
+    for (const [name, ino] of children) {
+      if (found.get(directory)?.has(name) === true) continue;
+      names.push({ directory, generation, name: Buffer.from(name, "latin1"), ino, now: 0 });
+    }
+  }
+  return { ...changes, names };
+}
+
+function isDirectory({ mode }: InodeState): boolean {
+  return (mode & FileType.MASK) === FileType.DIRECTORY;
+}
+
+function settle(changes: Changes, index: VolumeIndex): Changes {
   if (!hasDoubts(changes)) return changes;
   const inodes = [...changes.inodes];
   for (const change of changes.unsureInodes) {
     const settled = settleInode(change, index.state(change.ino));
     if (settled !== undefined) inodes.push(settled);
   }
+  const listings = [...changes.unsureDirectories, ...removedDirectories(changes, index)];
+  const whole = listings.filter(({ names: listed }) => listed !== undefined);
+  const children = index.children(whole.map(({ directory }) => directory));
   const names = [...changes.names];
-  const children = index.children(changes.unsureDirectories.map(({ directory }) => directory));
-  for (const { directory, generation, names: listed } of changes.unsureDirectories) {
-    if (listed === undefined) continue;
+  for (const { directory, generation, names: listed = NO_NAMES } of whole) {
     const before = children.get(directory) ?? NO_NAMES;
     const push = (name: string, ino: number, now: number): void => {
       names.push({ directory, generation, name: Buffer.from(name, "latin1"), ino, now } satisfies NameChange);
@@ -31,6 +75,18 @@ export function settleDoubts(changes: Changes, index: VolumeIndex): Changes {
     for (const [name, now] of listed) if (!before.has(name)) push(name, 0, now);
   }
   return { inodes, names, unsureInodes: [], unsureDirectories: [] };
+}
+
+/** Directories of which nobody knew that they were any: in their places there was what they are now. Empty listings. */
+function removedDirectories({ unsureInodes, unsureDirectories }: Changes, index: VolumeIndex): Listing[] {
+  const listed = new Set(unsureDirectories.map(({ directory }) => directory));
+  return unsureInodes
+    .filter(({ ino }) => !listed.has(ino) && index.childCount(ino) > 0)
+    .map(({ ino }) => ({
+      directory: ino,
+      generation: index.state(ino)?.generation ?? 0,
+      names: NO_NAMES,
+    }));
 }
 
 function settleInode(
@@ -51,18 +107,12 @@ function settleInode(
     };
   }
   const isTouched = old.ctime !== now.ctime || old.ctimeNsec !== now.ctimeNsec;
-  const all = attributes === undefined ? undefined : { old: undefined, now: attributes.now };
-  // The map has no attributes: beside other changes they may have changed, too.
-  if (!isSame(old, now))
-    return {
-      ino,
-      old,
-      now,
-      ...(isTouched && all !== undefined && all.now.size > 0 ? { attributes: all } : {}),
-    };
-  // Something changed that the map does not have: of what changes an inode's ctime, that leaves attributes.
-  if (!isTouched || all === undefined) return undefined;
-  return { ino, old, now, attributes: all };
+  // The map does not have the attributes: where there are or were any, they may have changed with the ctime.
+  const isKept = !isTouched && old.hasAttributes === now.hasAttributes;
+  const mayDiffer =
+    !isKept && attributes !== undefined && (attributes.now.size > 0 || old.hasAttributes === true);
+  if (mayDiffer) return { ino, old, now, attributes: { old: undefined, now: attributes.now } };
+  return isTouched || !isSame(old, now) ? { ino, old, now } : undefined;
 }
 
 function isSame(old: InodeState, now: InodeState): boolean {

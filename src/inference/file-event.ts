@@ -2,6 +2,7 @@
 
 import type { EventKind } from "../events/event.js";
 import type { AttributesChange, InodeState } from "../filesystems/changes.js";
+import type { Written } from "./written.js";
 
 export interface FileEvent {
   readonly kind: EventKind;
@@ -19,6 +20,8 @@ export interface FileEvent {
   readonly from: Buffer | undefined;
   /** The first changed byte and the one after the last. */
   readonly range: readonly [number, number] | undefined;
+  /** Of bytes that were written to the disk: which, and when. */
+  readonly written?: Written;
   readonly attributes: AttributesChange | undefined;
   readonly target: Buffer | undefined;
   /** The directories that it is at or below. */

@@ -10,6 +10,7 @@ import {
   fits,
   hasSameState,
   kindOf,
+  kindValue,
   NAME,
   NO_STATE,
   RECORD_WORDS,
@@ -39,7 +40,7 @@ export interface InodeIndexParts {
   readonly links: RecordsParts;
   readonly freeLink: number;
   readonly children: NumberTableParts;
-  readonly flags: readonly number[];
+  readonly kinds: readonly number[];
   readonly unusual: ReadonlyMap<number, InodeState>;
 }
 
@@ -71,8 +72,8 @@ export class InodeIndex implements VolumeIndex {
   /** The first free one + 1; 0: none. */
   #freeLink: number;
   readonly #children: NumberTable;
-  /** Flags by kind, from kind 1 on. */
-  readonly #flags: number[];
+  /** What kinds stand for (see kindValue), from kind 1 on. */
+  readonly #kinds: number[];
   readonly #unusual: Map<number, InodeState>;
   /** Of the inode that was found last: its record. */
   #words: Uint32Array = new Uint32Array(0);
@@ -88,7 +89,7 @@ export class InodeIndex implements VolumeIndex {
     this.#links = new Records(LINK_WORDS, parts?.links);
     this.#freeLink = parts?.freeLink ?? 0;
     this.#children = new NumberTable(parts?.children);
-    this.#flags = [...(parts?.flags ?? [])];
+    this.#kinds = [...(parts?.kinds ?? [])];
     this.#unusual = new Map(parts?.unusual);
   }
 
@@ -109,7 +110,7 @@ export class InodeIndex implements VolumeIndex {
       links: this.#links.toParts(),
       freeLink: this.#freeLink,
       children: this.#children.toParts(),
-      flags: this.#flags,
+      kinds: this.#kinds,
       unusual: this.#unusual,
     };
     const tables = [parts.pages, parts.further, parts.children].map(({ slots }) => slots);
@@ -155,7 +156,7 @@ export class InodeIndex implements VolumeIndex {
     const kind = kindOf(this.#words, this.#at);
     if (kind === NO_STATE) return undefined;
     if (kind === UNUSUAL) return this.#unusual.get(ino);
-    return readState(this.#words, this.#at, this.#flags[kind - 1] as number);
+    return readState(this.#words, this.#at, this.#kinds[kind - 1] as number);
   }
 
   setState(ino: number, state: InodeState): void {
@@ -164,7 +165,7 @@ export class InodeIndex implements VolumeIndex {
     const words = this.#words;
     const at = this.#at;
     if (kindOf(words, at) === UNUSUAL) this.#unusual.delete(ino);
-    const kind = fits(state) ? this.#kindOfFlags(state.flags) : UNUSUAL;
+    const kind = fits(state) ? this.#kindFor(kindValue(state)) : UNUSUAL;
     if (kind === UNUSUAL) {
       clearState(words, at, UNUSUAL);
       this.#unusual.set(ino, { ...state, btime: 0, btimeNsec: 0 });
@@ -315,7 +316,7 @@ export class InodeIndex implements VolumeIndex {
       if (state === undefined || otherState === undefined) return false;
       return (Object.keys(state) as (keyof InodeState)[]).every((key) => state[key] === otherState[key]);
     }
-    if (this.#flags[kind - 1] !== other.#flags[otherKind - 1]) return false;
+    if (this.#kinds[kind - 1] !== other.#kinds[otherKind - 1]) return false;
     return hasSameState(this.#words, this.#at, other.#words, other.#at);
   }
 
@@ -360,10 +361,10 @@ export class InodeIndex implements VolumeIndex {
     return (this.#firsts.words(page)[this.#firsts.at(page)] as number) + (index % PAGE);
   }
 
-  #kindOfFlags(flags: number): number {
-    const known = this.#flags.indexOf(flags);
+  #kindFor(value: number): number {
+    const known = this.#kinds.indexOf(value);
     if (known >= 0) return known + 1;
-    return this.#flags.length + 1 < UNUSUAL ? this.#flags.push(flags) : UNUSUAL;
+    return this.#kinds.length + 1 < UNUSUAL ? this.#kinds.push(value) : UNUSUAL;
   }
 
   #isName(offset: number, name: Buffer): boolean {

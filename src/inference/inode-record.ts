@@ -21,6 +21,8 @@ export const DIRECTORY = 10;
 export const NAME = 11;
 
 const KIND_SHIFT = 24;
+/** Above the flags. */
+const HAS_ATTRIBUTES = 2 ** 32;
 /** No state is known. Kinds after that, up to UNUSUAL, stand for flags. */
 export const NO_STATE = 0;
 /** The state is kept elsewhere. */
@@ -74,8 +76,13 @@ export function clearState(words: Uint32Array, at: number, kind: number): void {
   words[at + SIZE_HIGH] = kind << KIND_SHIFT;
 }
 
-/** The state in a record. */
-export function readState(words: Uint32Array, at: number, flags: number): InodeState {
+/** What a kind stands for: the flags, and whether there are extended attributes. */
+export function kindValue({ flags, hasAttributes }: InodeState): number {
+  return flags + (hasAttributes === true ? HAS_ATTRIBUTES : 0);
+}
+
+/** The state in a record. `kind`: see kindValue. */
+export function readState(words: Uint32Array, at: number, kind: number): InodeState {
   const mode = words[at + MODE] as number;
   const high = (words[at + SIZE_HIGH] as number) & ((1 << KIND_SHIFT) - 1);
   const mtime = words[at + MTIME + 1] as number;
@@ -87,7 +94,7 @@ export function readState(words: Uint32Array, at: number, flags: number): InodeS
     uid: words[at + UID] as number,
     gid: words[at + GID] as number,
     size: high * 2 ** 32 + (words[at + SIZE_LOW] as number),
-    flags,
+    flags: kind % HAS_ATTRIBUTES,
     mtime: FIRST_SECOND + (words[at + MTIME] as number) + (mtime & 3) * 2 ** 32,
     mtimeNsec: mtime >>> 2,
     ctime: FIRST_SECOND + (words[at + CTIME] as number) + (ctime & 3) * 2 ** 32,
@@ -96,6 +103,7 @@ export function readState(words: Uint32Array, at: number, flags: number): InodeS
     btimeNsec: 0,
     major: 0,
     minor: 0,
+    ...(kind >= HAS_ATTRIBUTES ? { hasAttributes: true } : {}),
   };
 }
 

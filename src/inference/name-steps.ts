@@ -140,6 +140,8 @@ function inOrder(steps: readonly NameStep[], names: Names): NameStep[] {
   const pending = [...steps].sort((a, b) => rank(a) - rank(b) || depth(b, names) - depth(a, names));
   const leaving = new Map<string, number>();
   const births = new Set<number>();
+  /** Files that come, with whichever of their names comes first. */
+  const newcomers = new Set(pending.flatMap(({ ino, isBorn }) => (isBorn ? [ino] : [])));
   /** By inode, the names that still have to go. */
   const going = new Map<number, number>();
   const children = new Map<number, number>();
@@ -161,8 +163,8 @@ function inOrder(steps: readonly NameStep[], names: Names): NameStep[] {
     }
     if (to !== undefined) births.delete(ino);
   };
-  const isReady = ({ ino, from, to, isBorn, isDead }: NameStep): boolean => {
-    if (isBorn && (going.get(ino) ?? 0) > 0) return false;
+  const isReady = ({ ino, from, to, isDead }: NameStep): boolean => {
+    if (to !== undefined && newcomers.has(ino) && (going.get(ino) ?? 0) > 0) return false;
     if (isDead && (children.get(ino) ?? 0) > 0) return false;
     if (to === undefined) return true;
     const others = leaving.get(slot(to)) ?? 0;

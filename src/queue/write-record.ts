@@ -1,7 +1,7 @@
 /** What a guest did to its disk, in the form that every capture yields. */
 
 /**
- * - `write`: bytes, in `data`
+ * - `write`: bytes, in `data` unless the capture leaves them out
  * - `zeroes`: the range reads as zeros from now on
  * - `discard`: the guest needs the range no longer; what it holds from now on is not said
  * - `flush`: what was acknowledged before it was asked for is durable; it has no range
@@ -16,7 +16,10 @@ export interface WriteRecord {
   readonly offset: number;
   /** Bytes. */
   readonly length: number;
-  /** `length` bytes of a `write`; undefined for all others. Nobody may change them. */
+  /**
+   * `length` bytes of a `write`, or undefined if its capture was told that nobody wants them; undefined for all others.
+   * Nobody may change them.
+   */
   readonly data: Buffer | undefined;
   /** The guest asked for the write itself to be durable before it is acknowledged. */
   readonly fua: boolean;

@@ -28,6 +28,33 @@ export interface LogicalChanges {
   readonly records: Uint8Array;
 }
 
+/** How far a volume has been taken: up to the end of a transaction, or only up to so many of its logical changes. */
+export interface Position {
+  readonly sequence: number;
+  readonly part?: number | undefined;
+}
+
+/** The position that a commit leads to. */
+export function positionOf({ sequence, logical }: Pick<Commit, "sequence" | "logical">): Position {
+  return logical === undefined ? { sequence } : { sequence, part: logical.number };
+}
+
+/** Whether two positions are the same. */
+export function isSamePosition(a: Position | undefined, b: Position | undefined): boolean {
+  return a?.sequence === b?.sequence && a?.part === b?.part;
+}
+
+/** Whether position `a` comes after `b`. */
+export function isPast(a: Position, b: Position): boolean {
+  if (a.sequence !== b.sequence) return isAfter(a.sequence, b.sequence);
+  return b.part !== undefined && (a.part === undefined || a.part > b.part);
+}
+
+/** The transaction before another one. */
+export function precedingSequence(sequence: number): number {
+  return (sequence - 1) >>> 0;
+}
+
 /** Whether transaction `a` comes after `b`; numbers wrap (tid_gt in the kernel's jbd2). */
 export function isAfter(a: number, b: number): boolean {
   return ((a - b) | 0) > 0;

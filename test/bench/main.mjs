@@ -10,7 +10,9 @@ import { image } from "./images.mjs";
 import { latency } from "./live.mjs";
 import { memory } from "./memory.mjs";
 import { mounts, residentMegabytes, slashcloud } from "./mounts.mjs";
+import { nbd, report as nbdReport } from "./nbd.mjs";
 import { redisLatency } from "./redis.mjs";
+import { slowdown, report as slowdownReport } from "./slowdown.mjs";
 import { queue, tap, report as tapReport } from "./tap.mjs";
 
 const { values } = parseArgs({ options: { quick: { type: "boolean" }, only: { type: "string" } } });
@@ -116,7 +118,20 @@ async function firstListing(path) {
   return median(times);
 }
 
-const PARTS = ["many", "wide", "large", "start", "live", "redis", "crawl", "idle", "memory", "tap"];
+const PARTS = [
+  "many",
+  "wide",
+  "large",
+  "start",
+  "live",
+  "redis",
+  "crawl",
+  "idle",
+  "memory",
+  "tap",
+  "nbd",
+  "slowdown",
+];
 if (values.only !== undefined && !PARTS.includes(values.only)) {
   console.error(`bench: --only takes one of ${PARTS.join(", ")}`);
   process.exit(2);
@@ -183,4 +198,7 @@ if (wanted("crawl")) {
   const path = image(values.quick ? "many" : "million");
   console.log(`${report(await crawl(path, { repeats, before: dropCaches }))}\n`);
 }
+if (wanted("nbd")) console.log(`${nbdReport(await nbd(values.quick ? 1 : 5))}\n`);
+if (wanted("slowdown"))
+  console.log(`${slowdownReport(await slowdown(values.quick ? 3 : 10, values.quick ? 1 : 3))}\n`);
 if (wanted("tap")) console.log(`${tapReport(await tap(values.quick ? 2 : 10), await queue(1_000_000))}\n`);

@@ -50,6 +50,10 @@ const SERVERS = {
     "--mirror",
     socket,
   ],
+  "a mirror's target, queue, without data": (...args) => [
+    ...SERVERS["a mirror's target, queue"](...args),
+    "ranges",
+  ],
 };
 
 /** Runs each load for some seconds. Returns by server, then by load: writes per second, MB/s, and ms that 99 % take. */
@@ -128,7 +132,7 @@ export function report(results, queued) {
 }
 
 /** A mirror's target with a queue behind it, as a process of its own, until SIGTERM. */
-async function mirror(socket) {
+async function mirror(socket, tellsData) {
   const load = (path) => import(new URL(path, dist).href);
   const [{ Export }, { MirrorStore }, { NbdServer }, { WriteQueue }] = await Promise.all([
     load("capture/nbd/export.js"),
@@ -137,14 +141,16 @@ async function mirror(socket) {
     load("queue/write-queue.js"),
   ]);
   const server = new NbdServer({ log: (line) => console.error(line) });
-  server.add(new Export("disk", "", new MirrorStore(SIZE), new WriteQueue({ consume: () => {} })));
+  server.add(
+    new Export("disk", "", new MirrorStore(SIZE), new WriteQueue({ consume: () => {} }), { tellsData }),
+  );
   await server.listen({ path: socket });
   process.once("SIGTERM", () => process.exit(0));
 }
 
 // `node test/bench/tap.mjs [SECONDS]` measures the tap alone.
 if (import.meta.url === pathToFileURL(process.argv[1] ?? "").href) {
-  const [, , first, socket] = process.argv;
-  if (first === "--mirror") await mirror(socket);
+  const [, , first, socket, what] = process.argv;
+  if (first === "--mirror") await mirror(socket, what !== "ranges");
   else console.log(report(await tap(Number(first ?? 5)), await queue(1_000_000)));
 }

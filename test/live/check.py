@@ -124,9 +124,11 @@ class History:
         self.shown = []  # When a sync was seen in the tree,
         self.shown_moments = []
         self.commits = [0]
+        self.full = []  # Moments by which another whole transaction has been committed.
+        self.has_fast_commits = False
         self.between = []  # Pairs of moments between which the journal has committed by itself.
         self.every = every
-        last_count, last_moment = None, 0
+        last_count, last_full, last_moment = None, None, 0
         for line in open(path):
             entry = json.loads(line)
             if "i" in entry:
@@ -142,6 +144,13 @@ class History:
                 self.shown_moments.append(moment)
             self.commits.append(moment)
             before, after = entry["jbd2"]
+            if before is None or before != last_full or after != before:
+                self.full.append(moment)
+            last_full = after
+            was, now = entry["fast"]
+            if now:
+                self.has_fast_commits = True
+                before, after = before + was, after + now
             # Others may call sync, too; and what they began may not be counted yet as this sync begins.
             if before is None or (last_count is not None and before != last_count) or after > before + 1:
                 self.between.append((last_moment, moment))
@@ -204,6 +213,24 @@ class History:
                 best = inner
         return best
 
+    def full_before(self, moment):
+        """The last moment not after this one by which another whole transaction had been committed."""
+        at = bisect_right(self.full, moment) - 1
+        return self.full[at] if at >= 0 else -1
+
+    def until_full(self, ino, spans):
+        """Spans of a directory's values, with the time until a whole transaction tells that they are others."""
+        gone = [moment for moment, value in zip(self.inodes[ino].moments, self.inodes[ino].values) if value is None]
+        longer = []
+        for begin, end in spans:
+            at, never = bisect_left(self.full, end), bisect_left(gone, end)
+            longer.append((begin, min([NEVER, *self.full[at : at + 1], *gone[never : never + 1]])))
+        return longer
+
+    def life(self, ino, moment):
+        """How often an inode has been freed by then."""
+        return sum(status is None for status in self.inodes[ino].within(0, moment))
+
     def died(self, ino, last, since=0):
         """Whether an inode has lost its last name by then."""
         return any(status is None or status[NLINK] == 0 for status in self.inodes[ino].within(since, last)[1:])
@@ -257,6 +284,9 @@ class Checker:
             self.late.append(late)
             if late > self.grace:
                 self.fail(f"{late:.0f} ms late", *about)
+        if thing[0] == "inode":
+            # Another file in the same inode is another thing: the kernel has another node for it.
+            thing = (*thing, history.life(thing[1], moment))
         if moment < self.newest.get(thing, 0):
             newer = self.earliest(spans, self.newest[thing], last)
             if newer is None:
@@ -286,7 +316,19 @@ class Checker:
     def spans_of_inode(self, status, since, last):
         ino, rest = status[0], status[1:]
         wanted = core(rest)
-        return self.history.inodes[ino].spans(lambda value: value is not None and core(value) == wanted, since, last)
+        history = self.history
+        values = history.inodes[ino]
+        if not history.has_fast_commits or not stat.S_ISDIR(rest[MODE]):
+            return values.spans(lambda value: value is not None and core(value) == wanted, since, last)
+        # Of a directory that was there before, a fast commit tells which names it has now, and so its links; its inode
+        # is not recorded (ext4_fc_track_inode): it stays as the last whole transaction has it.
+        links = values.spans(lambda value: value is not None and value[NLINK] == rest[NLINK], since, last)
+        same = lambda value: value is not None and self.is_same_but_links(value, rest)
+        return both(links, history.until_full(ino, values.spans(same, history.full_before(since), last)))
+
+    @staticmethod
+    def is_same_but_links(one, other):
+        return core(one[:NLINK] + [0] + one[NLINK + 1 :]) == core(other[:NLINK] + [0] + other[NLINK + 1 :])
 
     def is_gone(self, started, ended, where, error):
         history = self.history
@@ -363,14 +405,28 @@ class Checker:
         last = history.last(ended)
         attribute, value = seen
         names = history.names[where[0], to_latin(where[1])]
+        right = lambda ino, since: history.attributes[ino].spans(
+            lambda all: (all or {}).get(attribute) == value, since, last
+        )
+        named = lambda ino, since: names.spans(lambda other: other == ino, since, last)
 
         def spans(since):
+            inodes = set(names.within(since, last)) - {None, 0}
+            return sorted(span for ino in inodes for span in both(right(ino, since), named(ino, since)))
+
+        def later(since):
+            """The name first, and the attribute of what it stands for a little later."""
             found = []
             for ino in set(names.within(since, last)) - {None, 0}:
-                right = history.attributes[ino].spans(lambda all: (all or {}).get(attribute) == value, since, last)
-                found += both(right, names.spans(lambda other: other == ino, since, last))
+                at = self.earliest(named(ino, since), since, last)
+                if at is not None and self.earliest(right(ino, since), at, last) is not None:
+                    found += right(ino, since)
             return sorted(found)
 
+        first = history.first(started)
+        if self.earliest(spans(first), first, last) is None and later(first):
+            self.counts["name before attribute"] += 1
+            spans = later
         self.judge(spans, started, ended, ("xattr", *where, attribute), [*where, seen])
 
     def check_list(self, started, ended, where, seen):

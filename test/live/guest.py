@@ -30,6 +30,8 @@ KEEP_SIZE, PUNCH_HOLE, ZERO_RANGE = 1, 2, 16
 
 MOST_FILES, MOST_FOLDERS, MOST_LINKS = 110, 24, 25
 MOST_BYTES = 64 << 10
+# A comparison that takes longer than this is told of, ns.
+SLOW = 250_000_000
 DEEPEST = 6
 
 
@@ -70,6 +72,7 @@ class Guest:
         self.held = set()  # When and where zeros at a file's end were not shown.
         self.open_orphans = []
         self.syncs = self.checked = 0
+        self.slow = []
         self.times = []
         self.failures = []
         self.since_full = 0
@@ -538,20 +541,38 @@ class Guest:
         except (OSError, ValueError, IndexError):
             return None
 
+    def fast_commits(self):
+        """How many fast commits there have been; None: it does not tell."""
+        try:
+            return int(Path(self.options.fast_commits).read_text().split()[2])
+        except (OSError, ValueError, IndexError):
+            return None
+
+    def commits(self):
+        return self.transactions(), self.fast_commits()
+
     def maybe_fsync(self, fd, path):
         if self.random.random() >= self.options.fsync:
             return
-        before = self.transactions()
+        before = self.commits()
         started = time.monotonic_ns()
         if self.random.random() < 0.85:
             os.fsync(fd)
             self.synced("fsync", path, before, started)
         else:
-            # Times need not be on the disk after it.
+            # Times need not be on the disk after it; but it may have committed, and all else with it.
             os.fdatasync(fd)
+            self.write_commits("fdatasync", before, started)
+
+    def write_commits(self, kind, before, started):
+        after = self.commits()
+        line = {"s": self.index, "kind": kind, "t": [started, time.monotonic_ns()]}
+        line["jbd2"], line["fast"] = ([was, now] for was, now in zip(before, after))
+        if after != before:
+            self.history.write(json.dumps(line, separators=(",", ":")) + "\n")
 
     def sync(self):
-        before = self.transactions()
+        before = self.commits()
         started = time.monotonic_ns()
         if libc.syncfs(self.top) != 0:
             raise OSError(ctypes.get_errno(), "syncfs")
@@ -560,7 +581,8 @@ class Guest:
     def synced(self, kind, path, before, started):
         ended = time.monotonic_ns()
         self.syncs += 1
-        line = {"s": self.index, "kind": kind, "t": [started, ended], "jbd2": [before, self.transactions()]}
+        line = {"s": self.index, "kind": kind, "t": [started, ended]}
+        line["jbd2"], line["fast"] = ([was, now] for was, now in zip(before, self.commits()))
         if kind == "sync":
             # What was written back has blocks now.
             self.dirty.clear()
@@ -588,7 +610,9 @@ class Guest:
         everything = kind == "sync" and self.since_full >= 25
         if everything:
             self.since_full = 0
-        if path is not None and self.options.only_synced:
+        # Whether nothing but what the fsync was for need be there.
+        partly = path is not None and self.options.only_synced
+        if partly:
             expected = {at: status for at, status in expected.items() if at == path}
         # Zeros at the end of a file are shown when all has been written back.
         loose = self.dirty | self.zeroed
@@ -597,22 +621,26 @@ class Guest:
         contents = {p: content(self.at(p)) for p in deep if stat.S_ISREG(expected[p][1]) and expected[p][0] not in loose}
         extended = {p: attributes(self.at(p)) for p in deep}
         limit = since + self.options.limit * 1_000_000
+        last = []
         while True:
             # What is being looked at was so when the look began.
-            differences = self.differences(expected, contents, extended, loose, touched)
+            differences = self.differences(expected, contents, extended, loose, touched, partly)
             now = time.monotonic_ns()
             if not differences:
                 self.times.append(now - since)
+                if now - since > SLOW and len(self.slow) < 10:
+                    self.slow.append(f"{(now - since) / 1e6:.0f} ms after {kind} at {self.index}: {last[:2]}"[:500])
                 return now
+            last = differences
             if now > limit:
                 self.failures.append(f"after {kind} at operation {self.index}, not equal in {self.options.limit} ms:")
                 self.failures += differences[:10]
-                self.failures.append(self.blame(expected, contents, extended, loose, touched))
+                self.failures.append(self.blame(expected, contents, extended, loose, touched, partly))
                 self.times.append(now - since)
                 return None
             time.sleep(0.0005)
 
-    def differences(self, expected, contents, extended, loose, touched):
+    def differences(self, expected, contents, extended, loose, touched, partly):
         try:
             # First what is likely to be late.
             for path in touched:
@@ -621,9 +649,9 @@ class Guest:
                 if got is not None and path in expected and stat.S_ISLNK(got[1]):
                     got += (os.readlink(os.path.join(self.tree, path)),)
                 got = self.loosened(got, loose)
-                if (path in expected or not self.options.only_synced) and not self.same(path, want, got):
+                if (path in expected or not partly) and not self.same(path, want, got):
                     return [f"{path!r}: kernel {want}, tree {got}"]
-            if not self.options.only_synced or len(expected) != 1:
+            if not partly:
                 found = walk(self.tree)
                 out = []
                 for path in expected.keys() | found.keys():
@@ -710,7 +738,8 @@ class Guest:
             "median": of(0.5),
             "p99": of(0.99),
             "max": of(1),
-            "late": sum(1 for t in times if t > 250e6),
+            "late": sum(1 for t in times if t > SLOW),
+            "slow": self.slow,
             "held": len(self.held),
             "failures": self.failures,
         }
@@ -723,6 +752,7 @@ def main():
     parser.add_argument("--history", required=True)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--jbd2", default="/dev/null", help="/proc/fs/jbd2/DEVICE/info")
+    parser.add_argument("--fast-commits", default="/dev/null", help="/proc/fs/ext4/DEVICE/fc_info")
     parser.add_argument("--limit", type=int, default=5000, help="ms until the tree must be equal")
     parser.add_argument("--between", type=int, default=60, help="operations between two syncs at most")
     parser.add_argument("--fsync", type=float, default=0.1, help="how often a write is followed by an fsync")

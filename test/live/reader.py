@@ -23,15 +23,6 @@ MOST_FOLDERS = 40
 AWAY = {errno.ENOTCONN, errno.ECONNABORTED}
 
 
-def close(fd):
-    """Closing can fail with EIO. Most likely the kernel gave the file up as its node was told for another one; not proven."""
-    try:
-        os.close(fd)
-    except OSError as error:
-        if error.errno != errno.EIO:
-            raise
-
-
 class Reader:
     def __init__(self, options):
         self.tree = options.tree
@@ -56,9 +47,9 @@ class Reader:
 
     def forget(self):
         for fd, _ in self.folders.values():
-            close(fd)
+            os.close(fd)
         for fd in self.held:
-            close(fd)
+            os.close(fd)
         self.folders.clear()
         self.held.clear()
 
@@ -73,13 +64,13 @@ class Reader:
         names = self.observe("list", lambda: [name for name in os.listdir(fd)], ino)
         if isinstance(names, int):
             if ino != 2:
-                close(self.folders.pop(ino)[0])
+                os.close(self.folders.pop(ino)[0])
             return
         # As bytes: os.listdir of a descriptor decodes with surrogates, which fsencode undoes.
         self.folders[ino] = (fd, names)
         if len(self.folders) > MOST_FOLDERS:
             victim = self.random.choice([other for other in self.folders if other != 2])
-            close(self.folders.pop(victim)[0])
+            os.close(self.folders.pop(victim)[0])
 
     def name(self):
         ino, fd, names = self.folder()
@@ -107,10 +98,10 @@ class Reader:
         try:
             ino = os.fstat(inner).st_ino & 0xFFFFFFFF
         except OSError:
-            close(inner)
+            os.close(inner)
             return
         if ino in self.folders:
-            close(self.folders[ino][0])
+            os.close(self.folders[ino][0])
         self.folders[ino] = (inner, [])
 
     def attributes(self, ino, fd, name):
@@ -144,7 +135,7 @@ class Reader:
         if self.random.random() < 0.25 and len(self.held) < MOST_HELD:
             self.held.append(file)
         else:
-            close(file)
+            os.close(file)
 
     def read_held(self):
         if not self.held:
@@ -153,7 +144,7 @@ class Reader:
         self.read_all(file)
         if self.random.random() < 0.05:
             self.held.remove(file)
-            close(file)
+            os.close(file)
 
     def read_all(self, file):
         def look():

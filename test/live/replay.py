@@ -47,6 +47,7 @@ class Model:
         self.failures = []
         self.counts = Counter()
         self.last = 0
+        self.reasons = []  # Of gaps.
 
     def fail(self, why, event):
         if len(self.failures) < 20:
@@ -59,7 +60,9 @@ class Model:
             self.fail(f"number after {self.last}", event)
         self.last = event["id"]
         # After one, nobody can tell from the events what the tree is: their numbers alone must still be right.
-        if kind == "gap" or self.counts["gap"]:
+        if kind == "gap":
+            self.reasons.append(event["reason"])
+        if self.counts["gap"]:
             return
         if "path" not in event or "type" not in event:
             return self.fail("no path or no type", event)
@@ -155,7 +158,7 @@ def main():
             model.apply(json.loads(line))
     if not model.counts["gap"]:
         model.compare(json.load(open(options.end)))
-    print(json.dumps({"events": sum(model.counts.values()), **model.counts, "failures": model.failures}))
+    print(json.dumps({"events": sum(model.counts.values()), **model.counts, "reasons": model.reasons, "failures": model.failures}))
 
 
 if __name__ == "__main__":

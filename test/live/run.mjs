@@ -110,8 +110,10 @@ function program(name, ...options) {
     for (const { reject } of waiting.splice(0)) reject(new Error(`${name} ended early`));
   };
   createInterface({ input: child.stdout }).on("line", (line) => waiting.shift()?.resolve(JSON.parse(line)));
+  let hasEnded = false;
   const closed = new Promise((resolve) => {
     child.once("close", (code) => {
+      hasEnded = true;
       fail();
       forget();
       resolve(code);
@@ -120,6 +122,8 @@ function program(name, ...options) {
   return {
     ask: (command) =>
       new Promise((resolve, reject) => {
+        // Nobody would ever answer.
+        if (hasEnded) throw new Error(`${name} ended early`);
         waiting.push({ resolve, reject });
         child.stdin.write(`${command}\n`);
       }),
@@ -217,6 +221,7 @@ export async function proof({
     "guest.py",
     ...["--inside", at("inside"), "--tree", tree, "--history", at("history"), "--seed", `${seed}`],
     ...["--jbd2", `/proc/fs/jbd2/${basename(device)}-8/info`, ...(hasJournal ? ["--compare-fsync"] : [])],
+    ...["--fast-commits", `/proc/fs/ext4/${basename(device)}/fc_info`],
     ...recipe.guest,
     ...guest,
   );

@@ -24,6 +24,7 @@ export interface HostOptions {
 /** An order, as one line of JSON. */
 export type Order =
   | { order: "requests" }
+  | { order: "held" }
   | { order: "change"; change: Change }
   | { order: "inode"; high: number; low: number; offset?: number; length?: number }
   | { order: "entry"; high: number; low: number; name: string }
@@ -37,6 +38,8 @@ export interface WorkerInput {
   timeout: number;
   longTimeouts: boolean;
   requests: SharedArrayBuffer;
+  /** How many nodes the kernel has. */
+  held: SharedArrayBuffer;
   changes: MessagePort;
 }
 
@@ -49,8 +52,9 @@ function serveKernel(path: string, options: HostOptions): (order: Order) => unkn
     };
   }
   const requests = new SharedArrayBuffer(OPCODES * 8);
+  const held = new SharedArrayBuffer(4);
   const { port1, port2 } = new MessageChannel();
-  const workerData: WorkerInput = { fd: mounted.fd, ...options, requests, changes: port2 };
+  const workerData: WorkerInput = { fd: mounted.fd, ...options, requests, held, changes: port2 };
   const worker = new Worker(new URL("./fuse-worker.js", import.meta.url), {
     workerData,
     transferList: [port2],
@@ -69,6 +73,8 @@ function serveKernel(path: string, options: HostOptions): (order: Order) => unkn
     switch (order.order) {
       case "requests":
         return [...new Float64Array(requests)];
+      case "held":
+        return new Int32Array(held)[0];
       case "change":
         port1.postMessage(order.change);
         return true;

@@ -67,6 +67,9 @@ export class MemoryTree implements Tree {
   readonly root: Node;
   /** Called by refresh: changes made since. */
   onRefresh: () => void = () => {};
+  /** Told how many nodes the kernel has: those that it was told of more often than it has forgotten them. */
+  onHeld: (count: number) => void = () => {};
+  readonly #held = new Map<string, number>();
   readonly #nodes = new Map<number, Node>();
   #last = 0;
   readonly #timeout: number;
@@ -244,6 +247,22 @@ export class MemoryTree implements Tree {
 
   attribute(high: number, low: number, name: string): Buffer | undefined {
     return this.#node(high, low).attributes.get(name);
+  }
+
+  told(high: number, low: number, generation: number): void {
+    const key = `${high} ${low}`;
+    if (this.#nodes.get(low)?.generation !== generation)
+      throw new Error(`${key} was told with ${generation}`);
+    this.#held.set(key, (this.#held.get(key) ?? 0) + 1);
+    this.onHeld(this.#held.size);
+  }
+
+  forgotten(high: number, low: number, times: number): void {
+    const key = `${high} ${low}`;
+    const left = (this.#held.get(key) ?? 0) - times;
+    if (left === 0) this.#held.delete(key);
+    else this.#held.set(key, left);
+    this.onHeld(this.#held.size);
   }
 
   statistics(high: number, low: number, out: Statistics): void {

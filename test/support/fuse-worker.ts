@@ -6,12 +6,16 @@ import { applyChange, type Change } from "./fuse-change.js";
 import type { WorkerInput } from "./fuse-host.js";
 import { sampleTree } from "./fuse-sample.js";
 
-const { fd, timeout, longTimeouts, requests, changes } = workerData as WorkerInput;
+const { fd, timeout, longTimeouts, requests, held, changes } = workerData as WorkerInput;
 const tree = sampleTree(timeout);
 tree.onRefresh = () => {
   for (let got = receiveMessageOnPort(changes); got !== undefined; got = receiveMessageOnPort(changes)) {
     applyChange(tree, got.message as Change);
   }
+};
+const heldNow = new Int32Array(held);
+tree.onHeld = (count) => {
+  heldNow[0] = count;
 };
 const log = (line: string): void => {
   // process.stderr of a worker waits for its event loop, which does not turn while it serves.

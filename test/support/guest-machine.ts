@@ -101,8 +101,13 @@ export class Machine {
   }
 
   /** A PC emulated by QEMU, its disk an NVMe drive; `socket` is where its monitor (QMP) listens. */
-  static async qemu(image: string, socket: string, cacheMode: "writeback" | "none"): Promise<Machine> {
-    const machine = new Machine("qemu-system-x86_64", [
+  static qemu(image: string, socket: string, cacheMode: "writeback" | "none"): Promise<Machine> {
+    return Machine.pc([`file=${image},format=raw,cache=${cacheMode}`], [socket]);
+  }
+
+  /** A PC emulated by QEMU, its disks NVMe drives that -drive describes; its monitors (QMP) listen at `sockets`. */
+  static async pc(drives: readonly string[], sockets: readonly string[]): Promise<Machine> {
+    return new Machine("qemu-system-x86_64", [
       ...[
         "-machine",
         "q35",
@@ -116,12 +121,13 @@ export class Machine {
         "-serial",
         "stdio",
       ],
-      ...["-qmp", `unix:${socket},server=on,wait=off`],
-      ...["-drive", `file=${image},format=raw,if=none,id=disk,cache=${cacheMode}`],
-      ...["-device", "nvme,drive=disk,serial=disk"],
+      ...sockets.flatMap((socket) => ["-qmp", `unix:${socket},server=on,wait=off`]),
+      ...drives.flatMap((drive, i) => [
+        ...["-drive", `${drive},if=none,id=disk${i}`],
+        ...["-device", `nvme,drive=disk${i},serial=disk${i}`],
+      ]),
       ...["-kernel", await cloudKernel(), "-append", "root=/dev/nvme0n1 console=ttyS0 quiet panic=1"],
     ]);
-    return machine;
   }
 
   /** A Linux kernel that is an ordinary program. */

@@ -48,6 +48,8 @@ const tree = {
   attributeNames: () => [],
   attribute: () => undefined,
   statistics: () => {},
+  told: () => {},
+  forgotten: () => {},
 };
 
 const { fd } = mount(mountPoint);

@@ -10,11 +10,16 @@ export interface Store {
   readonly isShared: boolean;
   /** Whether zeroing is faster than writing zeros. */
   readonly zeroesFast: boolean;
+  /** Whether it does anything with the bytes that are written. */
+  readonly keepsData: boolean;
   /** Status flags of `base:allocation`, for any range. */
   readonly allocation: number;
   /** Fills `length` bytes of `target` from `targetOffset` on. */
   read(target: Buffer, targetOffset: number, length: number, offset: number): Promise<void>;
-  /** `isDurable`: only done when the bytes outlive a power cut. Nobody changes `data` afterwards. */
+  /**
+   * `isDurable`: only done when the bytes outlive a power cut. Nobody changes `data` afterwards. Not called if
+   * `keepsData` is false.
+   */
   write(data: Buffer, offset: number, isDurable: boolean): Promise<void>;
   zero(offset: number, length: number, isDurable: boolean): Promise<void>;
   /** Makes what was written before durable. */
@@ -22,21 +27,39 @@ export interface Store {
   close(): Promise<void>;
 }
 
+export interface ExportOptions {
+  /** False: the records of writes come without their bytes, for those who only want to know where. */
+  readonly tellsData?: boolean;
+}
+
 /** A store under a name; what is done to it is told to a sink. */
 export class Export {
   readonly name: string;
   readonly description: string;
   readonly store: Store;
+  readonly #tellsData: boolean;
   readonly #sink: WriteSink;
   #sequence = 0;
   /** What the sink asked its writers to wait for. */
   #hold: Promise<void> | undefined;
 
-  constructor(name: string, description: string, store: Store, sink: WriteSink) {
+  constructor(
+    name: string,
+    description: string,
+    store: Store,
+    sink: WriteSink,
+    { tellsData = true }: ExportOptions = {},
+  ) {
+    this.#tellsData = tellsData;
     this.name = name;
     this.description = description;
     this.store = store;
     this.#sink = sink;
+  }
+
+  /** Whether anybody needs the bytes that are written. */
+  get takesData(): boolean {
+    return this.#tellsData || this.store.keepsData;
   }
 
   /** To be awaited before a further request is taken, if the sink is behind and its policy is not to lose anything. */
@@ -50,7 +73,7 @@ export class Export {
       kind,
       offset,
       length,
-      data,
+      data: this.#tellsData ? data : undefined,
       fua,
       sequence: ++this.#sequence,
       time: Date.now(),

@@ -1,7 +1,5 @@
 /** The handshake: fixed newstyle negotiation, until an export is chosen. */
 import type { Socket } from "node:net";
-import type { Export } from "./export.js";
-import type { Input } from "./input.js";
 import {
   ClientFlag,
   ExportFlag,
@@ -16,7 +14,9 @@ import {
   Option,
   OptionReply,
   PREFERRED_BLOCK,
-} from "./protocol.js";
+} from "../../images/nbd/protocol.js";
+import type { Export } from "./export.js";
+import type { Input } from "./input.js";
 
 /** Bytes that an option may have: room for a name and a few queries. */
 const LARGEST_OPTION = 32 << 10;

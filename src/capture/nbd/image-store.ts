@@ -31,6 +31,7 @@ class ImageStore implements Store {
   readonly isShared = true;
   // Node has no fallocate(2): zeros are written, one by one.
   readonly zeroesFast = false;
+  readonly keepsData = true;
   // Nor has it lseek(2) with SEEK_HOLE: nothing is known of holes.
   readonly allocation = 0;
   readonly #handle: FileHandle;

@@ -1,7 +1,7 @@
 /** The target of a mirror: a disk that only listens. It has a size and no bytes, and acknowledges at once. */
 
+import { Allocation } from "../../images/nbd/protocol.js";
 import type { Store } from "./export.js";
-import { Allocation } from "./protocol.js";
 
 const DONE = Promise.resolve();
 
@@ -11,6 +11,7 @@ export class MirrorStore implements Store {
   // A mirror's writes are one stream: their order across connections would be by chance.
   readonly isShared = false;
   readonly zeroesFast = true;
+  readonly keepsData = false;
   readonly allocation = Allocation.HOLE | Allocation.ZERO;
 
   /** `size`: bytes of the disk that is mirrored. */

@@ -1,14 +1,10 @@
 /** The transmission phase: a client's requests, several at a time, each answered when it is done. */
+
 import type { Socket } from "node:net";
-import type { Budget } from "./budget.js";
-import type { Export } from "./export.js";
-import { CONTEXT_ID, type Session } from "./handshake.js";
-import type { Input } from "./input.js";
 import {
   CHUNK_DONE,
   CHUNK_SIZE,
   Chunk,
-  errorValue,
   LARGEST_PAYLOAD,
   NbdError,
   REQUEST_MAGIC,
@@ -18,7 +14,12 @@ import {
   SIMPLE_REPLY_MAGIC,
   SIMPLE_REPLY_SIZE,
   STRUCTURED_REPLY_MAGIC,
-} from "./protocol.js";
+} from "../../images/nbd/protocol.js";
+import type { Budget } from "./budget.js";
+import { errorValue } from "./error-value.js";
+import type { Export } from "./export.js";
+import { CONTEXT_ID, type Session } from "./handshake.js";
+import type { Input } from "./input.js";
 
 /** Requests and bytes of one client that may be under way. */
 const MOST_REQUESTS = 128;
@@ -108,10 +109,16 @@ export class Transmission {
       return true;
     }
     if (type !== Request.READ && !(await this.#held())) return false;
-    const bytes = OVERHEAD + (type === Request.READ || type === Request.WRITE ? length : 0);
+    const hasData = type === Request.WRITE && this.#export.takesData;
+    const bytes = OVERHEAD + (type === Request.READ || hasData ? length : 0);
     await this.#take(bytes);
     let data: Buffer | undefined;
-    if (type === Request.WRITE) {
+    if (type === Request.WRITE && !hasData) {
+      if (!(await this.#input.skip(length))) {
+        this.#free(bytes);
+        return false;
+      }
+    } else if (hasData) {
       // Its own memory: a record that is kept must not keep others'.
       data = Buffer.allocUnsafeSlow(length);
       if (!(await this.#input.fill(data, 0, length))) {
@@ -185,7 +192,7 @@ export class Transmission {
           await this.#read(asked);
           break;
         case Request.WRITE:
-          if (length > 0) await store.write(data!, offset, fua);
+          if (length > 0 && store.keepsData) await store.write(data!, offset, fua);
           this.#traffic.bytesWritten += length;
           this.#succeed(asked);
           if (length > 0) this.#export.tell("write", offset, length, data, fua);

@@ -1,6 +1,8 @@
 /**
  * Attaches to a running QEMU that knows nothing of it: its disks are exported for reading, and a mirror (`sync=none`,
- * `copy-mode=write-blocking`) sends each write to a tap before the guest is told that it is done.
+ * `copy-mode=write-blocking`) sends each write to a tap before the guest is told that it is done. As long as it lasts,
+ * QEMU refuses what does not go with a job: other jobs, snapshots and new sizes of these disks; and QEMU 7.2 drops the
+ * guest's discards, which its filter for mirrors does not pass on.
  */
 import type { AttachedDisk, Attachment, AttachOptions, GuestDisk, Loss, TapTarget } from "./attachment.js";
 import { clearExports, clearGuest, clearJobs, clearNames, nodesOf } from "./clearing.js";
@@ -28,6 +30,7 @@ export async function attachGuest(options: AttachOptions): Promise<Attachment> {
   const session = sessionOf(process.pid);
   await guard.guard({ socket, exportSocket });
   let client: QmpClient | undefined;
+  let isChanged = false;
   try {
     client = await QmpClient.connect(socket);
     await clearDead(client, exportSocket);
@@ -35,11 +38,16 @@ export async function attachGuest(options: AttachOptions): Promise<Attachment> {
     const mirrored: Mirrored[] = [];
     for (const disk of disks) mirrored.push(await prepare(disk, options, session));
     const attachment = new GuestAttachment(client, options, session, mirrored);
+    isChanged = true;
     await attachment.begin();
     return attachment;
   } catch (error) {
-    if (client === undefined) guard.release(socket);
-    else await undo(client, options, session).catch(({ message }: Error) => options.log(message));
+    if (client !== undefined && isChanged)
+      await undo(client, options, session).catch(({ message }: Error) => options.log(message));
+    else {
+      client?.close();
+      guard.release(socket);
+    }
     throw error;
   }
 }
@@ -79,7 +87,7 @@ async function prepare(
 ): Promise<Mirrored> {
   const name = session.name("e", disk.index);
   return {
-    disk: { ...disk, exportUrl: `nbd+unix:///${name}?socket=${encodeURIComponent(exportSocket)}` },
+    disk: { ...disk, exportUrl: `nbd+unix:///${name}?socket=${encodeURI(exportSocket)}` },
     tap: disk.isReadOnly ? undefined : await tapFor(disk),
     job: session.name("j", disk.index),
     export: name,
@@ -102,8 +110,9 @@ class GuestAttachment implements Attachment {
   #listener: ((loss: Loss) => void) | undefined;
   /** Those that nobody has listened to yet. */
   #losses: Loss[] = [];
-  /** Why the guest is going to end. */
+  /** Why the guest is going to end; "" if it is not. What becomes of its disks then is held back: it may yet go on. */
   #farewell = "";
+  #held: Loss[] = [];
 
   constructor(client: QmpClient, options: AttachOptions, session: Session, mirrored: Mirrored[]) {
     this.#client = client;
@@ -175,8 +184,6 @@ class GuestAttachment implements Attachment {
       export: tap.exportName,
       // Longer, and the guest waits that long for a tap that has died.
       "reconnect-delay": 0,
-      // Else the guest's discards are not told.
-      discard: "unmap",
     });
     mirrored.isMirrored = true;
     try {
@@ -217,14 +224,18 @@ class GuestAttachment implements Attachment {
         if (mirrored === undefined || this.#isEnding || !mirrored.isMirrored) return;
         mirrored.isMirrored = false;
         const why = text(data, "error") ?? (event === "BLOCK_JOB_CANCELLED" ? "somebody cancelled it" : "");
-        this.#lose(mirrored.disk, `its mirror ended${why && ` (${told(why)})`}`, true);
+        this.#lose({
+          disk: mirrored.disk,
+          reason: `its mirror ended${why && ` (${told(why)})`}`,
+          canReattach: true,
+        });
         return;
       }
       case "BLOCK_EXPORT_DELETED": {
         const mirrored = this.#mirrored.find((one) => one.export === text(data, "id"));
         if (mirrored === undefined || this.#isEnding || !mirrored.isExported) return;
         mirrored.isExported = false;
-        this.#lose(mirrored.disk, "its export for reading ended", true);
+        this.#lose({ disk: mirrored.disk, reason: "its export for reading ended", canReattach: true });
         return;
       }
       case "DEVICE_DELETED": {
@@ -238,9 +249,11 @@ class GuestAttachment implements Attachment {
       case "SHUTDOWN":
         this.#farewell = `the guest was switched off (${told(text(data, "reason") ?? "no reason told")})`;
         return;
-      // After a reset all goes on; a SHUTDOWN before it was a restart.
+      // A machine that stays after it was switched off (-no-shutdown) can be started again.
       case "RESET":
+      case "RESUME":
         this.#farewell = "";
+        for (const loss of this.#held.splice(0)) this.#lose(loss);
     }
   }
 
@@ -255,7 +268,8 @@ class GuestAttachment implements Attachment {
     })
       .catch((error: Error) => this.#options.log(error.message))
       .finally(() => {
-        if (!this.#isEnding) this.#lose(mirrored.disk, "it was unplugged", false);
+        if (!this.#isEnding)
+          this.#lose({ disk: mirrored.disk, reason: "it was unplugged", canReattach: false });
       });
   }
 
@@ -264,12 +278,12 @@ class GuestAttachment implements Attachment {
     this.#isEnding = true;
     void undo(this.#client, this.#options, this.#session)
       .catch((error: Error) => this.#options.log(error.message))
-      .finally(() => this.#lose(undefined, this.#farewell || reason, false));
+      .finally(() => this.#lose({ disk: undefined, reason: this.#farewell || reason, canReattach: false }));
   }
 
-  #lose(disk: AttachedDisk | undefined, reason: string, canReattach: boolean): void {
-    const loss: Loss = { disk, reason, canReattach };
-    if (this.#listener === undefined) this.#losses.push(loss);
+  #lose(loss: Loss): void {
+    if (this.#farewell !== "" && loss.disk !== undefined) this.#held.push(loss);
+    else if (this.#listener === undefined) this.#losses.push(loss);
     else this.#listener(loss);
   }
 }

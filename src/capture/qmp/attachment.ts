@@ -1,7 +1,7 @@
 /** What it is to be attached to a running QEMU: its disks can be read, and what they are written goes to a tap. */
 import type { Log } from "../../images/image.js";
 
-/** A disk of a running guest, as QEMU tells of it. QEMU is trusted no more than its guest: nothing of it is safe to open. */
+/** A disk of a running guest, as QEMU tells of it, which is trusted no more than its guest. */
 export interface GuestDisk {
   /** Which of the guest's disks it is, from 0 on: sda, sdb, ... */
   readonly index: number;
@@ -15,9 +15,9 @@ export interface GuestDisk {
   readonly size: number;
   /** Of the top node: raw, qcow2, throttle, ... */
   readonly format: string;
-  /** A path, or a description that begins with "json:". */
+  /** A path, or a description that begins with "json:". Not to be opened unless `isRaw`. */
   readonly filename: string;
-  /** The disk's bytes are those of the file `filename`, an absolute path on QEMU's side. */
+  /** The disk's bytes are those of the file `filename`, which this process finds there, too, and QEMU has open. */
   readonly isRaw: boolean;
   /** The guest cannot write to it, so it has no tap. */
   readonly isReadOnly: boolean;

@@ -1,6 +1,7 @@
 /** The disks of a running guest. */
 import type { GuestDisk } from "./attachment.js";
 import { field, list, text } from "./json.js";
+import { isOpenBehind } from "./open-files.js";
 import { type QmpClient, QmpError, told } from "./qmp-client.js";
 
 /** Devices that are no disks, by their type in QEMU: what can be put in and taken out, and firmware. */
@@ -19,7 +20,7 @@ export async function guestDisks(client: QmpClient): Promise<GuestDisk[]> {
     const disk = parseDisk(disks.length, device, text(entry, "device") ?? "", inserted);
     if (disk === undefined)
       throw new QmpError(client.path, `QEMU does not tell what disk ${told(device)} is`);
-    disks.push(disk);
+    disks.push({ ...disk, isRaw: disk.isRaw && (await isOpenBehind(client.path, disk.filename)) });
   }
   return disks;
 }

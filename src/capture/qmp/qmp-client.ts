@@ -6,7 +6,7 @@ import { connect, type Socket } from "node:net";
 import { field, list, text } from "./json.js";
 
 /** Bytes of one message: the description of many disks with long chains of backing files is some 100 KiB. */
-const LARGEST_MESSAGE = 16 << 20;
+const LARGEST_MESSAGE = 4 << 20;
 /** Characters of QEMU's own words that are passed on. */
 const LONGEST_TEXT = 400;
 /** The first QEMU with block-export-add: major and minor. */

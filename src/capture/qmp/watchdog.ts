@@ -7,10 +7,17 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { GuardedGuest } from "./attachment.js";
 import { clearGuest } from "./clearing.js";
 import { type Session, sessionOf } from "./session.js";
-import { BEAT, type GuardList, Lines } from "./watchdog-messages.js";
+import { threadState } from "./thread-state.js";
+import { BEAT, BEATS_ANSWERED, type GuardList, Lines } from "./watchdog-messages.js";
 
 /** Looks in a row that find no heartbeat until the other one counts as hung. */
 const MOST_SILENT = 4;
+/** After so many it is looked at what it does. */
+const SUSPECT = 2;
+/** And if it wants the processor, and does not get it: the machine has too much to do. */
+const MOST_STARVED = 7;
+/** Who has had less than this part of a processor does not get it. */
+const STARVED = 0.5;
 /** What a look counts that comes this many ms late: the machine stood still, and perhaps not the other one alone. */
 const LATE = BEAT;
 const LATE_LOOK = 0.25;
@@ -27,7 +34,12 @@ class Watchdog {
   readonly #parent: number;
   readonly #session: Session;
   readonly #timer: NodeJS.Timeout;
+  #thread = "";
+  /** When heartbeats had been missed for a while, and what the thread had had of a processor by then, ms. */
+  #silentSince = 0;
+  #usedBefore = 0;
   #guests: readonly GuardedGuest[] = [];
+  #beats = 0;
   #silent = 0;
   #lastLook = performance.now();
   #isEnding = false;
@@ -44,22 +56,31 @@ class Watchdog {
     process.stdin.on("end", () => this.#end());
     process.stdin.setEncoding("utf8").on("data", (piece: string) => {
       this.#silent = 0;
-      for (const line of lines.take(piece)) process.stdout.write(`${this.#take(line)}\n`);
+      for (const line of lines.take(piece)) {
+        if (line !== "") process.stdout.write(`${this.#take(line)}\n`);
+        else if (++this.#beats % BEATS_ANSWERED === 0) process.stdout.write("\n");
+      }
     });
     this.#timer = setInterval(() => this.#look(), BEAT);
   }
 
-  #take(line: string): string {
-    if (line === "") return "";
-    const { number, guests } = JSON.parse(line) as GuardList;
+  /** Returns the list's number. */
+  #take(line: string): number {
+    const { number, thread, guests } = JSON.parse(line) as GuardList;
+    this.#thread = thread;
     this.#guests = guests;
-    return String(number);
+    return number;
   }
 
   #look(): void {
     const now = performance.now();
+    const before = this.#silent;
     this.#silent += now - this.#lastLook > BEAT + LATE ? LATE_LOOK : 1;
     this.#lastLook = now;
+    if (before < SUSPECT && this.#silent >= SUSPECT) {
+      this.#silentSince = now;
+      this.#usedBefore = threadState(this.#thread)?.used ?? 0;
+    }
     // What has come in the meantime is read first.
     if (this.#silent >= MOST_SILENT) setImmediate(() => this.#judge());
   }
@@ -68,10 +89,17 @@ class Watchdog {
     if (this.#silent < MOST_SILENT || this.#guests.length === 0 || this.#isEnding) return;
     // Its number is its own as long as this process is its child.
     if (process.ppid !== this.#parent) return;
+    if (this.#silent < MOST_STARVED && this.#isStarved()) return;
     process.stderr.write(
       `slashcloud: process ${this.#parent} does not acknowledge guests' writes any more and is killed\n`,
     );
     process.kill(this.#parent, "SIGKILL");
+  }
+
+  #isStarved(): boolean {
+    const state = threadState(this.#thread);
+    if (state === undefined || !state.isRunnable) return false;
+    return state.used - this.#usedBefore < STARVED * (performance.now() - this.#silentSince);
   }
 
   #end(): void {
@@ -91,7 +119,7 @@ class Watchdog {
         else {
           const { message } = error as Error;
           process.stderr.write(
-            `slashcloud: ${message}; slashcloud's mirrors are still in this guest: attach and detach takes them away\n`,
+            `slashcloud: ${message}; what is left in this guest is taken away when it is attached to again\n`,
           );
           return;
         }

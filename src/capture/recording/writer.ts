@@ -47,7 +47,9 @@ export class RecordingWriter {
   async write(records: readonly WriteRecord[]): Promise<void> {
     const buffers: Buffer[] = [];
     for (const record of records) {
-      buffers.push(encodeRecord(record));
+      // Without its bytes a write only tells where the disk has others now.
+      const isGap = record.kind === "write" && record.data === undefined;
+      buffers.push(encodeRecord(isGap ? { ...record, kind: "gap" } : record));
       if (record.data !== undefined) buffers.push(record.data);
     }
     const end = this.#bytes;

@@ -1,4 +1,4 @@
-/** The bytes that events bring along: those that were added to a file, as they are when the event is told. */
+/** The bytes that events bring along: those that were added to a file, or written, as they are when the event is told. */
 import type { GuestEvent } from "../event.js";
 
 /** Reads of an event's file; undefined: it cannot be read. Gives what is there, which may be less. */
@@ -29,7 +29,7 @@ export class ChangedBytes {
     if (this.#most > 0) this.#end = performance.now() + PATIENCE;
   }
 
-  /** The first of the bytes that an event says were added; undefined: none, or they cannot be had now. */
+  /** The first of the bytes that an event says were added or written; undefined: none, or they cannot be had now. */
   of(event: GuestEvent): EventData | undefined {
     if (this.#most === 0) return undefined;
     const [start, end] = added(event);
@@ -39,8 +39,12 @@ export class ChangedBytes {
   }
 }
 
-function added({ event, type, range, new: now }: GuestEvent): readonly [number, number] {
+function added({ event, type, range, ranges, new: now }: GuestEvent): readonly [number, number] {
   const size = now?.size ?? 0;
+  if (event === "written") {
+    const [offset, length] = ranges?.[0] ?? [0, 0];
+    return [offset, offset + length];
+  }
   if (event === "created" && type === "file") return [0, size];
   // One that ends after the size was cut off.
   return event === "content" && range !== undefined && range[1] === size ? range : [0, 0];

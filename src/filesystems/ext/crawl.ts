@@ -10,6 +10,7 @@ import { FileType } from "../filesystem.js";
 import { DirectoryPass } from "./crawl-directories.js";
 import { Inode, InodeFlags } from "./inode.js";
 import { inodeState } from "./inode-state.js";
+import { InodesInUse } from "./inodes-in-use.js";
 import type { FastCommit } from "./journal/fast-commit.js";
 import { Parts } from "./parts.js";
 import { openVersion } from "./version.js";
@@ -17,9 +18,9 @@ import { openVersion } from "./version.js";
 /** EXT4_ROOT_INO */
 const ROOT_INODE = 2;
 /** So many bad inodes and directories are looked at again and passed over; more, and the crawl has failed. */
-const MOST_BAD = 100_000;
+export const MOST_BAD = 100_000;
 /** Bytes of the cache that a second look has for itself. */
-const SECOND_CACHE = 2 << 20;
+export const SECOND_CACHE = 2 << 20;
 /** Lines in the log about what was passed over. */
 const MOST_LINES = 10;
 
@@ -39,8 +40,14 @@ export function crawlExt(source: Source, cache: BlockCache, log: Log, sink: Craw
   return { sequence, bad: tellBad(second, log) };
 }
 
+/** What a pass could not read. */
+export interface Passed {
+  readonly bad: ReadonlyMap<number, string>;
+  readonly badGroups: ReadonlySet<number>;
+}
+
 /** Tells of what was passed over, in a few lines; returns how much it is. */
-function tellBad({ bad, badGroups }: Crawl, log: Log): number {
+export function tellBad({ bad, badGroups }: Passed, log: Log): number {
   const lines = [
     ...[...badGroups].map((group) => `the inodes of group ${group}`),
     ...[...bad].map(([ino, message]) => `inode ${ino}: ${message}`),
@@ -51,7 +58,7 @@ function tellBad({ bad, badGroups }: Crawl, log: Log): number {
 }
 
 /** The inodes that fast commits change: no table and no bitmap tells of them. */
-function changedBy(fastCommits: readonly FastCommit[]): ReadonlySet<number> {
+export function changedBy(fastCommits: readonly FastCommit[]): ReadonlySet<number> {
   const changed = new Set<number>();
   for (const operation of fastCommits.flat()) {
     changed.add(operation.ino);
@@ -72,14 +79,14 @@ class Crawl {
   readonly #sink: CrawlSink;
   readonly #directories: DirectoryPass;
   readonly #inode: Inode;
-  readonly #bitmap: Buffer;
+  readonly #inUse: InodesInUse;
 
   constructor(parts: Parts, sink: CrawlSink, isAgain: boolean) {
     this.#parts = parts;
     this.#sink = sink;
     this.#directories = new DirectoryPass(parts, sink, isAgain, (ino, error) => this.#noteBad(ino, error));
     this.#inode = new Inode(parts.geometry);
-    this.#bitmap = Buffer.alloc(Math.ceil(parts.geometry.inodesPerGroup / 8));
+    this.#inUse = new InodesInUse(parts);
   }
 
   /** `changed`: inodes whose directories' blocks do not tell all. */
@@ -98,22 +105,10 @@ class Crawl {
   }
 
   #group(group: number, changed: ReadonlySet<number>): void {
-    const { geometry, groups } = this.#parts;
-    const first = group * geometry.inodesPerGroup + 1;
-    const bitmap = this.#bitmap;
-    let used = 0;
-    try {
-      used = groups.usedInodes(group, bitmap);
-    } catch (error) {
-      if (!(error instanceof IoError)) throw error;
-      this.badGroups.add(group);
-    }
-    for (let index = 0; index < used; index++) {
-      const bits = bitmap[index >> 3] as number;
-      if (bits === 0) index |= 7;
-      else if (((bits >> (index & 7)) & 1) !== 0 && !changed.has(first + index))
-        this.#take(first + index, false);
-    }
+    const isGood = this.#inUse.visit(group, (ino) => {
+      if (!changed.has(ino)) this.#take(ino, false);
+    });
+    if (!isGood) this.badGroups.add(group);
   }
 
   /** `isAlone`: a directory's entries are listed at once. */

@@ -22,7 +22,7 @@ interface Touched {
   /** The raw inode as the transaction has it. */
   readonly after: Buffer;
   readonly isSame: boolean;
-  /** Whether `old` and what follows may be of this or a later version instead. */
+  /** Whether `old` and what follows may be of this or a later version instead, or could not be read. */
   isUnsure: boolean;
   /** Of a directory: the names in those of its blocks that the transaction logs; all, if it is gone. */
   readonly names: Names;
@@ -31,16 +31,27 @@ interface Touched {
 }
 
 const NO_NAMES: Names = new Map();
+const NOT_A_DIRECTORY = { names: NO_NAMES, isWhole: true };
 const NO_ATTRIBUTES: AttributeValues = new Map();
 
 /** Directories that wait to be listed. */
 const MOST_UNLISTED = 10_000;
 
-/**
- * Whether a block, as it was found in its place, may be of a version after the one that is being left: transactions are
- * taken some milliseconds after they were finished, and by then their blocks can be in their places.
- */
-export type IsNewer = (block: number, bytes: Buffer, at: number) => boolean;
+/** What is known of transactions that are finished, and not applied yet. */
+export interface Later {
+  /** Takes in what is finished by now: to be called after blocks have been read, and before they are asked about. */
+  look(): void;
+  /**
+   * Whether a block, as it was found in its place, may be of a version after the one that is being left: transactions are
+   * taken some milliseconds after they were finished, and by then their blocks can be in their places.
+   */
+  isNewer(block: number, bytes: Buffer, at: number): boolean;
+  /** Whether the commit that is being applied is the last one that is finished. */
+  isLast(): boolean;
+}
+
+/** For what is compared with copies of its own. */
+export const NOTHING_LATER: Later = { look: () => {}, isNewer: () => false, isLast: () => true };
 
 /** Finds what commits change; one for each composition of parts. */
 export class Difference {
@@ -50,25 +61,27 @@ export class Difference {
   readonly #run = new Run();
   readonly #perBlock: number;
   /** Directories that have changed, and whose names were of later versions when they were looked at. */
-  readonly #unlisted = new Set<number>();
+  readonly #unlisted: Set<number>;
 
-  constructor(parts: Parts) {
+  /** `before`: the one for the parts that these take the place of. */
+  constructor(parts: Parts, before?: Difference) {
     this.#parts = parts;
+    this.#unlisted = new Set(before === undefined ? [] : before.#unlisted);
     this.#tables = new InodeTables(parts.geometry, parts.groups);
     this.#block = new DirectoryBlock(parts.geometry.blockSize, parts.geometry.hasIncompat(Incompat.FILETYPE));
     this.#perBlock = parts.geometry.blockSize / parts.geometry.inodeSize;
   }
 
   /**
-   * Applies the commit to the parts' view, and tells what differs between before and after. `isNewer` is asked after the
+   * Applies the commit to the parts' view, and tells what differs between before and after. `later` is asked after the
    * blocks have been read.
    */
-  apply(commit: Commit, isNewer: IsNewer): Changes {
+  apply(commit: Commit, later: Later): Changes {
     const { view } = this.#parts;
     const logged = new Set(commit.blocks);
     const reads: (readonly number[])[] = [];
     const touched = this.#touched(commit, logged, reads);
-    this.#doubt(touched, reads, isNewer);
+    this.#doubt(touched, reads, later);
     view.apply(commit);
     this.#parts.forget();
     // A block that is in no inode table may hold the map of any file whose inode is logged beside it.
@@ -86,41 +99,49 @@ export class Difference {
         unsureInodes.push(this.#unsureChange(one.ino, now));
         if (isDirectory(one.old) || isDirectory(now)) {
           const generation = generationOf(isDirectory(now) ? now.raw : one.old.raw);
-          unsureDirectories.push(this.#listing(one.ino, generation, now, isNewer));
+          unsureDirectories.push(this.#listing(one.ino, generation, now, later));
         }
         continue;
       }
       const change = inodeChange(this.#parts, one.ino, one.old, one.attributes, now);
       if (!one.isSame || change.attributes !== undefined || (hasOther && isRegular(now.mode)))
         inodes.push(change);
-      if (isDirectory(one.old) || isDirectory(now)) this.#compareNames(one, now, logged, names);
+      if (!isDirectory(one.old) && !isDirectory(now)) continue;
+      if (!this.#unlisted.has(one.ino)) this.#compareNames(one, now, logged, names);
+      else unsureDirectories.push(this.#listing(one.ino, generationOf(one.old.raw), now, later));
     }
     const listed = new Set(unsureDirectories.map(({ directory }) => directory));
     for (const ino of [...this.#unlisted]) {
-      if (!listed.has(ino)) unsureDirectories.push(...this.#listLate(ino, now, isNewer));
+      if (!listed.has(ino)) unsureDirectories.push(...this.#listLate(ino, now, later));
     }
-    return { inodes, names, unsureInodes, unsureDirectories };
+    return { inodes, names, unsureInodes, unsureDirectories, isPartial: this.#unlisted.size > 0 };
   }
 
   /** Marks what was read from blocks that may be newer. */
-  #doubt(touched: readonly Touched[], reads: readonly (readonly number[])[], isNewer: IsNewer): void {
-    const { view } = this.#parts;
+  #doubt(touched: readonly Touched[], reads: readonly (readonly number[])[], later: Later): void {
+    later.look();
     const asked = new Map<number, boolean>();
     const doubtful = (block: number): boolean => {
       let answer = asked.get(block);
       if (answer === undefined) {
-        try {
-          const bytes = view.locate(block);
-          answer = isNewer(block, bytes, view.at);
-        } catch (error) {
-          if (!(error instanceof IoError)) throw error;
-          answer = true;
-        }
+        answer = this.#isNewer(block, later);
         asked.set(block, answer);
       }
       return answer;
     };
-    for (const [index, one] of touched.entries()) one.isUnsure = (reads[index] ?? []).some(doubtful);
+    for (const [index, one] of touched.entries()) one.isUnsure ||= (reads[index] ?? []).some(doubtful);
+  }
+
+  /** Whether a block may be of a later version; one that cannot be read may. */
+  #isNewer(block: number, later: Later): boolean {
+    const { view } = this.#parts;
+    try {
+      const bytes = view.locate(block);
+      return later.isNewer(block, bytes, view.at);
+    } catch (error) {
+      if (!(error instanceof IoError)) throw error;
+      return true;
+    }
   }
 
   #unsureChange(ino: number, now: Inode): InodeChange {
@@ -139,16 +160,19 @@ export class Difference {
   }
 
   /** All names of a directory as it is now; none of them if some of its blocks may be of a later version. */
-  #listing(ino: number, generation: number, now: Inode, isNewer: IsNewer): Listing {
+  #listing(ino: number, generation: number, now: Inode, later: Later): Listing {
     const { view, directories } = this.#parts;
     this.#unlisted.delete(ino);
     const names = new Map<string, number>();
     if (!isDirectory(now)) return { directory: ino, generation, names };
     const reads = new Set<number>();
     view.noteReads(reads);
-    const stored = this.#names(now, undefined);
+    const { names: stored, isWhole } = this.#names(now, undefined);
     view.noteReads(undefined);
-    if (this.#anyNewer(reads, isNewer)) {
+    later.look();
+    // What cannot be read even when all is taken in had no names that anybody was told of.
+    const isLater = (!isWhole && !later.isLast()) || [...reads].some((block) => this.#isNewer(block, later));
+    if (isLater && !later.isLast()) {
       if (this.#unlisted.size < MOST_UNLISTED) this.#unlisted.add(ino);
       return { directory: ino, generation, names: undefined };
     }
@@ -160,7 +184,7 @@ export class Difference {
   }
 
   /** The names of a directory that could not be listed when it had changed, if they can be now. */
-  #listLate(ino: number, inode: Inode, isNewer: IsNewer): Listing[] {
+  #listLate(ino: number, inode: Inode, later: Later): Listing[] {
     try {
       this.#parts.inodes.read(ino, inode);
     } catch (error) {
@@ -168,21 +192,8 @@ export class Difference {
       this.#unlisted.delete(ino);
       return [];
     }
-    const listing = this.#listing(ino, generationOf(inode.raw), inode, isNewer);
+    const listing = this.#listing(ino, generationOf(inode.raw), inode, later);
     return listing.names === undefined ? [] : [listing];
-  }
-
-  #anyNewer(blocks: Iterable<number>, isNewer: IsNewer): boolean {
-    const { view } = this.#parts;
-    for (const block of blocks) {
-      try {
-        const bytes = view.locate(block);
-        if (isNewer(block, bytes, view.at)) return true;
-      } catch (error) {
-        if (!(error instanceof IoError)) throw error;
-      }
-    }
-    return false;
   }
 
   /**
@@ -227,20 +238,20 @@ export class Difference {
     const isOther =
       modeOf(before) === 0 || linksOf(before) === 0 || generationOf(before) !== generationOf(after);
     const mayDiffer = !isGone && !isOther && this.#attributesMayDiffer(old, before, after, logged);
-    return {
-      ino,
-      old,
-      after,
-      isSame,
-      isUnsure: false,
-      // The blocks of a directory that has been removed are not logged, but given back.
-      names: isDirectory(old) ? this.#names(old, isGone || isOther ? undefined : logged) : NO_NAMES,
-      attributes: mayDiffer
-        ? attributeValues(this.#parts.attributes, old)
-        : isOther && !isGone
-          ? NO_ATTRIBUTES
-          : undefined,
+    // The blocks of a directory that has been removed are not logged, but given back, and can be another file's by now.
+    const { names, isWhole } = isDirectory(old)
+      ? this.#names(old, isGone || isOther ? undefined : logged)
+      : NOT_A_DIRECTORY;
+    let isUnsure = !isWhole;
+    const fail = () => {
+      isUnsure = true;
     };
+    const attributes = mayDiffer
+      ? attributeValues(this.#parts.attributes, old, fail)
+      : isOther && !isGone
+        ? NO_ATTRIBUTES
+        : undefined;
+    return { ino, old, after, isSame, isUnsure, names, attributes };
   }
 
   #attributesMayDiffer(old: Inode, before: Buffer, after: Buffer, logged: ReadonlySet<number>): boolean {
@@ -267,7 +278,7 @@ export class Difference {
     const { old, ino } = touched;
     const generation = generationOf(isDirectory(old) ? old.raw : now.raw);
     const isThere = isDirectory(now) && linksOf(now.raw) !== 0;
-    const after = isThere ? this.#names(now, logged) : NO_NAMES;
+    const after = isThere ? this.#names(now, logged).names : NO_NAMES;
     const shown = (name: string) =>
       this.#parts.directories.shownName(isThere ? now : old, Buffer.from(name, "latin1"));
     for (const [name, before] of touched.names) {
@@ -281,17 +292,21 @@ export class Difference {
     }
   }
 
-  /** The names in those blocks of a directory that are logged (undefined: in all), or in the inode itself. */
-  #names(inode: Inode, logged: ReadonlySet<number> | undefined): Names {
+  /**
+   * The names in those blocks of a directory that are logged (undefined: in all), or in the inode itself. `isWhole`: all
+   * of them are good.
+   */
+  #names(inode: Inode, logged: ReadonlySet<number> | undefined): { names: Names; isWhole: boolean } {
     const names: Names = new Map();
-    const { content, directories, geometry, view } = this.#parts;
+    let isWhole = true;
+    const { content, directories } = this.#parts;
     try {
       if (inode.hasFlag(InodeFlags.INLINE_DATA)) {
         for (let part = 0; part < 2; part++) {
           directories.enterInline(inode, inode.raw, part, this.#block);
-          this.#collect(names);
+          isWhole = this.#collect(names) && isWhole;
         }
-        return names;
+        return { names, isWhole };
       }
       const blocks = directories.blocks(inode);
       for (let index = 0; index < blocks; index += this.#run.length) {
@@ -299,20 +314,33 @@ export class Difference {
         if (!this.#run.isData) continue;
         const { physical } = this.#run;
         const length = Math.min(this.#run.length, blocks - index);
-        for (const block of loggedWithin(logged, physical, length)) {
-          const buffer = view.locate(block);
-          this.#block.enter(buffer, view.at, geometry.blockSize);
-          this.#collect(names);
-        }
+        for (const block of loggedWithin(logged, physical, length))
+          isWhole = this.#namesIn(inode, block, names) && isWhole;
       }
     } catch (error) {
-      // What cannot be read had no names that anybody was told of.
       if (!(error instanceof IoError)) throw error;
+      isWhole = false;
     }
-    return names;
+    return { names, isWhole };
   }
 
-  #collect(names: Names): void {
+  /** Adds the names in a directory's block; false if it is bad. */
+  #namesIn(inode: Inode, block: number, names: Names): boolean {
+    const { directories, geometry, view } = this.#parts;
+    try {
+      const buffer = view.locate(block);
+      const { at } = view;
+      directories.verify(inode, buffer, at);
+      this.#block.enter(buffer, at, geometry.blockSize);
+      return this.#collect(names);
+    } catch (error) {
+      if (!(error instanceof IoError)) throw error;
+      return false;
+    }
+  }
+
+  /** False if an entry is bad. */
+  #collect(names: Names): boolean {
     const block = this.#block;
     while (block.step()) {
       const { inode, nameAt, nameLength } = block;
@@ -320,6 +348,7 @@ export class Difference {
       const name = block.buffer.toString("latin1", nameAt, nameAt + nameLength);
       if (name !== "." && name !== "..") names.set(name, inode);
     }
+    return !block.isBad;
   }
 }
 

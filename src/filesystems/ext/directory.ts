@@ -31,10 +31,20 @@ const DOT_DOT = Buffer.from("..");
 export interface DirectoryOverlay {
   /** The inode of a name; 0: it has been removed; undefined: as the blocks say. */
   lookup(directory: number, name: Buffer): number | undefined;
-  /** Whether a stored name no longer stands for its inode. */
-  hides(directory: number, name: Buffer, start: number, length: number): boolean;
-  /** Names that are not in the blocks. */
-  added(directory: number): readonly { name: Buffer; ino: number; type: number }[];
+  /** The inode that a stored name stands for now; 0: none; -1: as stored. */
+  stored(directory: number, name: Buffer, start: number, length: number): number;
+  /** The type of an inode that a stored name stands for now; see EntryType. */
+  typeOf(directory: number, ino: number): number;
+  /**
+   * Names that are not in the blocks, by their positions among all that ever were not: these stay the same, as listings
+   * go on from them.
+   */
+  added(directory: number): readonly {
+    readonly name: Buffer;
+    readonly ino: number;
+    readonly type: number;
+    readonly position: number;
+  }[];
 }
 
 /** The directories of one view. */
@@ -92,9 +102,9 @@ export class Directories implements DirectoryBlocks {
       : this.#listBlocks(inode, position, visitor);
     if (!ended) return;
     // Positions of added names lie beyond those of any block.
-    for (let n = Math.max(0, position - ADDED); n < added.length; n++) {
-      const { name, ino, type } = added[n] as (typeof added)[number];
-      if (!visitor.entry(name, 0, name.length, ino, type, ADDED + n + 1)) return;
+    for (const { name, ino, type, position: at } of added) {
+      if (ADDED + at < position) continue;
+      if (!visitor.entry(name, 0, name.length, ino, type, ADDED + at + 1)) return;
     }
     if (this.#badDirectories.has(inode.ino)) {
       throw new IoError(EIO, `directory ${inode.ino}: entries in a bad block could not be listed`);
@@ -138,7 +148,7 @@ export class Directories implements DirectoryBlocks {
     const physical = this.#content.block(inode, block);
     const buffer = this.#view.locate(physical, true);
     this.at = this.#view.at;
-    this.#verify(inode, buffer, this.at);
+    this.verify(inode, buffer, this.at);
     return buffer;
   }
 
@@ -148,7 +158,8 @@ export class Directories implements DirectoryBlocks {
     this.#inode = inode;
   }
 
-  #verify(inode: Inode, buffer: Buffer, at: number): void {
+  /** Throws IoError (EIO) if a block of a directory, which has just been located in the view, has a wrong checksum. */
+  verify(inode: Inode, buffer: Buffer, at: number): void {
     if (!this.#geometry.checksums || this.#view.checked) return;
     const indexed = inode.hasFlag(InodeFlags.INDEX);
     if (!directoryChecksumIsRight(buffer, at, this.#geometry.blockSize, inode.checksumSeed, indexed)) {
@@ -193,7 +204,7 @@ export class Directories implements DirectoryBlocks {
     const copy = this.#copy;
     try {
       const buffer = this.#view.locate(physical, true);
-      this.#verify(inode, buffer, this.#view.at);
+      this.verify(inode, buffer, this.#view.at);
       buffer.copy(copy, 0, this.#view.at, this.#view.at + copy.length);
     } catch (error) {
       this.#noteBad(inode, error as Error);
@@ -253,15 +264,24 @@ export class Directories implements DirectoryBlocks {
     return this.#noKeyName(inode, stored);
   }
 
-  #visit(inode: Inode, block: DirectoryBlock, ino: number, next: number, visitor: EntryVisitor): boolean {
+  #visit(inode: Inode, block: DirectoryBlock, stored: number, next: number, visitor: EntryVisitor): boolean {
     const { buffer, nameAt, nameLength } = block;
     if (nameLength === 0) return true;
-    if (this.overlay?.hides(inode.ino, buffer, nameAt, nameLength)) return true;
+    let ino = stored;
+    let { type } = block;
+    if (this.overlay !== undefined) {
+      const stands = this.overlay.stored(inode.ino, buffer, nameAt, nameLength);
+      if (stands === 0) return true;
+      if (stands > 0) {
+        ino = stands;
+        type = this.overlay.typeOf(inode.ino, ino);
+      }
+    }
     if (inode.hasFlag(InodeFlags.ENCRYPT)) {
       const shown = this.shownName(inode, buffer.subarray(nameAt, nameAt + nameLength));
-      return visitor.entry(shown, 0, shown.length, ino, block.type, next);
+      return visitor.entry(shown, 0, shown.length, ino, type, next);
     }
-    return visitor.entry(buffer, nameAt, nameLength, ino, block.type, next);
+    return visitor.entry(buffer, nameAt, nameLength, ino, type, next);
   }
 
   #noteBad(inode: Inode, error: Error): void {
@@ -298,7 +318,7 @@ export class Directories implements DirectoryBlocks {
           throw new IoError(EIO, `directory ${inode.ino}: ${MOST_BLOCKS} blocks and no end`);
         try {
           const buffer = this.#view.locate(physical + n, true);
-          this.#verify(inode, buffer, this.#view.at);
+          this.verify(inode, buffer, this.#view.at);
           const found = this.#searchBlock(inode, buffer, this.#view.at, isMatch);
           if (found !== 0) return found;
         } catch (error) {

@@ -4,17 +4,25 @@
  */
 import type { Log, Source, Spot } from "../../images/image.js";
 import type { BlockCache } from "../../versions/block-cache.js";
-import type { Commit } from "../../versions/commit.js";
+import {
+  type Commit,
+  isAfter,
+  isPast,
+  type LogicalChanges,
+  type Position,
+  positionOf,
+} from "../../versions/commit.js";
 import type { Changes } from "../changes.js";
 import { FileType } from "../filesystem.js";
-import type { Follower, Look, Step } from "../follower.js";
-import { Difference } from "./difference.js";
+import type { Follower, Look, Step, TakenPart } from "../follower.js";
+import { Difference, type Later } from "./difference.js";
 import { addFastCommit, supersedeFastCommits } from "./fast-commit-difference.js";
 import { Compat } from "./features.js";
+import { ExtFileMaps } from "./file-maps.js";
 import { HeldSizes } from "./held-sizes.js";
 import { Inode, InodeFlags } from "./inode.js";
 import { InodeTables } from "./inode-tables.js";
-import { type FastCommit, fastCommitOperations, type LoggedFastCommit } from "./journal/fast-commit.js";
+import { type FastCommit, fastCommitOperations } from "./journal/fast-commit.js";
 import type { Journal } from "./journal/journal.js";
 import { Peek } from "./journal/peek.js";
 import { Parts } from "./parts.js";
@@ -47,6 +55,7 @@ const NO_BLOCKS = new Float64Array(0);
 const NO_BYTES = new Uint8Array(0);
 
 export class ExtFollower implements Follower {
+  readonly maps = new ExtFileMaps(() => this.#parts);
   readonly #log: Log;
   readonly #version: Version;
   #parts: Parts;
@@ -55,8 +64,17 @@ export class ExtFollower implements Follower {
   #tables: InodeTables | undefined;
   #looked = 0;
   #settled: number | undefined;
+  /**
+   * Copies of transactions before this one are in their places, or of no account since a transaction that has been taken.
+   * The journal may say more: a block that a transaction gives back is not put in its place as an earlier one had it.
+   */
+  #settledSurely: number;
   /** Finished transactions that have been read, and not been applied. */
   readonly #upcoming: Omit<Step, "changes">[] = [];
+  /** Fast commits that somebody has taken before, and that are to be taken again. */
+  readonly #again: TakenPart[];
+  /** How far they have been. */
+  #takenAgain: Position | undefined;
   /** Whether the journal had no more the last time that it was asked. */
   #isExhausted = false;
   /** Undefined: no journal is followed. */
@@ -70,17 +88,19 @@ export class ExtFollower implements Follower {
   #lookedAt = performance.now();
 
   /**
-   * Opens the committed version; if possible the one that transaction `after` made. Throws IoError when it cannot be
-   * read.
+   * Opens the committed version; if possible the one that transaction `after` made. `taken`: fast commits of a later
+   * one, see followFileSystem. Throws IoError when it cannot be read.
    */
-  constructor(source: Source, cache: BlockCache, log: Log, after?: number) {
+  constructor(source: Source, cache: BlockCache, log: Log, after?: number, taken: readonly TakenPart[] = []) {
     this.#log = log;
     this.#superblock = new SuperblockInPlace(source);
     this.#version = openVersion(source, cache, log, after);
     const { view, journal, geometry, fastCommits } = this.#version;
     this.#parts = new Parts(geometry, view, log, fastCommits);
     this.#held = new HeldSizes(view.blockSize);
+    this.#again = this.#version.isAsAsked ? [...taken] : [];
     this.#peek = journal && new Peek(source, journal.journal, journal.device);
+    this.#settledSurely = journal?.journal.settled ?? 0;
     if (journal?.journal.status === "empty") this.#isMounted = this.#superblock.isInUse;
     else if (journal !== undefined) {
       const bytes = view.locate(superblockBlock(view));
@@ -123,6 +143,7 @@ export class ExtFollower implements Follower {
       const [upcoming] = this.#upcoming;
       if (upcoming === undefined) break;
       const { commit, seconds, nanoseconds } = upcoming;
+      this.#takeAgain(commit.sequence, steps);
       steps.push({ commit, changes: this.#apply(commit, open), seconds, nanoseconds });
       this.#upcoming.shift();
     }
@@ -136,7 +157,7 @@ export class ExtFollower implements Follower {
     if (rest === "changed") return CHANGED;
     if (rest === "mounted") this.#isMounted = true;
     if (rest !== "same") return this.#reread(journal.settled, revealed);
-    return this.#settle(journal.settled) ?? (revealed.length > 0 ? { steps: [], revealed } : undefined);
+    return this.#settle(this.#settledSurely) ?? (revealed.length > 0 ? { steps: [], revealed } : undefined);
   }
 
   read(ino: number, generation: number, position: number, length: number): Buffer | undefined {
@@ -198,13 +219,16 @@ export class ExtFollower implements Follower {
   /** Takes the transactions that are finished from the journal. */
   #gather(open: OpenJournal): void {
     this.#isExhausted = false;
+    const { settled } = open.journal;
     while (!this.#isLost && this.#upcoming.length < MOST_GATHERED) {
       const transaction = open.journal.next();
       if (transaction === undefined) {
         this.#isExhausted = true;
+        // All that had been finished when the journal said so has been taken.
+        this.#settledSurely = settled;
         return;
       }
-      const commit = readCommit(open, transaction, this.#log);
+      const commit = readCommit(open, transaction, this.#log, this.#settledSurely);
       if (commit === undefined) this.#isLost = true;
       else {
         const { commitSeconds: seconds, commitNanoseconds: nanoseconds } = transaction;
@@ -232,14 +256,38 @@ export class ExtFollower implements Follower {
   #takeFastCommits(journal: Journal, steps: Step[]): void {
     const { geometry } = this.#parts;
     if (!geometry.hasCompat(Compat.FAST_COMMIT) || journal.status !== "waiting") return;
+    this.#takeAgain(journal.sequence, steps);
     while (steps.length < MOST_TRANSACTIONS) {
       const logged = journal.nextFastCommit(geometry.inodeSize);
       if (logged === undefined) return;
-      const operations = fastCommitOperations(logged.blocks, geometry.blockSize);
-      if (operations.length === 0) continue;
+      const { sequence, number, blocks: records } = logged;
+      const commit = logicalCommit(sequence, { number, records }, journal.settled);
+      if (this.#takenAgain !== undefined && !isPast(positionOf(commit), this.#takenAgain)) continue;
+      const operations = fastCommitOperations(records, geometry.blockSize);
       this.#held.addFromFastCommit(operations, this.#parts);
       const changes = addFastCommit(this.#parts, operations);
-      steps.push({ commit: logicalCommit(logged, journal), changes, ...timeOf(operations, changes) });
+      steps.push({ commit, changes, ...timeOf(operations, changes) });
+    }
+  }
+
+  /**
+   * Takes the fast commits again that were taken before, if they are parts of transaction `next`. What they changed is
+   * told as it was then: the disk may be of a later version by now.
+   */
+  #takeAgain(next: number, steps: Step[]): void {
+    for (let [part] = this.#again; part !== undefined; [part] = this.#again) {
+      const { sequence, logical, changes, seconds, nanoseconds } = part;
+      if (isAfter(sequence, next)) return;
+      this.#again.shift();
+      if (sequence !== next) continue;
+      const { buffer, byteOffset, length } = logical.records;
+      const records = Buffer.from(buffer, byteOffset, length);
+      const operations = fastCommitOperations(records, this.#parts.geometry.blockSize);
+      this.#held.addFromFastCommit(operations, this.#parts);
+      this.#parts.addFastCommit(operations);
+      const commit = logicalCommit(sequence, logical, this.#version.journal?.journal.settled ?? sequence);
+      this.#takenAgain = positionOf(commit);
+      steps.push({ commit, changes, seconds, nanoseconds });
     }
   }
 
@@ -255,15 +303,16 @@ export class ExtFollower implements Follower {
     this.#tables ??= new InodeTables(this.#parts.geometry, this.#parts.groups);
     this.#held.addFrom(commit, this.#parts, this.#tables);
     const difference = this.#difference;
-    let hasGathered = false;
     this.#isMounted = false;
     this.#superblock.noteUse();
-    const isNewer = (block: number, bytes: Buffer, at: number): boolean => {
-      if (!hasGathered) this.#gather(open);
-      hasGathered = true;
-      return this.#isLost || this.#upcoming.length >= MOST_GATHERED || this.#isUpcoming(block, bytes, at);
+    const isUnknown = () => this.#isLost || this.#upcoming.length >= MOST_GATHERED;
+    const later: Later = {
+      look: () => this.#gather(open),
+      isNewer: (block, bytes, at) => isUnknown() || this.#isUpcoming(block, bytes, at),
+      // The commit itself is the first of them.
+      isLast: () => !isUnknown() && this.#upcoming.length === 1,
     };
-    const changes = supersedeFastCommits(this.#parts, () => difference.apply(commit, isNewer));
+    const changes = supersedeFastCommits(this.#parts, () => difference.apply(commit, later));
     const { view } = this.#version;
     const logged = commit.blocks.indexOf(superblockBlock(view));
     if (logged >= 0) {
@@ -272,7 +321,7 @@ export class ExtFollower implements Follower {
       // Grown: there are more groups, and so more inode tables.
       if (geometry.blocksCount !== this.#parts.geometry.blocksCount) {
         this.#parts = new Parts(geometry, view, this.#log);
-        this.#difference = undefined;
+        this.#difference = new Difference(this.#parts, difference);
         this.#tables = undefined;
       }
     }
@@ -280,15 +329,15 @@ export class ExtFollower implements Follower {
   }
 }
 
-function logicalCommit({ sequence, number, blocks }: LoggedFastCommit, journal: Journal): Commit {
+function logicalCommit(sequence: number, logical: LogicalChanges, settled: number): Commit {
   return {
     sequence,
     blocks: NO_BLOCKS,
     bytes: NO_BYTES,
     places: NO_BLOCKS,
     revoked: NO_BLOCKS,
-    settled: journal.settled,
-    logical: { number, records: blocks },
+    settled,
+    logical,
   };
 }
 

@@ -116,12 +116,17 @@ export class Groups {
     return this.#high ? low + this.#descriptorHigh.bg_block_bitmap_hi * 2 ** 32 : low;
   }
 
+  /** The block of a group's inode bitmap, whether or not it was ever written. Throws IoError. */
+  inodeBitmap(group: number): number {
+    this.#locate(group);
+    const low = this.#descriptor.bg_inode_bitmap_lo;
+    return this.#high ? low + this.#descriptorHigh.bg_inode_bitmap_hi * 2 ** 32 : low;
+  }
+
   /** The block of a group's inode bitmap; 0 if it was never written, as no inode was ever used. */
   #inodeBitmap(group: number): number {
-    this.#locate(group);
+    const block = this.inodeBitmap(group);
     if ((this.#descriptor.bg_flags & INODE_UNINIT) !== 0) return 0;
-    const low = this.#descriptor.bg_inode_bitmap_lo;
-    const block = this.#high ? low + this.#descriptorHigh.bg_inode_bitmap_hi * 2 ** 32 : low;
     if (block >= this.#geometry.blocksCount)
       throw new IoError(EIO, `group ${group}: its inode bitmap lies outside`);
     return block;

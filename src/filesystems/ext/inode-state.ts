@@ -3,7 +3,7 @@ import { IoError } from "../../images/io-error.js";
 import type { AttributeValues, InodeState } from "../changes.js";
 import { Attributes } from "../filesystem.js";
 import { type Inode, InodeFlags, type Inodes } from "./inode.js";
-import type { ExtendedAttributes } from "./xattr.js";
+import { type ExtendedAttributes, hasAttributes } from "./xattr.js";
 
 const scratch = new Attributes();
 
@@ -38,11 +38,16 @@ export function inodeState(inodes: Inodes, inode: Inode): InodeState | undefined
     btimeNsec,
     major,
     minor,
+    ...(hasAttributes(inodes, inode) === true ? { hasAttributes: true } : {}),
   };
 }
 
-/** All extended attributes of an inode; what cannot be read is left out. */
-export function attributeValues(attributes: ExtendedAttributes, inode: Inode): AttributeValues {
+/** All extended attributes of an inode; what cannot be read is left out, and `fail` is called. */
+export function attributeValues(
+  attributes: ExtendedAttributes,
+  inode: Inode,
+  fail: () => void = () => {},
+): AttributeValues {
   const values = new Map<string, Buffer>();
   try {
     for (const name of attributes.names(inode)) {
@@ -51,6 +56,7 @@ export function attributeValues(attributes: ExtendedAttributes, inode: Inode): A
     }
   } catch (error) {
     if (!(error instanceof IoError)) throw error;
+    fail();
   }
   return values;
 }

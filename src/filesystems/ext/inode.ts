@@ -134,13 +134,13 @@ export class Inodes {
     return into;
   }
 
-  /** As `read`; false, without an error, for an inode that is not in use or has no names. */
-  readNamed(ino: number, into: Inode): boolean {
+  /** As `read`; false, without an error, for an inode that is not in use or, unless `orNot`, has no names. */
+  readNamed(ino: number, into: Inode, orNot = false): boolean {
     into.ino = ino;
     const changed = this.overlay?.inode(ino);
     if (changed === undefined) this.#copy(ino, into);
     else changed.copy(into.raw);
-    if (into.fields.i_mode === 0 || into.fields.i_links_count === 0) return false;
+    if (into.fields.i_mode === 0 || (into.fields.i_links_count === 0 && !orNot)) return false;
     if (this.#geometry.checksums) this.#verify(into);
     return true;
   }

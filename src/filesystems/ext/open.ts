@@ -1,7 +1,7 @@
 /** Recognising and opening an ext file system. */
 import type { Log, Source } from "../../images/image.js";
 import { type BlockCache, readFully } from "../../versions/block-cache.js";
-import type { Follower } from "../follower.js";
+import type { Follower, TakenPart } from "../follower.js";
 import { AgreementFollower } from "./agreement/follow.js";
 import { Compat, Incompat, typeOf } from "./features.js";
 import { ExtFileSystem } from "./file-system.js";
@@ -41,11 +41,17 @@ export function openExt(source: Source, cache: BlockCache, log: Log): ExtFileSys
  * Follows an ext file system by its journal, or, where it has none, by what its structures agree on; undefined if its
  * journal is on another device, or there is too much to keep. Throws IoError.
  */
-export function followExt(source: Source, cache: BlockCache, log: Log, after?: number): Follower | undefined {
+export function followExt(
+  source: Source,
+  cache: BlockCache,
+  log: Log,
+  after?: number,
+  parts: readonly TakenPart[] = [],
+): Follower | undefined {
   const buffer = Buffer.alloc(Superblock.size);
   readFully(source, buffer, buffer.length, SUPERBLOCK_OFFSET);
   const { s_feature_compat, s_journal_inum } = Superblock.at(buffer);
   if ((s_feature_compat & Compat.HAS_JOURNAL) === 0) return AgreementFollower.open(source, cache, log, after);
   // What it has to say of the journal has been said when the file system was opened.
-  return s_journal_inum === 0 ? undefined : new ExtFollower(source, cache, () => {}, after);
+  return s_journal_inum === 0 ? undefined : new ExtFollower(source, cache, () => {}, after, parts);
 }

@@ -105,6 +105,9 @@ export class Geometry {
   readonly hashSeed: Uint32Array;
   readonly overheadClusters: number;
   readonly journalInode: number;
+  /** The inode of the projects' quotas, and the block of the multiple mount protection; 0: none. */
+  readonly projectQuotaInode: number;
+  readonly mountGuardBlock: number;
   readonly label: string;
   readonly uuid: string;
   readonly uuidBytes: Buffer;
@@ -197,6 +200,8 @@ export class Geometry {
     this.hashSeed = Uint32Array.from([0, 4, 8, 12], (at) => seed.readUInt32LE(at));
     this.overheadClusters = superblock.s_overhead_clusters;
     this.journalInode = superblock.s_journal_inum;
+    this.projectQuotaInode = this.hasRoCompat(RoCompat.PROJECT) ? superblock.s_prj_quota_inum : 0;
+    this.mountGuardBlock = this.hasIncompat(Incompat.MMP) ? superblock.s_mmp_block : 0;
     this.label = superblock.s_volume_name;
     this.uuid = superblock.s_uuid;
   }

@@ -4,11 +4,15 @@ import type { Commit } from "../../versions/commit.js";
 import type { LoggedBlock, Transaction } from "./journal/journal.js";
 import type { OpenJournal } from "./version.js";
 
-/** Reads a transaction's copies; undefined (and a line in the log) if they are no longer what was logged. */
+/**
+ * Reads a transaction's copies; undefined (and a line in the log) if they are no longer what was logged. `settled`: see
+ * Commit.
+ */
 export function readCommit(
   { journal, device }: OpenJournal,
   transaction: Transaction,
   log: Log,
+  settled = journal.superblock.sequence,
 ): Commit | undefined {
   const { blockSize } = device;
   try {
@@ -28,7 +32,7 @@ export function readCommit(
       bytes,
       places: Float64Array.from(copies, ({ index, escaped }) => (escaped ? 0 : device.physical(index))),
       revoked,
-      settled: journal.superblock.sequence,
+      settled,
       next: transaction.next,
     };
   } catch (error) {

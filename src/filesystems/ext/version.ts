@@ -78,11 +78,9 @@ function openOnce(source: CountedSource, cache: BlockCache, log: Log, until: num
     journal = openJournal(source, inPlace, view, log);
     if (journal !== undefined) {
       const first = journal.journal.sequence;
-      // With fast commits nobody knows how much of a transaction was taken.
-      const isWhole = until !== undefined && !inPlace.hasCompat(Compat.FAST_COMMIT);
-      const isNext = isWhole && first === followingSequence(until);
+      const isNext = until !== undefined && first === followingSequence(until);
       // What was finished before the log begins cannot be told from what is in place.
-      const isThere = isWhole && !isLater(first, until);
+      const isThere = until !== undefined && !isLater(first, until);
       if (!isNext) {
         const freed = inPlace.hasIncompat(Incompat.INLINE_DATA)
           ? new FreedBlocks(inPlace, new Groups(inPlace, view))

@@ -60,6 +60,18 @@ class EntryPlace {
   }
 }
 
+/** Whether an inode has attributes, by the inode alone; undefined: it cannot be told from inline data. */
+export function hasAttributes(inodes: Inodes, inode: Inode): boolean | undefined {
+  if (inodes.attributeBlock(inode) !== 0) return true;
+  if (inode.hasFlag(InodeFlags.INLINE_DATA)) return undefined;
+  const at = inode.extraEnd;
+  const { raw } = inode;
+  if (at <= GOOD_OLD_SIZE || at + INODE_HEADER + 4 > raw.length || raw.readUInt32LE(at) !== MAGIC)
+    return false;
+  // The list ends with four zeros (IS_LAST_ENTRY in fs/ext4/xattr.h).
+  return raw.readUInt32LE(at + INODE_HEADER) !== 0;
+}
+
 /** The extended attributes of one view. Names are strings of one character a byte. */
 export class ExtendedAttributes {
   readonly #geometry: Geometry;

@@ -2,10 +2,10 @@ import type { Entry, Tree, TreeVisitor } from "../../cloud/tree.js";
 import type { Faults } from "../faults.js";
 import { isPossibleName, shownName } from "../names.js";
 import { putEntry, putNoEntry } from "./encode.js";
-import type { NodeLedger } from "./node-ledger.js";
 import { Dirent, ReadIn, ReplyHeader, Size } from "./protocol.js";
 import { MAX_PAYLOAD, type Reply, type Result } from "./reply.js";
 import type { Request } from "./request.js";
+import type { ToldNodes } from "./told-nodes.js";
 import { put64 } from "./words.js";
 
 const DOT = 0x2e;
@@ -16,19 +16,19 @@ export class DirectoryWriter implements TreeVisitor {
   readonly #reply: Reply;
   readonly #entry: Entry;
   readonly #faults: Faults;
-  readonly #ledger: NodeLedger | undefined;
+  readonly #told: ToldNodes;
   #plus = false;
   /** Bytes of the payload that are written, and that may be. */
   #used = 0;
   #limit = 0;
 
-  /** `entry` is used for each directory entry's attributes. */
-  constructor(tree: Tree, reply: Reply, entry: Entry, faults: Faults, ledger: NodeLedger | undefined) {
+  /** `entry` is used for each directory entry's attributes; `told` is given the nodes that are written. */
+  constructor(tree: Tree, reply: Reply, entry: Entry, faults: Faults, told: ToldNodes) {
     this.#tree = tree;
     this.#reply = reply;
     this.#entry = entry;
     this.#faults = faults;
-    this.#ledger = ledger;
+    this.#told = told;
   }
 
   /** Answers the request; `plus` for READDIRPLUS. */
@@ -96,7 +96,7 @@ export class DirectoryWriter implements TreeVisitor {
     if (!dots) {
       try {
         this.#tree.entry(inoHigh, ino, this.#entry);
-        this.#ledger?.node(this.#entry.high, this.#entry.low);
+        this.#told.add(this.#entry);
         putEntry(words, at, this.#entry);
         return true;
       } catch (error) {

@@ -1,4 +1,4 @@
-import type { Request } from "./request.js";
+import type { ForgottenNode, Request } from "./request.js";
 
 /** Hands requests to other threads, which answer them with FuseServer's `answer`. */
 export interface Forwarder {
@@ -8,4 +8,6 @@ export interface Forwarder {
   forward(request: Request): boolean;
   /** Somebody no longer wants to wait for the request of that `unique`, by its halves. */
   interrupt(uniqueLow: number, uniqueHigh: number): void;
+  /** Hands on that nodes were forgotten; returns those that are not to be handed on. */
+  forget(nodes: readonly ForgottenNode[]): readonly ForgottenNode[];
 }

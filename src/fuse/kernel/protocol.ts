@@ -104,6 +104,15 @@ export const InitIn = { MAJOR: 0, MINOR: 1, FLAGS: 3 } as const;
 /** struct fuse_interrupt_in, words of the arguments: the `unique` of another request. */
 export const InterruptIn = { UNIQUE: 0 } as const;
 
+/** struct fuse_forget_in, words of the arguments. */
+export const ForgetIn = { TIMES: 0 } as const;
+
+/** struct fuse_batch_forget_in, words of the arguments: a count, and from FIRST on as many structs fuse_forget_one. */
+export const BatchForgetIn = { COUNT: 0, FIRST: 2 } as const;
+
+/** struct fuse_forget_one, words. */
+export const ForgetOne = { NODE: 0, TIMES: 2, SIZE: 4 } as const;
+
 /** struct fuse_init_out, words. BACKGROUND is two halves; MAX_PAGES is the lower half of its word. */
 export const InitOut = {
   MAJOR: 0,

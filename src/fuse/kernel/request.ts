@@ -1,4 +1,4 @@
-import { RequestHeader, Size } from "./protocol.js";
+import { BatchForgetIn, ForgetIn, ForgetOne, Opcode, RequestHeader, Size } from "./protocol.js";
 import { get64 } from "./words.js";
 
 /**
@@ -6,6 +6,13 @@ import { get64 } from "./words.js";
  * nothing that a read-only mount is asked comes near it; WRITE, which might, is kept below by INIT's max_write.
  */
 const BUFFER_SIZE = 8192;
+
+/** A node that the kernel was told of `times` times does not exist there any more, or so many times less. */
+export interface ForgottenNode {
+  readonly high: number;
+  readonly low: number;
+  readonly times: number;
+}
 
 /** The request being answered, read in place. Every property is of the request last read into `bytes`. */
 export class Request {
@@ -40,6 +47,21 @@ export class Request {
   /** A 64-bit number of the arguments. */
   long(at: number): number {
     return get64(this.words, RequestHeader.ARGUMENTS + at);
+  }
+
+  /** The nodes of a FORGET or BATCH_FORGET. */
+  forgotten(): ForgottenNode[] {
+    if (this.opcode === Opcode.FORGET) {
+      return [{ high: this.high, low: this.low, times: this.long(ForgetIn.TIMES) }];
+    }
+    const end = this.length / 4 - RequestHeader.ARGUMENTS;
+    const nodes: ForgottenNode[] = [];
+    for (let left = this.word(BatchForgetIn.COUNT), at = BatchForgetIn.FIRST; left > 0 && at < end; left--) {
+      const node = at + ForgetOne.NODE;
+      nodes.push({ high: this.word(node + 1), low: this.word(node), times: this.long(at + ForgetOne.TIMES) });
+      at += ForgetOne.SIZE;
+    }
+    return nodes;
   }
 
   /** The name that is a LOOKUP's whole argument, without its NUL. A view: valid until the next request. */

@@ -10,7 +10,8 @@ import { negotiate } from "./init.js";
 import type { NodeLedger } from "./node-ledger.js";
 import { InterruptIn, LseekIn, OPCODES, Opcode, OpenIn, ReadIn, ReplyHeader, Size } from "./protocol.js";
 import { MAX_PAYLOAD, Reply, type Result } from "./reply.js";
-import { Request } from "./request.js";
+import { type ForgottenNode, Request } from "./request.js";
+import { ToldNodes } from "./told-nodes.js";
 import { put64 } from "./words.js";
 import { getAttribute, listAttributes } from "./xattr.js";
 
@@ -54,6 +55,7 @@ export class FuseServer {
   readonly #faults: Faults;
   readonly #request = new Request();
   readonly #reply = new Reply();
+  readonly #told = new ToldNodes();
   readonly #directory: DirectoryWriter;
   readonly #entry: Entry = {
     high: 0,
@@ -73,7 +75,7 @@ export class FuseServer {
     this.#faults = new Faults(options.log);
     this.#ledger = options.ledger;
     this.#forwarder = options.forwarder;
-    this.#directory = new DirectoryWriter(this.#tree, this.#reply, this.#entry, this.#faults, options.ledger);
+    this.#directory = new DirectoryWriter(this.#tree, this.#reply, this.#entry, this.#faults, this.#told);
   }
 
   /**
@@ -86,7 +88,8 @@ export class FuseServer {
       if (opcode < OPCODES) this.requests[opcode] = (this.requests[opcode] as number) + 1;
       const forwarder = this.#forwarder;
       if (wantsNoAnswer(opcode)) {
-        if (forwarder !== undefined && opcode === Opcode.INTERRUPT) this.#interrupt(forwarder);
+        if (opcode === Opcode.FORGET || opcode === Opcode.BATCH_FORGET) this.#forget();
+        else if (forwarder !== undefined && opcode === Opcode.INTERRUPT) this.#interrupt(forwarder);
       } else if (forwarder === undefined || !asksTree(opcode) || !forwarder.isElsewhere(this.#request)) {
         this.#send(this.#result(opcode));
       } else if (!forwarder.forward(this.#request)) {
@@ -105,7 +108,18 @@ export class FuseServer {
     if (isWanted()) this.#send(result);
   }
 
+  /** The kernel has forgotten nodes. */
+  forgotten(nodes: readonly ForgottenNode[]): void {
+    for (const { high, low, times } of nodes) this.#tree.forgotten(high, low, times);
+  }
+
+  #forget(): void {
+    const nodes = this.#request.forgotten();
+    this.forgotten(this.#forwarder?.forget(nodes) ?? nodes);
+  }
+
   #send(result: Result): void {
+    if (result >= 0) this.#told.tell(this.#tree, this.#ledger);
     this.#ledger?.flush();
     try {
       this.#reply.send(this.#fd, this.#request, result);
@@ -138,6 +152,7 @@ export class FuseServer {
     for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
       try {
         this.#tree.refresh();
+        this.#told.clear();
         const result = this.#answer(opcode);
         if (this.#tree.holds()) return result;
       } catch (error) {
@@ -200,7 +215,7 @@ export class FuseServer {
     if (isDots(name, 1)) this.#tree.stat(high, low, this.#entry);
     else if (isDots(name, 2)) this.#tree.parent(high, low, this.#entry);
     else if (!this.#tree.lookup(high, low, name, this.#entry)) return -Errno.ENOENT;
-    this.#ledger?.node(this.#entry.high, this.#entry.low);
+    this.#told.add(this.#entry);
     return putEntry(this.#reply.words, PAYLOAD, this.#entry);
   }
 

@@ -18,7 +18,8 @@ import type { Commit } from "../../../versions/commit.js";
 import { View } from "../../../versions/view.js";
 import { NO_CHANGES } from "../../changes.js";
 import type { Follower, Look, Step } from "../../follower.js";
-import { Difference } from "../difference.js";
+import { Difference, NOTHING_LATER } from "../difference.js";
+import { ExtFileMaps } from "../file-maps.js";
 import { Parts } from "../parts.js";
 import { Geometry, SUPERBLOCK_OFFSET, Superblock } from "../superblock.js";
 import { Accepted } from "./accepted.js";
@@ -57,6 +58,7 @@ const tooLarge = new WeakSet<Source>();
 export class AgreementFollower implements Follower {
   /** What happened while nobody looked is not known. */
   readonly isResumed = false;
+  readonly #maps = new ExtFileMaps(() => this.#accepted.parts);
   readonly #source: Source;
   readonly #log: Log;
   readonly #geometry: Geometry;
@@ -104,6 +106,10 @@ export class AgreementFollower implements Follower {
       return new AgreementFollower(source, geometry, cache, log, after);
     giveUp(source, log);
     return undefined;
+  }
+
+  get maps(): ExtFileMaps | undefined {
+    return this.#taking === undefined ? this.#maps : undefined;
   }
 
   look(): Look {
@@ -185,7 +191,7 @@ export class AgreementFollower implements Follower {
       if (!kept.has(block) && places.tables.firstInode(block) !== 0) this.#view.setCopy(block, UNUSED);
     }
     const commit = this.#commitOf([...blocks], freed, this.#base);
-    const changes = this.#difference.apply(commit, () => false);
+    const changes = this.#difference.apply(commit, NOTHING_LATER);
     this.#later += commit.bytes.length;
     const steps = [step(commit, changes)];
     if (this.#later > MOST_LATER || this.#sequence - this.#base > MOST_COMMITS)

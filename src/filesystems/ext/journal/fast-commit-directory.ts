@@ -14,6 +14,15 @@ interface ChangedName {
   now: number;
 }
 
+/** A name that is not in the directory's blocks. `position` is its own for as long as the directory is in use. */
+export interface AddedName {
+  readonly name: Buffer;
+  readonly ino: number;
+  /** See EntryType. */
+  readonly type: number;
+  readonly position: number;
+}
+
 const DOT = Buffer.from(".");
 const DOT_DOT = Buffer.from("..");
 
@@ -25,7 +34,7 @@ export class DirectoryChange {
   readonly #modeOf: (ino: number) => number;
   /** Operations that were not yet asked about. */
   #waiting: EntryOperation[] = [];
-  #added: { name: Buffer; ino: number; type: number }[] | undefined;
+  #added: AddedName[] | undefined;
 
   /**
    * `parent` is that of a new directory, else 0. `committed` tells what is in the directory's blocks; `modeOf` tells an
@@ -54,19 +63,42 @@ export class DirectoryChange {
     return changed.now === changed.before ? undefined : changed.now;
   }
 
-  /** Whether a name in the directory's blocks no longer counts. */
-  hides(name: Buffer, start: number, length: number): boolean {
+  /** What a name in the directory's blocks stands for now: 0: it has gone, or is among those that were added; -1: as there. */
+  stored(name: Buffer, start: number, length: number): number {
     const changed = this.#settled().get(keyOf(name, start, start + length));
-    return changed !== undefined && changed.now !== changed.before;
+    if (changed === undefined) return -1;
+    return changed.before === 0 ? 0 : changed.now;
   }
 
   /** The names that are not in the directory's blocks. */
-  get added(): readonly { name: Buffer; ino: number; type: number }[] {
+  get added(): readonly AddedName[] {
     const names = this.#settled();
-    this.#added ??= Array.from(names.values())
-      .filter((changed) => changed.now !== 0 && changed.now !== changed.before)
-      .map(({ name, now }) => ({ name, ino: now, type: entryType(this.#modeOf(now)) }));
+    if (this.#added === undefined) {
+      const added: AddedName[] = [];
+      let position = 0;
+      for (const { name, before, now } of names.values()) {
+        if (before === 0 && now !== 0) added.push({ name, ino: now, type: this.typeOf(now), position });
+        position++;
+      }
+      this.#added = added;
+    }
     return this.#added;
+  }
+
+  /** An inode's type, as entries have it. */
+  typeOf(ino: number): number {
+    return entryType(this.#modeOf(ino));
+  }
+
+  /** How many more directories are in this one than its blocks say; `wasDirectory` tells of an inode that is named there. */
+  moreDirectories(wasDirectory: (ino: number) => boolean): number {
+    let more = 0;
+    for (const [key, { before, now }] of this.#settled()) {
+      if (key === "." || key === "..") continue;
+      if (now !== 0 && this.typeOf(now) === EntryType.DIRECTORY) more++;
+      if (before !== 0 && wasDirectory(before)) more--;
+    }
+    return more;
   }
 
   /** The touched names, with all operations taken in. */

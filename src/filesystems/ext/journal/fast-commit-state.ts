@@ -10,14 +10,14 @@
 import type { Log } from "../../../images/image.js";
 import { IoError } from "../../../images/io-error.js";
 import { crc32c } from "../../../layout/crc32c.js";
-import { Errno, FileSystemError, FileType } from "../../filesystem.js";
+import { EntryType, Errno, FileSystemError, FileType } from "../../filesystem.js";
 import type { Content, MapOverlay } from "../content.js";
 import type { Directories, DirectoryOverlay } from "../directory.js";
 import { GOOD_OLD_SIZE, I_BLOCK, I_BLOCK_SIZE, Inode, InodeFlags, type Inodes } from "../inode.js";
 import { Run } from "../run.js";
 import type { Geometry } from "../superblock.js";
 import type { FastCommit, FastCommitOperation } from "./fast-commit.js";
-import { DirectoryChange } from "./fast-commit-directory.js";
+import { type AddedName, DirectoryChange } from "./fast-commit-directory.js";
 import { ChangedMap, type MappedRange } from "./fast-commit-map.js";
 
 /** The file system without its fast commits. */
@@ -44,6 +44,10 @@ interface ChangedInode {
   readonly isDeleted: boolean;
   /** Changes of its map, in order. */
   readonly ranges: readonly MappedRange[];
+  /** The fast commit that recorded it last; -1: none did. */
+  readonly recorded: number;
+  /** Whether i_links_count is right: that of a directory is counted when it is asked for. */
+  areLinksCounted: boolean;
 }
 
 /** i_links_count, i_generation and the two halves of i_checksum. */
@@ -55,6 +59,9 @@ const CHECKSUM_HI_AT = 0x82;
 const EXTENT_MAGIC = 0xf30a;
 const EXTENT_HEADER = 12;
 const ROOT_ENTRIES = 4;
+/** Links of a directory without others in it, and of any at most (EXT4_LINK_MAX). */
+const OWN_LINKS = 2;
+const MOST_LINKS = 65_000;
 /** A map of more runs than this is not merged with changes: reading the file fails. */
 const MOST_RUNS = 1_000_000;
 
@@ -103,7 +110,9 @@ export class FastCommitState implements MapOverlay, DirectoryOverlay {
    */
   inode(ino: number): Buffer | undefined {
     if (!this.#byInode.has(ino) && !this.#byDirectory.has(ino)) return undefined;
-    return this.#changed(ino)?.inode.raw;
+    const changed = this.#changed(ino);
+    if (changed?.areLinksCounted === false) this.#countDirectoryLinks(changed);
+    return changed?.inode.raw;
   }
 
   map(ino: number, logical: number, run: Run): boolean {
@@ -117,11 +126,15 @@ export class FastCommitState implements MapOverlay, DirectoryOverlay {
     return this.#directory(directory)?.lookup(name);
   }
 
-  hides(directory: number, name: Buffer, start: number, length: number): boolean {
-    return this.#directory(directory)?.hides(name, start, length) ?? false;
+  stored(directory: number, name: Buffer, start: number, length: number): number {
+    return this.#directory(directory)?.stored(name, start, length) ?? -1;
   }
 
-  added(directory: number): readonly { name: Buffer; ino: number; type: number }[] {
+  typeOf(directory: number, ino: number): number {
+    return this.#directory(directory)?.typeOf(ino) ?? EntryType.UNKNOWN;
+  }
+
+  added(directory: number): readonly AddedName[] {
     return this.#directory(directory)?.added ?? [];
   }
 
@@ -174,10 +187,11 @@ export class FastCommitState implements MapOverlay, DirectoryOverlay {
       }
     }
     if (inode === undefined) return undefined;
-    const isDeleted = this.#countLinks(inode, steps, recorded);
+    const isDeleted = countLinks(inode, steps, recorded);
     if (isDeleted) inode.raw.fill(0);
     else sign(inode, geometry);
-    return { inode, isNew, isDeleted, ranges: isDeleted ? [] : ranges };
+    const areLinksCounted = isDeleted || inode.type !== FileType.DIRECTORY;
+    return { inode, isNew, isDeleted, ranges: isDeleted ? [] : ranges, recorded, areLinksCounted };
   }
 
   #committedInode(ino: number): Inode | undefined {
@@ -191,32 +205,24 @@ export class FastCommitState implements MapOverlay, DirectoryOverlay {
   }
 
   /**
-   * Corrects i_links_count by the names that came and went in fast commits after the last that recorded the inode
-   * itself: a record of an inode is as of the end of its commit. Returns whether the inode is gone.
+   * Sets a directory's i_links_count: a fast commit records only new ones, and these while others go on in them
+   * (ext4_fc_perform_commit). It has a link from each directory in it, unless there are too many to count: then it has one.
    */
-  #countLinks(inode: Inode, steps: readonly Step[], recorded: number): boolean {
-    const isDirectory = inode.type === FileType.DIRECTORY;
-    let links = inode.raw.readUInt16LE(LINKS_AT);
-    let isUnlinked = false;
-    for (const { commit, operation } of steps) {
-      if (commit <= recorded) continue;
-      if (operation.kind === "unlink") {
-        isUnlinked = true;
-        links--;
-      } else if (operation.kind === "link") links++;
-    }
-    if (isUnlinked && (isDirectory || links <= 0)) return true;
-    // A directory has a link from each directory in it, unless there are too many to count: then it has one.
-    for (const { commit, operation } of (links > 1 && this.#byDirectory.get(inode.ino)) || []) {
-      if (commit <= recorded || operation.kind === "link" || !this.#isDirectory(operation.ino, commit))
-        continue;
-      links += operation.kind === "create" ? 1 : -1;
-    }
-    inode.raw.writeUInt16LE(Math.min(Math.max(0, links), 0xffff), LINKS_AT);
-    return false;
+  #countDirectoryLinks(changed: ChangedInode): void {
+    const { inode, isNew, recorded } = changed;
+    changed.areLinksCounted = true;
+    const links = inode.raw.readUInt16LE(LINKS_AT);
+    const names = this.#directory(inode.ino);
+    if (links === 1 || names === undefined) return;
+    // The block of a new directory is not recorded: all names in it are counted here.
+    const base = isNew && !inode.hasFlag(InodeFlags.INLINE_DATA) ? OWN_LINKS : links;
+    const more = names.moreDirectories((ino) => this.#isDirectory(ino, isNew ? recorded : -1));
+    const count = Math.max(OWN_LINKS, base + more);
+    inode.raw.writeUInt16LE(count > MOST_LINKS ? 1 : count, LINKS_AT);
+    sign(inode, this.#committed.geometry);
   }
 
-  /** Whether an inode was a directory in a fast commit, or before it. */
+  /** Whether an inode was a directory in a fast commit, or before it; -1: before all of them. */
   #isDirectory(ino: number, before: number): boolean {
     let mode: number | undefined;
     for (const { commit, operation } of this.#byInode.get(ino) ?? []) {
@@ -310,6 +316,26 @@ export class FastCommitState implements MapOverlay, DirectoryOverlay {
   #modeOf(ino: number): number {
     return this.#byInode.has(ino) ? (this.#changed(ino)?.inode.mode ?? 0) : this.#committedMode(ino);
   }
+}
+
+/**
+ * Corrects i_links_count, if the inode is no directory's, by the names that came and went in fast commits after the last
+ * that recorded the inode itself: a record of an inode is as of the end of its commit. Returns whether the inode is gone.
+ */
+function countLinks(inode: Inode, steps: readonly Step[], recorded: number): boolean {
+  const isDirectory = inode.type === FileType.DIRECTORY;
+  let links = inode.raw.readUInt16LE(LINKS_AT);
+  let isUnlinked = false;
+  for (const { commit, operation } of steps) {
+    if (commit <= recorded) continue;
+    if (operation.kind === "unlink") {
+      isUnlinked = true;
+      links--;
+    } else if (operation.kind === "link") links++;
+  }
+  if (isUnlinked && (isDirectory || links <= 0)) return true;
+  if (!isDirectory) inode.raw.writeUInt16LE(Math.min(Math.max(0, links), 0xffff), LINKS_AT);
+  return false;
 }
 
 function append<Value>(lists: Map<number, Value[]>, key: number, value: Value): void {

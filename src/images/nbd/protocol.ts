@@ -1,7 +1,17 @@
 /** Numbers of the NBD protocol, from its specification (doc/proto.md of NetworkBlockDevice/nbd). All big-endian. */
 
-/** The server's greeting: "NBDMAGIC", "IHAVEOPT", handshake flags. */
+/** "NBDMAGIC", which every server's greeting begins with, in two halves. */
+export const GREETING_MAGIC_HIGH = 0x4e42444d;
+export const GREETING_MAGIC_LOW = 0x41474943;
+/** What follows it in the handshake that was in use before 2011, in two halves. */
+export const OLDSTYLE_MAGIC_HIGH = 0x00004202;
+export const OLDSTYLE_MAGIC_LOW = 0x81861253;
+/** The greeting of a server of ours: "NBDMAGIC", "IHAVEOPT", handshake flags. */
 export const GREETING = Buffer.concat([Buffer.from("NBDMAGICIHAVEOPT", "latin1"), Buffer.from([0, 3])]);
+/** Bytes of a greeting, of an option's header and of the header of a reply to one. */
+export const GREETING_SIZE = 18;
+export const OPTION_SIZE = 16;
+export const OPTION_REPLY_SIZE = 20;
 /** "IHAVEOPT" before each option, in two halves. */
 export const OPTION_MAGIC_HIGH = 0x49484156;
 export const OPTION_MAGIC_LOW = 0x454f5054;
@@ -11,6 +21,9 @@ export const OPTION_REPLY_MAGIC_LOW = 0x045565a9;
 export const REQUEST_MAGIC = 0x25609513;
 export const SIMPLE_REPLY_MAGIC = 0x67446698;
 export const STRUCTURED_REPLY_MAGIC = 0x668e33ef;
+
+/** Handshake flags. */
+export const HandshakeFlag = { FIXED_NEWSTYLE: 1, NO_ZEROES: 2 } as const;
 
 /** Client flags. */
 export const ClientFlag = { FIXED_NEWSTYLE: 1, NO_ZEROES: 2 } as const;
@@ -35,6 +48,7 @@ export const OptionReply = {
   ERR_UNSUP: 0x80000001,
   ERR_POLICY: 0x80000002,
   ERR_INVALID: 0x80000003,
+  ERR_TLS_REQD: 0x80000005,
   ERR_UNKNOWN: 0x80000006,
   ERR_TOO_BIG: 0x80000009,
 } as const;
@@ -70,8 +84,10 @@ export const Request = {
 export const RequestFlag = { FUA: 1, NO_HOLE: 2, DF: 4, REQ_ONE: 8, FAST_ZERO: 16 } as const;
 
 /** Types of structured replies, and their one flag. */
-export const Chunk = { NONE: 0, OFFSET_DATA: 1, BLOCK_STATUS: 5, ERROR: 0x8001 } as const;
+export const Chunk = { NONE: 0, OFFSET_DATA: 1, OFFSET_HOLE: 2, BLOCK_STATUS: 5, ERROR: 0x8001 } as const;
 export const CHUNK_DONE = 1;
+/** The bit that all types of errors have. */
+export const CHUNK_IS_ERROR = 0x8000;
 
 /** Flags of `base:allocation`. */
 export const Allocation = { HOLE: 1, ZERO: 2 } as const;
@@ -84,6 +100,7 @@ export const NbdError = {
   EINVAL: 22,
   ENOSPC: 28,
   ENOTSUP: 95,
+  ESHUTDOWN: 108,
 } as const;
 
 /** Bytes of a request without its payload, of a simple reply, and of a structured reply's header. */
@@ -95,23 +112,9 @@ export const CHUNK_SIZE = 20;
 export const LARGEST_PAYLOAD = 1 << 25;
 /** Bytes, for the client's planning: smaller or unaligned requests are served as well. */
 export const PREFERRED_BLOCK = 4096;
+/** Bytes of the largest block that a server may ask its clients to read whole. */
+export const LARGEST_BLOCK = 1 << 16;
+/** The port that is NBD's own. */
+export const DEFAULT_PORT = 10809;
 /** Bytes that a string, such as an export's name, may have. */
 export const LONGEST_STRING = 4096;
-
-/** The error value for a failure of the host's. */
-export function errorValue(error: unknown): number {
-  switch ((error as NodeJS.ErrnoException).code) {
-    case "EPERM":
-    case "EACCES":
-    case "EROFS":
-      return NbdError.EPERM;
-    case "ENOSPC":
-    case "EDQUOT":
-    case "EFBIG":
-      return NbdError.ENOSPC;
-    case "EINVAL":
-      return NbdError.EINVAL;
-    default:
-      return NbdError.EIO;
-  }
-}

@@ -1,0 +1,172 @@
+/** A volume that is followed: its follower, opened afresh when that is needed, and how it goes. */
+import type { FileMaps, Follower, Look, ReopenReason, TakenPart } from "../filesystems/follower.js";
+import { followFileSystem, identify } from "../filesystems/formats.js";
+import type { Image, Log, Service, Source, Spot } from "../images/image.js";
+import { IoError } from "../images/io-error.js";
+import { BlockCache } from "../versions/block-cache.js";
+import type { Volume } from "../volumes/volumes.js";
+import type { FollowedStatus } from "./status.js";
+import { volumeKey } from "./updates.js";
+
+/** Bytes of metadata at hand, to compare commits with. */
+const CACHE_BYTES = 8 << 20;
+/** ms before a volume that could not be followed is tried again: at first, and at most; each time twice as long. */
+const RETRY = 1000;
+const LONGEST_RETRY = 30_000;
+
+export class FollowedVolume {
+  readonly guest: string;
+  readonly volume: string;
+  readonly key: string;
+  /** Of the image; undefined: it is no file of this host's. */
+  readonly path: string | undefined;
+  /** The image's place among the guest's, from 0 on. */
+  readonly disk: number;
+  /** Where on the disk it lies: its first byte, and bytes. */
+  readonly offset: number;
+  readonly length: number;
+  readonly #service: Service | undefined;
+  readonly #source: Source;
+  readonly #cache = new BlockCache(CACHE_BYTES);
+  readonly #log: Log;
+  /** The last transaction that was taken. */
+  transaction: number | undefined;
+  #follower: Follower | undefined;
+  #retryAt = 0;
+  #retry = RETRY;
+  /** What was wrong last; said once. */
+  #problem = "";
+  /** Outages of the image's service that have been dealt with. */
+  #outages: number;
+  #reopened = 0;
+  #lastReopened: Date | undefined;
+  #reason: ReopenReason | undefined;
+
+  /** Throws IoError. `disk`: the image's place among the guest's, from 0 on. */
+  constructor(guest: string, { name, offset, length, source }: Volume, image: Image, disk: number, log: Log) {
+    this.guest = guest;
+    this.volume = name;
+    this.key = volumeKey(guest, name);
+    this.path = image.service === undefined ? image.name : undefined;
+    this.#service = image.service;
+    this.#outages = image.service?.outages ?? 0;
+    this.disk = disk;
+    this.offset = offset;
+    this.length = length;
+    this.#source = source;
+    this.#log = log;
+    this.#follower = followFileSystem(source, this.#cache, (line) => log(`${this.key}: ${line}`));
+  }
+
+  /** Whether it goes on from the transaction that it was to go on from. */
+  get isResumed(): boolean {
+    return this.#follower?.isResumed ?? false;
+  }
+
+  get isFollowed(): boolean {
+    return this.#follower !== undefined;
+  }
+
+  /** Where its files lie; undefined: nobody knows just now. */
+  get maps(): FileMaps | undefined {
+    return this.#follower?.maps;
+  }
+
+  get status(): Omit<FollowedStatus, "capture" | "writes"> {
+    const { guest, volume, transaction } = this;
+    const lastReopened = this.#lastReopened?.toISOString();
+    const state = this.isFollowed && this.#service?.isAnswering !== false ? "followed" : "unreadable";
+    return {
+      guest,
+      volume,
+      state,
+      transaction,
+      reopened: this.#reopened,
+      lastReopened,
+      reason: this.#reason,
+    };
+  }
+
+  noteReopened(reason: ReopenReason): void {
+    this.#reopened++;
+    this.#lastReopened = new Date();
+    this.#reason = reason;
+  }
+
+  /** The file system's. */
+  get uuid(): string {
+    try {
+      return identify(this.#source)?.uuid ?? "";
+    } catch (error) {
+      if (error instanceof IoError) return "";
+      throw error;
+    }
+  }
+
+  /** Opens the volume afresh, if possible as transaction `after` left it; see followFileSystem for `parts`. */
+  reopen(after?: number, parts?: readonly TakenPart[]): void {
+    try {
+      const log = (line: string) => this.#log(`${this.key}: ${line}`);
+      this.#follower = followFileSystem(this.#source, this.#cache, log, after, parts);
+      this.#problem = "";
+    } catch (error) {
+      this.#say(`cannot be followed: ${(error as Error).message}`);
+      this.#follower = undefined;
+    }
+    if (this.#follower !== undefined) {
+      this.#retry = RETRY;
+      return;
+    }
+    // None, or none yet: a guest may be making it.
+    this.#retryAt = performance.now() + this.#retry;
+    this.#retry = Math.min(LONGEST_RETRY, this.#retry * 2);
+  }
+
+  /** See Follower. What cannot be read is left out. */
+  read(ino: number, generation: number, position: number, length: number): Buffer | undefined {
+    try {
+      return this.#follower?.read?.(ino, generation, position, length);
+    } catch (error) {
+      if (error instanceof IoError) return undefined;
+      throw error;
+    }
+  }
+
+  /** See Follower. An image that is served is always looked at, as a look finds out about outages, too. */
+  spots(): readonly Spot[] | undefined {
+    return this.#service === undefined ? this.#follower?.spots?.() : undefined;
+  }
+
+  look(quietAt: number | undefined): Look {
+    const service = this.#service;
+    if (service !== undefined) {
+      if (!service.isAnswering) return this.#waitFor(service);
+      const { outages } = service;
+      if (outages !== this.#outages) {
+        // What was read half, and what users could not be told: all that is known begins anew.
+        this.#outages = outages;
+        this.#log(`${this.key}: can be read again`);
+        return { reopen: "unreachable" };
+      }
+    }
+    if (this.#follower === undefined)
+      return performance.now() < this.#retryAt ? undefined : { reopen: "damaged" };
+    try {
+      return this.#follower.look(quietAt);
+    } catch (error) {
+      if (service !== undefined && !service.isAnswering) return this.#waitFor(service);
+      this.#say((error as Error).message);
+      return { reopen: "damaged" };
+    }
+  }
+
+  #waitFor({ trouble }: Service): undefined {
+    this.#say(`cannot be read for the time being: ${trouble}`);
+    return undefined;
+  }
+
+  #say(problem: string): void {
+    if (problem !== this.#problem) this.#log(`${this.key}: ${problem}`);
+    this.#problem = problem;
+  }
+}

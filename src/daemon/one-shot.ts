@@ -1,0 +1,52 @@
+/** One image opened for one command, in whatever format it is. */
+import { spawnSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { Log } from "../images/image.js";
+import { formatOf, parseImage } from "./image-name.js";
+import { type OpenTree, openTree } from "./open-tree.js";
+import { convertedDisk, QEMU_NBD, qemuNbdArguments, refusal, urlOf } from "./qemu-nbd.js";
+
+/** ms that qemu-nbd may take until it serves. */
+const PATIENCE = 10_000;
+
+/**
+ * Opens a guest whose one disk is `image`, a path, FORMAT:PATH or an NBD URL. What has to run for that ends with this
+ * process. Throws ImageError.
+ */
+export function openImageTree(host: string, guest: string, image: string, log: Log): OpenTree {
+  const name = parseImage(image);
+  const format = formatOf(name, log);
+  const open = (opened: string): OpenTree => openTree(host, [{ name: guest, images: [opened] }], log);
+  if (format === "raw") return open(name.path);
+  const folder = mkdtempSync(join(tmpdir(), "slashcloud-disk-"));
+  try {
+    const disk = convertedDisk(name.path, format, folder, 0);
+    // Without --persistent it ends with its last connection.
+    const started = spawnSync(QEMU_NBD, ["--fork", ...qemuNbdArguments(disk)], {
+      stdio: ["ignore", "ignore", "pipe"],
+      encoding: "utf8",
+      timeout: PATIENCE,
+    });
+    const { code } = (started.error ?? {}) as NodeJS.ErrnoException;
+    if (code !== undefined || started.status !== 0) throw refusal(disk, code, started.stderr ?? "");
+    try {
+      return open(urlOf(disk));
+    } catch (error) {
+      kill(disk.pidFile);
+      throw error;
+    }
+  } finally {
+    // Who is connected stays so.
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+function kill(pidFile: string): void {
+  try {
+    process.kill(Number.parseInt(readFileSync(pidFile, "utf8"), 10), "SIGTERM");
+  } catch {
+    // It has ended.
+  }
+}
