@@ -4,12 +4,14 @@ import { hostname } from "node:os";
 import { Command, CommanderError, Option } from "commander";
 import type { AttachOptions } from "./cli/attach.js";
 import { count } from "./cli/count.js";
+import type { CrawlOptions } from "./cli/crawl.js";
 import type { EventsOptions } from "./cli/events.js";
 import { complain } from "./cli/output.js";
 import type { ReplayOptions } from "./cli/replay.js";
 import { dataSize, size } from "./cli/size.js";
 import type { StatusOptions } from "./cli/status.js";
 import type { TapOptions } from "./cli/tap.js";
+import type { TraceOptions } from "./cli/trace.js";
 import type { UpOptions } from "./cli/up.js";
 
 const program = new Command("slashcloud")
@@ -20,6 +22,25 @@ const program = new Command("slashcloud")
 
 const example = (command: Command, text: string): Command =>
   command.addHelpText("after", `\nExample:\n  ${text}\n`);
+
+const MAP_LINES = `
+Lines, in the form of virt-bmap's block map:
+  1 START END v /dev/sda                     the disk
+  1 START END t /dev/sda gpt                 its partition table
+  1 START END p /dev/sda1                    a partition
+  1 START END m /dev/sda1 superblock         metadata: descriptors, bitmap, inode-table, journal, ...
+  1 START END m /dev/sda1 map /PATH          and of a file: map, attributes
+  1 START END d /dev/sda1 /PATH              a directory; f: a file; s: a symbolic link
+START and END (the byte after the last) are bytes of the disk in hexadecimal. A file has the first of its names, or <INODE>;
+control characters and backslashes in it are \\xNN. What no line but those of the disk and a partition has is free.`;
+
+const TRACE_LINES = `
+Lines:
+  SECONDS read OFFSET LENGTH f /dev/sda1 /PATH
+SECONDS are since the start; read, write, zeroes or discard; OFFSET in the file, of what is no file's contents on its device;
+LENGTH in bytes, of what goes on from access to access together; what is there is told as by map, and as u where it is nobody's.
+Writes to a new file are told when the guest has committed whose they are. For a guest whose writes are not to be kept, give
+QEMU -snapshot.`;
 
 /** An option that may be given more than once. */
 const several = (text: string, before: string[] | undefined): string[] => [...(before ?? []), text];
@@ -59,6 +80,11 @@ example(
       )
       .option("--list-events", "directories list their .events")
       .option("--no-events", "no events")
+      .option(
+        "--crawl <[name=]file>",
+        "what slashcloud crawl has written of a guest's disk, to begin with where the journal still allows it; more than once for several disks",
+        several,
+      )
       .addOption(
         new Option(
           "--redis <url>",
@@ -75,6 +101,16 @@ example(
         "--tap <where>",
         "offer the guests' disks by NBD, to know of each write: unix:PATH, HOST:PORT, or a port of this host alone; NAME.log takes the log of QEMU's blklogwrites; may be given more than once",
         several,
+      )
+      .option(
+        "--pipe <name=path>",
+        "where the guest's patched QEMU tells its writes: NAME[/DISK]=PATH, a named pipe, which is made if it is not there, or NAME[/DISK]=unix:PATH, a socket; once for each disk",
+        several,
+      )
+      .addOption(
+        new Option("--pipe-form <form>", "what is told there: by slashcloud's patch, or by Gamma-Ray's")
+          .choices(["own", "gamma-ray"])
+          .default("own"),
       ),
   ).action(async (images: string[], options: UpOptions) => {
     const { up } = await import("./cli/up.js");
@@ -182,6 +218,37 @@ example(
 
 example(
   program
+    .command("crawl")
+    .description("Read all inodes, names and extents of a disk: count them, or write them to a file")
+    .argument("<image>", "a disk image, a block device or an NBD URL; its guest may be running")
+    .option(
+      "-o, --output <file>",
+      "where they go, as BSON documents (docs/crawl.md), gzipped if the name ends in .gz; up --crawl begins with it",
+    )
+    .option("--json", "what is printed, as JSON")
+    .action(async (image: string, options: CrawlOptions) => {
+      const { crawl } = await import("./cli/crawl.js");
+      process.exitCode = await crawl(image, options);
+    }),
+  "slashcloud crawl /srv/web.img -o web.bson.gz",
+);
+
+example(
+  program
+    .command("map")
+    .description("What lies where on a disk: a line for each range of bytes, in their order")
+    .addHelpText("after", MAP_LINES)
+    .argument("<image>", "a disk image, a block device or an NBD URL")
+    .option("--json", "as JSON, an object a line, with inodes and offsets in files")
+    .action(async (image: string, options: { json?: boolean }) => {
+      const { map } = await import("./cli/map.js");
+      process.exitCode = map(image, options);
+    }),
+  "slashcloud map /srv/web.img | grep ' /var/log/'",
+);
+
+example(
+  program
     .command("events")
     .description("What happened in the guests of a mounted tree, and what happens")
     .argument(
@@ -223,6 +290,27 @@ example(
     process.exitCode = await tap(images, options);
   }),
   "slashcloud tap web=/srv/web.img --listen unix:/run/web.sock --record /srv/web.rec",
+);
+
+example(
+  program
+    .command("trace")
+    .description("Serve a guest's disk by NBD, and print which files the guest reads and writes")
+    .addHelpText("after", TRACE_LINES)
+    .argument("<image>", "[NAME=]IMAGE; NAME=IMAGE,IMAGE are NAME/sda and NAME/sdb")
+    .requiredOption(
+      "--listen <where>",
+      "unix:PATH, HOST:PORT, or a port of this host alone; more than once for several places",
+      several,
+    )
+    .option("-o, --output <file>", "where the lines go, a new file (default: standard output)")
+    .option("--json", "as JSON, an object a line")
+    .option("--read-only", "refuse to write; without it, what the guest writes is written to the image")
+    .action(async (image: string, options: TraceOptions) => {
+      const { trace } = await import("./cli/trace.js");
+      process.exitCode = await trace(image, options);
+    }),
+  "slashcloud trace web=/srv/web.img --listen unix:/run/web.sock -o web.trace\n  qemu-system-x86_64 ... -drive file=nbd+unix:///web?socket=/run/web.sock,format=raw",
 );
 
 example(

@@ -575,6 +575,15 @@ describe("the log of QEMU's blklogwrites", () => {
     await nbd.stop();
   });
 
+  test("that goes on after the tap died, its beginning lost, tells that anything may have been written", async () => {
+    const { nbd, kept, lines, path } = await logging("late");
+    await run("qemu-io", ["-f", "raw", "-c", "write -P 1 1M 8k", `nbd+unix:///log?socket=${path}`]);
+    const told = kept.records.map(({ kind, length }) => `${kind} ${length}`);
+    expect(new Set(told)).toEqual(new Set([`gap ${16 * MIB}`]));
+    expect(lines).toEqual([]);
+    await nbd.stop();
+  });
+
   test("with other sectors than were agreed on tells so, and that anything may have been written", async () => {
     const { nbd, path, disk, kept, lines } = await logging("sectors", 512);
     await qemuIo(

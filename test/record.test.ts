@@ -47,6 +47,7 @@ const records: WriteRecord[] = [
     data: Buffer.alloc(512, "b"),
     sequence: 2 ** 33 + 1,
   },
+  { ...common, kind: "write", offset: 512, length: 2 ** 30, data: undefined, sequence: 2 ** 33 + 2 },
 ];
 
 async function read(path: string, form: "auto" | "pipe" = "auto") {
@@ -129,15 +130,16 @@ describe("slashcloud replay", () => {
     const image = join(folder, "image.img");
     writeFileSync(image, Buffer.alloc(16384, "x"));
     const few = [records[0]!, records[1]!, records[2]!, { ...records[4]!, sequence: 4 }];
-    const path = await write("few.rec", few, 16384);
+    const bare = { ...records[6]!, length: 1024, sequence: 5 };
+    const path = await write("few.rec", [...few, bare], 16384);
     expect(slashcloud("replay", path, "--onto", image, "--until", "1").status).toBe(0);
     const expected = Buffer.alloc(16384, "x").fill("a", 4096, 5096);
     expect(readFileSync(image).equals(expected)).toBe(true);
     const { status, stdout, stderr } = slashcloud("replay", path, "--onto", image);
     expect(readFileSync(image).equals(expected.fill(0, 0, 5000))).toBe(true);
     expect(status).toBe(1);
-    expect(stderr).toContain("up to 512 bytes in 1 ranges are not what they were");
-    expect(stdout).toContain("4 records (6000 bytes), up to number 4");
+    expect(stderr).toContain("up to 1536 bytes in 2 ranges are not what they were");
+    expect(stdout).toContain("5 records (6000 bytes), up to number 5");
   });
 
   test("one clear line for what cannot be replayed", async () => {

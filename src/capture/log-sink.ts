@@ -35,6 +35,8 @@ export class LogSink implements WriteSink {
   readonly #log: Log;
   /** Where in the log what comes next is. */
   #position: number;
+  /** The log's beginning has come; without it, as when the filter goes on after the tap died, nothing can be read. */
+  #hasBegun = false;
   /** Parts that came before their turn, by their place in the log. */
   readonly #waiting = new Map<number, Part>();
   #waitingBytes = 0;
@@ -68,10 +70,10 @@ export class LogSink implements WriteSink {
     }
     // A filter that was opened anew begins its log at the beginning.
     if (offset === this.#sectorSize && this.#position > offset) this.#restart();
-    if (this.#position === Number.POSITIVE_INFINITY) {
+    if (offset === this.#sectorSize) this.#hasBegun = true;
+    if (this.#position === Number.POSITIVE_INFINITY || !this.#hasBegun)
       this.#tell("gap", 0, this.#diskSize, undefined, false);
-      return this.#hold;
-    }
+    if (this.#position === Number.POSITIVE_INFINITY) return this.#hold;
     if (offset < this.#position || this.#waitingBytes + length > MOST_WAITING) {
       this.#lose(`the log goes on at byte ${this.#position}, and byte ${offset} came`);
       return this.#hold;

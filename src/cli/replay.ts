@@ -15,7 +15,7 @@ export async function replay(recording: string, options: ReplayOptions): Promise
   if (torn !== undefined) complain(`${recording}: ends with ${torn}, which was left out`);
   if (gaps > 0)
     complain(
-      `${image}: up to ${gapBytes} bytes in ${gaps} ranges are not what they were: their writes were lost`,
+      `${image}: up to ${gapBytes} bytes in ${gaps} ranges are not what they were: what was written is not recorded`,
     );
   write(`slashcloud: ${records} records (${bytes} bytes), up to number ${last}, are on ${image}\n`);
   return gaps > 0 ? 1 : 0;

@@ -1,6 +1,8 @@
 /** `slashcloud up`: serves guests' disks as a tree, in the foreground. */
 
 import { parseGuests } from "../daemon/guest-name.js";
+import { parseCrawls } from "../daemon/made-crawls.js";
+import { type PipeForm, parsePipes } from "../daemon/pipe-option.js";
 import { redisAddress } from "../daemon/redis.js";
 import { type Driver, serve } from "../daemon/serve.js";
 import { stateDirectoryFor } from "../daemon/state-directory.js";
@@ -25,8 +27,13 @@ export interface UpOptions extends QueueOptions {
   readonly redisStream: number;
   /** Bytes added to a file that an event brings along. */
   readonly redisData?: number;
+  /** `[NAME=]FILE` */
+  readonly crawl?: readonly string[];
   /** Where guests' disks are offered, so that their writes are told. */
   readonly tap?: string[];
+  /** Where their QEMUs tell what they write. */
+  readonly pipe?: string[];
+  readonly pipeForm: PipeForm;
 }
 
 /**
@@ -38,6 +45,11 @@ export async function up(images: readonly string[], options: UpOptions): Promise
   const { mount: directory, host, driver, eventsSize: logSize, listEvents } = options;
   if (options.redis !== undefined && !options.events)
     throw new UserError("--redis publishes events, and --no-events has none told: leave one of them out", 2);
+  if (options.crawl !== undefined && !options.events)
+    throw new UserError(
+      "--crawl is for the paths of events, and --no-events has none told: leave one out",
+      2,
+    );
   const redis =
     options.redis === undefined
       ? undefined
@@ -53,13 +65,18 @@ export async function up(images: readonly string[], options: UpOptions): Promise
         logSize,
         areListed: listEvents ?? false,
         redis,
+        crawls: parseCrawls(options.crawl ?? [], guests),
       }
     : undefined;
-  const tap: TapOptions | undefined = options.tap && {
-    listen: options.tap,
-    disks: tapDisks(guests),
-    limits: queueLimits(options),
-  };
+  const tap: TapOptions | undefined =
+    options.tap || options.pipe
+      ? {
+          listen: options.tap ?? [],
+          disks: options.tap ? tapDisks(guests) : [],
+          pipes: parsePipes(options.pipe ?? [], options.pipeForm, guests),
+          limits: queueLimits(options),
+        }
+      : undefined;
   let isStopping = false;
   const stopped = new Promise<void>((resolve) => {
     for (const signal of ["SIGINT", "SIGTERM"] as const) {

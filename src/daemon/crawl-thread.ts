@@ -1,4 +1,4 @@
-/** The thread that crawls one volume, and ends. */
+/** The thread that crawls one volume, or reads a crawl of it from a file, and ends. */
 import { parentPort, workerData } from "node:worker_threads";
 import { diskName } from "../cloud/mount-table.js";
 import { crawlBlocks, crawlFileSystem } from "../filesystems/formats.js";
@@ -7,9 +7,10 @@ import { openImage } from "../images/open.js";
 import { ExtentSink } from "../inference/extent-sink.js";
 import type { ExtentParts } from "../inference/extent-table.js";
 import { IndexSink } from "../inference/index-sink.js";
-import type { InodeIndexParts } from "../inference/inode-index.js";
+import type { InodeIndex, InodeIndexParts } from "../inference/inode-index.js";
 import { BlockCache } from "../versions/block-cache.js";
 import { findVolumes } from "../volumes/volumes.js";
+import { type MadeCrawl, readCrawl } from "./crawl-file.js";
 
 /** What is to be found: names and inodes, or what each block holds. */
 export type CrawlWhat = "names" | "blocks";
@@ -22,6 +23,8 @@ export interface CrawlData {
   readonly volume: string;
   /** Bytes that the map may take. */
   readonly mostBytes: number;
+  /** A crawl that has been made of it. */
+  readonly made: MadeCrawl | undefined;
 }
 
 /** What each block of a volume holds, and how many blocks it has. */
@@ -48,9 +51,28 @@ function findSource({ images, volume }: CrawlData): Source {
   throw new Error("there is no such volume any more");
 }
 
+/** The map in a file; undefined, and a line in the log, if it is not all there. */
+async function read({ made, mostBytes }: CrawlData, log: Log): Promise<InodeIndex | undefined> {
+  if (made === undefined) return undefined;
+  try {
+    const sink = new IndexSink(mostBytes);
+    await readCrawl(made, sink);
+    return sink.index;
+  } catch (error) {
+    log(`${made.path} cannot be begun with, and the disk is crawled instead: ${(error as Error).message}`);
+    return undefined;
+  }
+}
+
 type Post = (message: CrawlMessage, transfers?: ArrayBuffer[]) => void;
 
-function crawlNames(data: CrawlData, log: Log, post: Post): void {
+async function crawlNames(data: CrawlData, log: Log, post: Post): Promise<void> {
+  const made = await read(data, log);
+  if (made !== undefined) {
+    const { parts, transfers } = made.toParts();
+    post({ kind: "crawled", what: "names", parts }, transfers);
+    return;
+  }
   const sink = new IndexSink(data.mostBytes);
   if (crawlFileSystem(findSource(data), new BlockCache(CACHE_BYTES), log, sink) === undefined)
     throw new Error("it has no file system that is known here");
@@ -68,10 +90,10 @@ function crawlForBlocks(data: CrawlData, log: Log, post: Post): void {
   post({ kind: "crawled", what: "blocks", parts, blocks: sink.blocks }, transfers);
 }
 
-function crawl(data: CrawlData, post: Post): void {
+async function crawl(data: CrawlData, post: Post): Promise<void> {
   try {
     const log = (line: string) => post({ kind: "log", line });
-    if (data.what === "names") crawlNames(data, log, post);
+    if (data.what === "names") await crawlNames(data, log, post);
     else crawlForBlocks(data, log, post);
   } catch (error) {
     post({ kind: "failed", message: (error as Error).message });
@@ -80,4 +102,4 @@ function crawl(data: CrawlData, post: Post): void {
 
 const port = parentPort;
 if (port !== null)
-  crawl(workerData as CrawlData, (message, transfers) => port.postMessage(message, transfers));
+  void crawl(workerData as CrawlData, (message, transfers) => port.postMessage(message, transfers));

@@ -7,6 +7,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { Worker } from "node:worker_threads";
 import type { Log } from "../images/image.js";
 import { InodeIndex } from "../inference/inode-index.js";
+import type { MadeCrawl } from "./crawl-file.js";
 import type { CrawlData, CrawledBlocks, CrawlMessage, CrawlWhat } from "./crawl-thread.js";
 import type { GuestSpec } from "./guest-name.js";
 
@@ -22,6 +23,8 @@ interface Waiting {
   readonly what: CrawlWhat;
   readonly spec: GuestSpec;
   readonly volume: string;
+  /** A crawl that has been made of it before. */
+  readonly made: MadeCrawl | undefined;
   resolve(found: Found): void;
   reject(error: Error): void;
 }
@@ -38,9 +41,12 @@ export class Crawling {
     this.#log = log;
   }
 
-  /** Crawls a volume (`sda1`) of a guest when its turn in the lane comes. Rejects when it cannot be crawled, or has been stopped. */
-  async crawl(spec: GuestSpec, volume: string, lane = ""): Promise<InodeIndex> {
-    const found = await this.#crawl("names", spec, volume, lane);
+  /**
+   * Crawls a volume (`sda1`) of a guest when its turn in the lane comes, or takes the crawl that has been `made` of it if
+   * that can be read. Rejects when it cannot be crawled, or has been stopped.
+   */
+  async crawl(spec: GuestSpec, volume: string, lane = "", made?: MadeCrawl): Promise<InodeIndex> {
+    const found = await this.#crawl("names", spec, volume, lane, made);
     if (found.what !== "names") throw new Error("a crawl found something else");
     return InodeIndex.from(found.parts);
   }
@@ -52,14 +58,14 @@ export class Crawling {
     return found;
   }
 
-  #crawl(what: CrawlWhat, spec: GuestSpec, volume: string, lane: string): Promise<Found> {
+  #crawl(what: CrawlWhat, spec: GuestSpec, volume: string, lane: string, made?: MadeCrawl): Promise<Found> {
     if (this.#isStopped) return Promise.reject(stopped());
     let found = this.#lanes.get(lane);
     if (found === undefined) {
       found = new Lane(this.#log);
       this.#lanes.set(lane, found);
     }
-    return found.crawl(what, spec, volume);
+    return found.crawl(what, spec, volume, made);
   }
 
   /** Ends the crawls that go on, and all that wait. Done when no thread is left but those that are held up. */
@@ -80,9 +86,9 @@ class Lane {
     this.#log = log;
   }
 
-  crawl(what: CrawlWhat, spec: GuestSpec, volume: string): Promise<Found> {
+  crawl(what: CrawlWhat, spec: GuestSpec, volume: string, made: MadeCrawl | undefined): Promise<Found> {
     return new Promise((resolve, reject) => {
-      this.#queue.push({ what, spec, volume, resolve, reject });
+      this.#queue.push({ what, spec, volume, made, resolve, reject });
       this.#next();
     });
   }
@@ -98,8 +104,8 @@ class Lane {
     const waiting = this.#queue.shift();
     if (waiting === undefined) return;
     this.#current = waiting;
-    const { what, spec, volume } = waiting;
-    const data: CrawlData = { what, images: spec.images, volume, mostBytes: totalmem() * SHARE };
+    const { what, spec, volume, made } = waiting;
+    const data: CrawlData = { what, images: spec.images, volume, mostBytes: totalmem() * SHARE, made };
     const worker = new Worker(new URL("./crawl-thread.js", import.meta.url), {
       workerData: data,
       resourceLimits: { maxOldGenerationSizeMb: HEAP_MEBIBYTES },

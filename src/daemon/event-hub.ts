@@ -7,11 +7,12 @@ import type { Publisher } from "../events/redis/publisher.js";
 import type { ReopenReason, TakenPart } from "../filesystems/follower.js";
 import type { Log } from "../images/image.js";
 import type { Written } from "../inference/written.js";
-import { isPast, isSamePosition, type Position, precedingSequence } from "../versions/commit.js";
+import { isAfter, isPast, isSamePosition, type Position, precedingSequence } from "../versions/commit.js";
 import type { RunCommand } from "./commands.js";
 import { Control } from "./control.js";
 import { Crawling } from "./crawling.js";
 import type { GuestSpec } from "./guest-name.js";
+import { type GuestCrawl, MadeCrawls } from "./made-crawls.js";
 import { MapFiles } from "./map-files.js";
 import type { MountedVolume } from "./mounted-volume.js";
 import { type KeptParts, PartFiles } from "./part-files.js";
@@ -35,18 +36,26 @@ export interface EventsOptions {
   readonly areListed: boolean;
   /** Undefined: events are not published. */
   readonly redis: RedisSettings | undefined;
+  /** Crawls that have been made of the guests' disks. */
+  readonly crawls: readonly GuestCrawl[];
 }
 
-/** A transaction that events can go on from. What comes after it and up to `told` has been told. */
+/**
+ * A transaction that events can go on from. What comes after it and up to `told` has been told; undefined: nothing has. With
+ * `rest` instead of a transaction: the file system has to be at rest, and as it was then.
+ */
 export interface ResumePoint {
-  readonly after: number;
-  readonly told: Position;
+  readonly after: number | undefined;
+  readonly told: Position | undefined;
   /** The file system's; undefined: it is not known. */
   readonly uuid: string | undefined;
   /** What the map of names is as of that was kept since; undefined: there is none to go on with. */
   readonly map: Position | undefined;
   /** Of a later transaction: what was told of it before the whole. */
   readonly parts: readonly TakenPart[];
+  /** The file that has a crawl as of then. */
+  readonly crawl?: string;
+  readonly rest?: string;
 }
 
 /** Reads of a file of a volume, by its key; see Follower. */
@@ -89,6 +98,7 @@ export class EventHub {
   readonly #positions: Positions;
   readonly #crawling: Crawling;
   readonly #maps: MapFiles;
+  readonly #made: MadeCrawls;
   readonly #parts: PartFiles;
   readonly #telling: Telling;
   readonly #publisher: Publisher | undefined;
@@ -100,7 +110,7 @@ export class EventHub {
   constructor(
     host: string,
     guests: readonly GuestSpec[],
-    { state, logSize, redis }: EventsOptions,
+    { state, logSize, redis, crawls }: EventsOptions,
     log: Log,
     run: RunCommand,
     publishOn: PublishOn | undefined,
@@ -133,6 +143,7 @@ export class EventHub {
     this.#positions = new Positions(join(state, "positions.json"), log);
     this.#crawling = new Crawling(log);
     this.#maps = new MapFiles(join(state, "maps"), log);
+    this.#made = new MadeCrawls(crawls, log);
     this.#parts = new PartFiles(join(state, "parts"), log);
     const { everything } = this.logs;
     this.#telling = new Telling({
@@ -150,7 +161,7 @@ export class EventHub {
       crawl: (guest, volume) => {
         const spec = specs.get(guest) as GuestSpec;
         // A crawl that is held up is to hold up no other guest's.
-        return this.#crawling.crawl(spec, volume, spec.isRemote ? guest : "");
+        return this.#crawling.crawl(spec, volume, spec.isRemote ? guest : "", this.#made.take(guest, volume));
       },
       maps: this.#maps,
       log,
@@ -175,7 +186,8 @@ export class EventHub {
   resumePoints(guest: string, volume: string): ResumePoint[] {
     const key = volumeKey(guest, volume);
     const told = this.#toldUpTo(guest, volume);
-    if (told === undefined) return [];
+    const made = this.#made.points(guest, volume, told);
+    if (told === undefined) return made;
     const kept = this.#parts.load(key);
     // Without what was told of a transaction nobody can tell what of it is new.
     if (told.part !== undefined && !hasAll(kept, told)) return [];
@@ -188,13 +200,21 @@ export class EventHub {
       points.push({ after: wholeBefore(map), told, uuid: saved.uuid, map, parts });
     }
     const after = wholeBefore(told);
-    if (points[0]?.after !== after) points.push({ after, told, uuid: kept?.uuid, map: undefined, parts });
+    const last: ResumePoint[] =
+      points[0]?.after === after ? [] : [{ after, told, uuid: kept?.uuid, map: undefined, parts }];
+    // Nothing is to be left out of what comes after the last that was told.
+    const isOlder = made.some((point) => point.after !== undefined && isAfter(after, point.after));
+    points.push(...(isOlder ? [...made, ...last] : [...last, ...made]));
     return points;
   }
 
   /** The same of all a guest's volumes that are known, by volumeKey. */
   allResumePoints(guest: string): Map<string, ResumePoint[]> {
-    const volumes = new Set([...this.#positions.volumes(guest), ...this.logs.guest(guest).volumes]);
+    const volumes = new Set([
+      ...this.#positions.volumes(guest),
+      ...this.logs.guest(guest).volumes,
+      ...this.#made.volumes(guest),
+    ]);
     return new Map(
       [...volumes].map((volume) => [volumeKey(guest, volume), this.resumePoints(guest, volume)]),
     );
@@ -204,12 +224,13 @@ export class EventHub {
   begin(guest: string, volume: string, uuid: string, point: ResumePoint | undefined): void {
     const saved = this.#maps.load(volumeKey(guest, volume), uuid);
     if (point?.map !== undefined && saved !== undefined && isSamePosition(saved.at, point.map)) {
-      this.#telling.resume(guest, volume, uuid, saved, point.told);
+      this.#made.use(guest, volume, uuid, point);
+      this.#telling.resume(guest, volume, uuid, saved, point.told ?? saved.at);
       return;
     }
     const told = this.#toldUpTo(guest, volume);
-    if (told === undefined || (point !== undefined && point.map === undefined))
-      this.#telling.begin(guest, volume, uuid, told);
+    this.#made.use(guest, volume, uuid, point);
+    if (told === undefined || goesOnFrom(point, told)) this.#telling.begin(guest, volume, uuid, told);
     else {
       this.#parts.drop(volumeKey(guest, volume));
       const before = isSamePosition(saved?.at, told) ? saved?.index : undefined;
@@ -302,6 +323,12 @@ export class EventHub {
 function hasAll(kept: KeptParts | undefined, at: Position): boolean {
   const last = kept?.parts.at(-1);
   return last?.sequence === at.sequence && last.logical.number >= (at.part ?? 0);
+}
+
+/** Whether nothing comes between what was told and what a point that has no map goes on with. */
+function goesOnFrom(point: ResumePoint | undefined, told: Position): boolean {
+  if (point === undefined || point.map !== undefined) return false;
+  return point.crawl === undefined || (point.after !== undefined && !isAfter(point.after, told.sequence));
 }
 
 /** The last transaction that is whole at a position. */

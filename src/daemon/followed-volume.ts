@@ -1,6 +1,6 @@
 /** A volume that is followed: its follower, opened afresh when that is needed, and how it goes. */
 import type { FileMaps, Follower, Look, ReopenReason, TakenPart } from "../filesystems/follower.js";
-import { followFileSystem, identify } from "../filesystems/formats.js";
+import { followFileSystem, identify, restMarkOf } from "../filesystems/formats.js";
 import type { Image, Log, Service, Source, Spot } from "../images/image.js";
 import { IoError } from "../images/io-error.js";
 import { BlockCache } from "../versions/block-cache.js";
@@ -99,6 +99,16 @@ export class FollowedVolume {
       return identify(this.#source)?.uuid ?? "";
     } catch (error) {
       if (error instanceof IoError) return "";
+      throw error;
+    }
+  }
+
+  /** See restMarkOf; in hexadecimal. */
+  get rest(): string | undefined {
+    try {
+      return restMarkOf(this.#source)?.toString("hex");
+    } catch (error) {
+      if (error instanceof IoError) return undefined;
       throw error;
     }
   }

@@ -76,6 +76,7 @@ export class Following implements StreamTaker {
       const { guest, volume, uuid } = followed;
       const point = events.resumePoints(guest, volume).find((one) => {
         if (one.uuid !== undefined && one.uuid !== uuid) return false;
+        if (one.after === undefined) return one.rest !== undefined && one.rest === followed.rest;
         followed.reopen(one.after, one.parts);
         return followed.isResumed;
       });

@@ -3,7 +3,8 @@ import { spawnSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { Log } from "../images/image.js";
+import type { Image, Log } from "../images/image.js";
+import { openImage } from "../images/open.js";
 import { formatOf, parseImage } from "./image-name.js";
 import { type OpenTree, openTree } from "./open-tree.js";
 import { convertedDisk, QEMU_NBD, qemuNbdArguments, refusal, urlOf } from "./qemu-nbd.js";
@@ -16,9 +17,18 @@ const PATIENCE = 10_000;
  * process. Throws ImageError.
  */
 export function openImageTree(host: string, guest: string, image: string, log: Log): OpenTree {
+  return opened(image, log, (name) => openTree(host, [{ name: guest, images: [name] }], log));
+}
+
+/** The same of the image itself. */
+export function openOneImage(image: string, log: Log): Image {
+  return opened(image, log, openImage);
+}
+
+/** Calls `open` with the name by which an image can be opened now. */
+function opened<T>(image: string, log: Log, open: (name: string) => T): T {
   const name = parseImage(image);
   const format = formatOf(name, log);
-  const open = (opened: string): OpenTree => openTree(host, [{ name: guest, images: [opened] }], log);
   if (format === "raw") return open(name.path);
   const folder = mkdtempSync(join(tmpdir(), "slashcloud-disk-"));
   try {

@@ -10,14 +10,14 @@ import { Following } from "./following.js";
 import { mountedVolumes } from "./mounted-volume.js";
 import { openTree } from "./open-tree.js";
 import { loadPublishing } from "./redis.js";
-import type { DriverOptions, Served } from "./serve.js";
+import { type DriverOptions, feedsOf, type Served } from "./serve.js";
 import { Streams } from "./streams.js";
 import { Updating } from "./updating.js";
 import { UserError } from "./user-error.js";
 
 /** Mounts and serves; returns when the tree answers. Throws UserError, ImageError or MountError. */
 export async function serveByLibfuse(options: DriverOptions): Promise<Served> {
-  const { directory, host, guests, log, tapKeeper } = options;
+  const { directory, host, guests, log } = options;
   const publishOn = await loadPublishing(options.events?.redis);
   const events = options.events && openEventHub(host, guests, options.events, log, cannot, publishOn);
   let updating: Updating | undefined;
@@ -41,10 +41,8 @@ export async function serveByLibfuse(options: DriverOptions): Promise<Served> {
   const mounted = await mountLibfuse({ path: directory, tree: opened.tree, log });
   if (events !== undefined) following.tell(events);
   following.startUnnotified();
-  const streams = tapKeeper.isStarted
-    ? new Streams({ path: tapKeeper.feed, takerOf: () => following, log })
-    : undefined;
-  following.tellMetadata((...metadata) => streams?.tellMetadata(...metadata));
+  const streams = new Streams({ paths: feedsOf(options), takerOf: () => following, log });
+  following.tellMetadata((...metadata) => streams.tellMetadata(...metadata));
   await events?.listen();
   let end: () => void = () => {};
   const ended = new Promise<void>((resolve) => {
@@ -57,12 +55,12 @@ export async function serveByLibfuse(options: DriverOptions): Promise<Served> {
   return {
     ended: ended.finally(async () => {
       clearInterval(watching);
-      streams?.stop();
+      streams.stop();
       following.stop();
       await events?.stop();
     }),
     stop: async () => {
-      streams?.stop();
+      streams.stop();
       following.stop();
       await events?.stop();
       await mounted.unmount();

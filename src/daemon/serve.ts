@@ -26,7 +26,15 @@ export interface ServeOptions {
 
 /** What a driver serves. */
 export interface DriverOptions extends ServeOptions {
-  readonly tapKeeper: TapKeeper;
+  /** What guests reach or write to by themselves; undefined: nothing. */
+  readonly taps: TapKeeper | undefined;
+  /** For running guests that are attached to: if one of them has to be saved from it, no other guest's disk goes. */
+  readonly mirrors: TapKeeper;
+}
+
+/** The sockets that guests' writes are told on. */
+export function feedsOf({ taps, mirrors }: DriverOptions): string[] {
+  return [taps, mirrors].flatMap((keeper) => (keeper?.isStarted ? [keeper.feed] : []));
 }
 
 /** A tree being served. */
@@ -49,15 +57,19 @@ export async function serve(options: ServeOptions): Promise<Served> {
     options.driver === "auto" ? (process.geteuid?.() === 0 ? "kernel" : "libfuse") : options.driver;
   const state = options.events && lockState(options.events, options.log);
   let gone: (guest: string, reason: string) => void = () => {};
-  const tapKeeper = new TapKeeper({
-    ...(options.tap ?? { listen: [], disks: [], limits: {} }),
-    log: options.log,
+  const { log } = options;
+  const taps = options.tap && new TapKeeper({ ...options.tap, log, gone: () => {} });
+  const mirrors = new TapKeeper({
+    listen: [],
+    disks: [],
+    limits: options.tap?.limits ?? {},
+    log,
     gone: (guest, reason) => gone(guest, reason),
   });
   let disks: ConvertedDisks | undefined;
   let closing: Promise<void> | undefined;
   const close = (): Promise<void> => {
-    closing ??= tapKeeper.stop().finally(() => {
+    closing ??= Promise.all([taps?.stop(), mirrors.stop()]).then(() => {
       disks?.stop();
       state?.close();
     });
@@ -68,8 +80,8 @@ export async function serve(options: ServeOptions): Promise<Served> {
     await disks.start();
     const { guests } = disks;
     const usable = { ...options, guests, events: state === undefined ? undefined : options.events };
-    const urls = options.tap === undefined ? [] : await tapKeeper.start();
-    const driven = { ...usable, tapKeeper };
+    const urls = (await taps?.start()) ?? [];
+    const driven = { ...usable, taps, mirrors };
     const served = await (driver === "kernel" ? supervise(driven) : serveByLibfuse(driven));
     gone = served.gone ?? gone;
     return {

@@ -9,8 +9,8 @@ export interface ServerOptions {
   readonly guests: readonly GuestSpec[];
   /** Undefined: no events are told. */
   readonly events: EventsOptions | undefined;
-  /** The socket that guests' writes are told on; undefined: they are only watched for. */
-  readonly feed: string | undefined;
+  /** The sockets that guests' writes are told on. */
+  readonly feeds: readonly string[];
 }
 
 /** A mount, as unmount() of fuse/kernel/mount.ts takes it. */

@@ -70,7 +70,7 @@ interface OpenServer {
 
 /** Throws UserError, ImageError. */
 async function open(options: ServerOptions): Promise<OpenServer> {
-  const { host, guests, events: eventsOptions, feed } = options;
+  const { host, guests, events: eventsOptions, feeds } = options;
   const names = guests.map(({ name }) => name);
   const local = guests.filter(({ isRemote }) => !isRemote);
   const owners = new IdOwners();
@@ -162,7 +162,7 @@ async function open(options: ServerOptions): Promise<OpenServer> {
         log,
         crash,
       });
-      streams = feed === undefined ? undefined : listenTo(feed, guests, following, remotes);
+      streams = listenTo(feeds, guests, following, remotes);
       const { routes } = remotes;
       thread.postMessage(
         {
@@ -180,16 +180,16 @@ async function open(options: ServerOptions): Promise<OpenServer> {
   };
 }
 
-/** What guests write, by the socket that it is told on, to whoever follows them. */
+/** What guests write, by the sockets that it is told on, to whoever follows them. */
 function listenTo(
-  path: string,
+  paths: readonly string[],
   guests: readonly GuestSpec[],
   following: Following,
   remotes: RemoteGuests,
 ): Streams {
   const remote = new Set(guests.filter(({ isRemote }) => isRemote).map(({ name }) => name));
   const streams = new Streams({
-    path,
+    paths,
     takerOf: (guest) => (remote.has(guest) ? remotes : following),
     log,
   });

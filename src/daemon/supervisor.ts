@@ -12,7 +12,7 @@ import { ask } from "./asking.js";
 import type { Command, CommandDone } from "./commands.js";
 import { type GuestSpec, guestOf, isGuestName } from "./guest-name.js";
 import { clearLedger, closeLedger, createLedger } from "./ledger.js";
-import type { DriverOptions, Served } from "./serve.js";
+import { type DriverOptions, feedsOf, type Served } from "./serve.js";
 import { type Death, ServerProcess } from "./server-process.js";
 import { UserError } from "./user-error.js";
 
@@ -119,25 +119,25 @@ class Supervisor implements Served {
     { guest, socket, disks }: Command & { kind: "attach" },
     sure: (done: CommandDone) => void,
   ): Promise<void> {
-    const { tapKeeper } = this.#options;
+    const { mirrors } = this.#options;
     if (!isGuestName(guest)) throw new UserError(`"${guest}" cannot be a guest's name`);
     if (this.#guests.some(({ name }) => name === guest))
       throw new UserError(`there is a guest ${guest} already: give this one another name`);
-    const images = await tapKeeper.attach({ guest, socket, disks });
+    const images = await mirrors.attach({ guest, socket, disks });
     try {
       await this.#change([...this.#guests, guestOf(guest, images)], () => sure(images));
     } catch (error) {
-      await tapKeeper.detach(guest);
+      await mirrors.detach(guest);
       throw error;
     }
   }
 
   /** Throws UserError. */
   async #detach(guest: string, sure: (done: CommandDone) => void): Promise<void> {
-    const { tapKeeper } = this.#options;
-    if (!tapKeeper.isAttached(guest))
+    const { mirrors } = this.#options;
+    if (!mirrors.isAttached(guest))
       throw new UserError(`${guest}: is not attached; slashcloud status lists the guests`);
-    await tapKeeper.detach(guest);
+    await mirrors.detach(guest);
     await this.#change(
       this.#guests.filter(({ name }) => name !== guest),
       () => sure([]),
@@ -181,10 +181,10 @@ class Supervisor implements Served {
   }
 
   #spawn(): ServerProcess {
-    const { host, events, tapKeeper } = this.#options;
-    const feed = tapKeeper.isStarted ? tapKeeper.feed : undefined;
+    const { host, events } = this.#options;
+    const feeds = feedsOf(this.#options);
     const server = new ServerProcess(
-      { host, guests: this.#guests, events, feed },
+      { host, guests: this.#guests, events, feeds },
       this.#device,
       this.#ledger,
       (why) => {

@@ -11,6 +11,7 @@ import type {
   AttachRequest,
   FromTapProcess,
   PassedDisk,
+  PipedDisk,
   TapProcessOptions,
   ToTapProcess,
 } from "./tap-process-messages.js";
@@ -27,6 +28,8 @@ export interface TapOptions {
   /** Where guests' disks are offered: `unix:PATH` or `HOST:PORT`, each. */
   readonly listen: readonly string[];
   readonly disks: readonly PassedDisk[];
+  /** Disks whose writes come through pipes. */
+  readonly pipes?: readonly PipedDisk[];
   readonly limits: Partial<QueueLimits>;
 }
 
@@ -77,12 +80,13 @@ export class TapKeeper {
       });
       void died.then((how) => reject(new UserError(`the tap did not start: ${how}`)));
     });
-    const { listen, disks, limits } = this.#options;
+    const { listen, disks, pipes = [], limits } = this.#options;
     const options: TapProcessOptions = {
       directory: this.#directory,
       feed: this.feed,
       listen,
       disks,
+      pipes,
       limits,
     };
     this.#tell({ kind: "start", options });

@@ -13,6 +13,8 @@ export type TapDisk = { readonly name: string } & (
       readonly isReadOnly: boolean;
       /** Its writes are told; else they are only passed on. */
       readonly isCaptured: boolean;
+      /** Its accesses are told, reads among them. */
+      readonly isTraced?: boolean;
       /** False: what is written is told without its bytes. Default: with them. */
       readonly tellsData?: boolean;
     }
@@ -58,12 +60,18 @@ export interface TapAnswers {
 export type ToTap =
   | { readonly kind: "request"; readonly id: number; readonly request: TapRequest }
   /** A batch has been worked on. */
-  | { readonly kind: "done"; readonly batch: number };
+  | { readonly kind: "done"; readonly batch: number }
+  /** A batch of a disk's accesses has been. */
+  | { readonly kind: "traced"; readonly disk: string };
 
 export type FromTap =
   | { readonly kind: "answer"; readonly id: number; readonly value: unknown }
   | { readonly kind: "refusal"; readonly id: number; readonly message: string; readonly code: string }
   | { readonly kind: "log"; readonly line: string }
+  /** A disk has its first client, or no longer any; what was written by then has been told. */
+  | { readonly kind: "used"; readonly disk: string; readonly isUsed: boolean }
+  /** See AccessLog. */
+  | { readonly kind: "accesses"; readonly disk: string; readonly accesses: Float64Array }
   | {
       readonly kind: "batch";
       readonly batch: number;

@@ -1,4 +1,5 @@
 /** What passes between the supervisor and the process that hosts the tap, on the channel between a parent and its child. */
+import type { PipeForm, PipePlace } from "../capture/pipe/pipe-capture.js";
 import type { QueueLimits } from "../queue/write-queue.js";
 
 /** A disk that its guest reaches by the tap, which passes requests on to the image. */
@@ -10,6 +11,19 @@ export interface PassedDisk {
   readonly disk: number;
   /** Of the image. */
   readonly path: string;
+}
+
+/** A disk whose guest's QEMU tells its writes through a pipe. */
+export interface PipedDisk {
+  /** Its own among them. */
+  readonly name: string;
+  readonly guest: string;
+  /** Its place among the guest's disks, from 0 on. */
+  readonly disk: number;
+  /** Of the image. */
+  readonly path: string;
+  readonly place: PipePlace;
+  readonly form: PipeForm;
 }
 
 /** A running guest that is to be attached to. */
@@ -29,6 +43,7 @@ export interface TapProcessOptions {
   /** `unix:PATH` or `HOST:PORT`, each. */
   readonly listen: readonly string[];
   readonly disks: readonly PassedDisk[];
+  readonly pipes: readonly PipedDisk[];
   readonly limits: Partial<QueueLimits>;
 }
 

@@ -4,8 +4,11 @@
  */
 import { FeedServer } from "../capture/feed/feed-server.js";
 import type { FeedDisk } from "../capture/feed/frames.js";
+import type { QueueLimits } from "../queue/write-queue.js";
+import type { WriteRecord } from "../queue/write-record.js";
 import { AttachedGuests } from "./attached-guests.js";
 import { isLocal, nbdUrl, parseListenAddress } from "./listen-address.js";
+import { PipedDisks } from "./piped-disks.js";
 import type {
   AttachRequest,
   FromTapProcess,
@@ -36,14 +39,15 @@ function end(code: number): void {
   process.exit(code);
 }
 
-/** Disks that guests reach by the tap; disks of running guests, mirrored to it. */
-type Group = "tap" | "mirror";
+/** Disks that guests reach by the tap; disks of running guests, mirrored to it; disks whose writes come by pipes. */
+type Group = "tap" | "mirror" | "pipe";
 
 class TapHost {
   /** Of disks that are at the tap, and of those that are mirrored to it. */
-  readonly #tapping: Tapping;
-  readonly #mirroring: Tapping;
-  readonly #attached: AttachedGuests;
+  #tapping: Tapping | undefined;
+  #mirroring: Tapping | undefined;
+  #attached: AttachedGuests | undefined;
+  readonly #piped: PipedDisks;
   readonly #feed: FeedServer;
   readonly #disks = new FeedDisks((disks) => this.#feed.setDisks(disks));
   readonly #options: TapProcessOptions;
@@ -51,56 +55,72 @@ class TapHost {
   constructor(options: TapProcessOptions) {
     this.#options = options;
     this.#feed = new FeedServer(options.feed, (disk, ranges) => this.#setMetadata(disk, ranges));
-    this.#tapping = this.#tap("tap");
-    this.#mirroring = this.#tap("mirror");
-    this.#attached = new AttachedGuests({
-      directory: options.directory,
-      tapping: this.#mirroring,
-      offer: (name, disk) => this.#disks.set("mirror", name, disk),
-      withdraw: (name) => this.#disks.delete("mirror", name),
-      gone: (guest, reason) => tell({ kind: "gone", guest, reason }),
+    this.#piped = new PipedDisks({
+      limits: options.limits,
+      offer: (name, disk) => this.#disks.set("pipe", name, disk),
+      withdraw: (name) => this.#disks.delete("pipe", name),
+      consume: (name, records) => this.#written("pipe", name, records),
       log,
     });
   }
 
   #setMetadata(number: number, ranges: Float64Array): void {
     const [group, name] = this.#disks.nameOf(number) ?? [];
-    if (name !== undefined)
-      void (group === "tap" ? this.#tapping : this.#mirroring).setMetadata(name, ranges);
+    if (name === undefined) return;
+    if (group === "pipe") this.#piped.setMetadata(name, ranges);
+    else void (group === "tap" ? this.#tapping : this.#mirroring)?.setMetadata(name, ranges);
   }
 
-  #tap(group: Group): Tapping {
+  #written(group: Group, name: string, records: readonly WriteRecord[]): Promise<void> | undefined {
+    const disk = this.#disks.get(group, name);
+    return disk && this.#feed.send(disk.number, records);
+  }
+
+  #tap(group: Group, limits: Partial<QueueLimits>, used: (name: string, isUsed: boolean) => void): Tapping {
     return new Tapping({
-      limits: this.#options.limits,
+      limits,
       log,
-      consume: (name, records) => {
-        const disk = this.#disks.get(group, name);
-        return disk && this.#feed.send(disk.number, records);
-      },
+      used,
+      consume: (name, records) => this.#written(group, name, records),
       onDeath: ({ message }) => tell({ kind: "log", line: `the tap failed: ${message}` }, () => end(1)),
     });
   }
 
   /** Returns where the disks are. Throws errors of one line. */
   async start(): Promise<string[]> {
-    const { disks, listen } = this.#options;
+    const { limits } = this.#options;
     await this.#feed.start();
+    await this.#piped.start(this.#options.pipes);
+    if (this.#options.listen.length === 0) return [];
+    const offered = new Map<string, Omit<FeedDisk, "number">>();
+    // One that nobody uses may be written to by another way.
+    const tapping = this.#tap("tap", limits, (name, isUsed) => {
+      const disk = offered.get(name);
+      if (isUsed && disk !== undefined) this.#disks.set("tap", name, disk);
+      else this.#disks.delete("tap", name);
+    });
+    this.#tapping = tapping;
+    return this.#offer(tapping, offered);
+  }
+
+  async #offer(tapping: Tapping, offered: Map<string, Omit<FeedDisk, "number">>): Promise<string[]> {
+    const { disks, listen } = this.#options;
     for (const { name, guest, disk, path } of disks) {
-      const size = await this.#tapping
+      const size = await tapping
         .add({ kind: "image", name, path, isReadOnly: false, isCaptured: true, tellsData: false })
         .catch((error: NodeJS.ErrnoException) => {
           throw error.code
             ? new Error(`${path}: cannot be opened for writing by the tap (${error.code})`)
             : error;
         });
-      this.#disks.set("tap", name, { guest, disk, size, capture: "tap" });
+      offered.set(name, { guest, disk, size, capture: "tap" });
       const logged = `${name}.log`;
-      await this.#tapping.add({ kind: "log", name: logged, size, sectorSize: LOG_SECTOR });
-      this.#disks.set("tap", logged, { guest, disk, size, capture: "log" });
+      await tapping.add({ kind: "log", name: logged, size, sectorSize: LOG_SECTOR });
+      offered.set(logged, { guest, disk, size, capture: "log" });
     }
     const urls: string[] = [];
     for (const text of listen) {
-      const bound = await this.#tapping.listen(parseListenAddress(text));
+      const bound = await tapping.listen(parseListenAddress(text));
       if (!isLocal(bound)) {
         const line = `${nbdUrl(bound, "")}: whoever reaches this address can read and write the disks`;
         log(line);
@@ -112,17 +132,32 @@ class TapHost {
 
   /** Returns where the guest's disks can be read. Throws errors of one line. */
   attach(request: AttachRequest): Promise<string[]> {
+    this.#attached ??= this.#attaching();
     return this.#attached.attach(request);
   }
 
+  #attaching(): AttachedGuests {
+    // Nothing may make a guest wait that knows nothing of it.
+    this.#mirroring = this.#tap("mirror", { ...this.#options.limits, pressure: "data-drop" }, () => {});
+    return new AttachedGuests({
+      directory: this.#options.directory,
+      tapping: this.#mirroring,
+      offer: (name, disk) => this.#disks.set("mirror", name, disk),
+      withdraw: (name) => this.#disks.delete("mirror", name),
+      gone: (guest, reason) => tell({ kind: "gone", guest, reason }),
+      log,
+    });
+  }
+
   /** Throws errors of one line. */
-  detach(guest: string): Promise<void> {
-    return this.#attached.detach(guest);
+  async detach(guest: string): Promise<void> {
+    await this.#attached?.detach(guest);
   }
 
   async stop(): Promise<void> {
-    await this.#attached.stop();
-    await Promise.all([this.#tapping.stop(), this.#mirroring.stop()]);
+    this.#piped.stop();
+    await this.#attached?.stop();
+    await Promise.all([this.#tapping?.stop(), this.#mirroring?.stop()]);
     await this.#feed.stop();
   }
 }

@@ -3,12 +3,14 @@
  * busy with, no guest waits. What the owner has not yet taken is in the queues, whose policy decides when they are full.
  */
 import { type MessagePort, parentPort } from "node:worker_threads";
+import { AccessLog } from "../capture/access-log.js";
 import { LOG_SIZE, LogSink } from "../capture/log-sink.js";
 import { Export, type Store } from "../capture/nbd/export.js";
 import { openImageStore } from "../capture/nbd/image-store.js";
 import { MirrorStore } from "../capture/nbd/mirror-store.js";
 import { NbdServer } from "../capture/nbd/server.js";
 import { WatchdogKeeper } from "../capture/qmp/watchdog-keeper.js";
+import { overlaps } from "../queue/ranges.js";
 import { type QueueCounters, type QueueLimits, WriteQueue } from "../queue/write-queue.js";
 import type { WriteRecord, WriteSink } from "../queue/write-record.js";
 import {
@@ -27,7 +29,9 @@ const NOBODY: WriteSink = { take: () => undefined };
 interface Tapped {
   readonly store: Store;
   readonly queue: WriteQueue;
+  readonly accesses: AccessLog | undefined;
   metadata: Float64Array;
+  clients: number;
 }
 
 class TapThread {
@@ -42,9 +46,13 @@ class TapThread {
 
   constructor(port: MessagePort) {
     this.#port = port;
-    this.#server = new NbdServer({ log: (line) => this.#log(line) });
+    this.#server = new NbdServer({
+      log: (line) => this.#log(line),
+      used: (name, change) => void this.#used(name, change),
+    });
     port.on("message", (message: ToTap) => {
       if (message.kind === "done") this.#done(message.batch);
+      else if (message.kind === "traced") this.#disks.get(message.disk)?.accesses?.taken();
       else void this.#serve(message.id, message.request);
     });
   }
@@ -104,14 +112,20 @@ class TapThread {
       consume: (batch) => this.#hand(name, batch),
       isMetadata: (record) => overlaps(tapped.metadata, record.offset, record.offset + record.length),
     });
-    const tapped: Tapped = { store, queue, metadata: new Float64Array() };
+    const accesses = disk.kind === "image" && disk.isTraced ? this.#accessesOf(name) : undefined;
+    const tapped: Tapped = { store, queue, accesses, metadata: new Float64Array(), clients: 0 };
     this.#disks.set(name, tapped);
     this.#server.add(
       new Export(name, disk.kind === "image" ? disk.path : disk.kind, store, this.#sinkOf(disk, queue), {
         tellsData: disk.kind === "log" || disk.tellsData !== false,
+        accesses,
       }),
     );
     return disk.kind === "image" ? store.size : disk.size;
+  }
+
+  #accessesOf(disk: string): AccessLog {
+    return new AccessLog((accesses) => this.#post({ kind: "accesses", disk, accesses }, [accesses.buffer]));
   }
 
   #sinkOf(disk: TapDisk, queue: WriteQueue): WriteSink {
@@ -125,9 +139,20 @@ class TapThread {
     await this.#server.remove(name);
     const tapped = this.#disks.get(name);
     this.#disks.delete(name);
+    tapped?.accesses?.flush();
     await tapped?.queue.flush();
     await tapped?.store.close();
     return tapped && { ...tapped.queue.counters };
+  }
+
+  async #used(disk: string, change: number): Promise<void> {
+    const tapped = this.#disks.get(disk);
+    if (tapped === undefined) return;
+    tapped.clients += change;
+    if (change > 0 && tapped.clients === 1) this.#post({ kind: "used", disk, isUsed: true });
+    if (tapped.clients > 0) return;
+    await tapped.queue.flush();
+    if (tapped.clients === 0) this.#post({ kind: "used", disk, isUsed: false });
   }
 
   #hand(disk: string, batch: readonly WriteRecord[]): Promise<void> {
@@ -154,19 +179,6 @@ class TapThread {
 async function openStore(disk: TapDisk): Promise<Store> {
   if (disk.kind === "image") return openImageStore(disk.path, disk.isReadOnly);
   return new MirrorStore(disk.kind === "log" ? LOG_SIZE : disk.size);
-}
-
-/** Whether a range has a byte in common with one of many that are in order and apart. */
-function overlaps(ranges: Float64Array, start: number, end: number): boolean {
-  // The first range that ends after `start`.
-  let low = 0;
-  let high = ranges.length / 2;
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    if (ranges[2 * middle + 1]! > start) high = middle;
-    else low = middle + 1;
-  }
-  return 2 * low < ranges.length && ranges[2 * low]! < end;
 }
 
 if (parentPort !== null) new TapThread(parentPort);

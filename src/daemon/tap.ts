@@ -52,7 +52,7 @@ export async function tap({ guests, listen, isReadOnly, record, limits, log }: T
     for (const { name, path } of disks) {
       const disk = { name, path, kind: "image", isReadOnly, isCaptured: record !== undefined } as const;
       const size = await tapping.add(disk).catch((error) => {
-        throw told(error, path);
+        throw refused(error, path);
       });
       if (record !== undefined) recorder = await Recorder.begin(record, size, log);
     }
@@ -99,7 +99,8 @@ function rawPath(image: string): string {
   return path;
 }
 
-function told(error: NodeJS.ErrnoException, path: string): Error {
+/** Why a disk is not offered, in one line. */
+export function refused(error: NodeJS.ErrnoException, path: string): Error {
   return error.code
     ? new UserError(
         `${path}: cannot be opened for writing (${error.code}); --read-only offers it for reading`,

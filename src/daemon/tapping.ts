@@ -20,6 +20,10 @@ export interface TappingOptions {
   readonly log: Log;
   /** Works on a disk's writes, a batch at a time, in order. Must not reject. However long it takes, no guest waits. */
   readonly consume: (disk: string, records: readonly WriteRecord[]) => Promise<void> | void;
+  /** A disk has its first client, or no longer any; what was written by then has been worked on. */
+  readonly used?: (disk: string, isUsed: boolean) => void;
+  /** Takes what is asked of a disk that is traced; see AccessLog. */
+  readonly onAccesses?: (disk: string, accesses: Float64Array) => void;
   /** The thread ended by itself: no disk is offered any more. */
   readonly onDeath: (why: Error) => void;
 }
@@ -98,6 +102,13 @@ export class Tapping {
     switch (message.kind) {
       case "log":
         this.#options.log(message.line);
+        return;
+      case "used":
+        this.#options.used?.(message.disk, message.isUsed);
+        return;
+      case "accesses":
+        this.#options.onAccesses?.(message.disk, message.accesses);
+        this.#post({ kind: "traced", disk: message.disk });
         return;
       case "batch":
         void this.#consume(message.batch, message.disk, unpackRecords(message.records));

@@ -64,6 +64,8 @@ export class Updating {
       }
     } catch (error) {
       this.#log(`${update.volume}: an update could not be taken in: ${(error as Error).message}`);
+      // Without it all that comes after would be wrong.
+      return update.kind === "reopen" ? undefined : this.take({ kind: "reopen", volume: update.volume });
     }
     return undefined;
   }

@@ -1,10 +1,11 @@
 /** The formats that can be read, and opening whichever a volume has. */
 import type { Log, Source } from "../images/image.js";
 import type { BlockCache } from "../versions/block-cache.js";
-import type { BlockCrawlSink, Crawled, CrawlSink } from "./crawler.js";
-import { crawlExt } from "./ext/crawl.js";
+import type { BlockCrawlSink, Crawled, CrawlSink, CrawlStart } from "./crawler.js";
+import { crawlExt, crawlStartExt } from "./ext/crawl.js";
 import { crawlExtBlocks } from "./ext/crawl-blocks.js";
 import { followExt, identifyExt, isExt, openExt } from "./ext/open.js";
+import { restMark } from "./ext/rest-mark.js";
 import type { FileSystem } from "./filesystem.js";
 import type { Follower, TakenPart } from "./follower.js";
 import { identifyBySignature } from "./signatures.js";
@@ -33,6 +34,10 @@ interface Format {
     after?: number,
     parts?: readonly TakenPart[],
   ): Follower | undefined;
+  /** Throws IoError. */
+  restMark(source: Source): Buffer | undefined;
+  /** Throws IoError. */
+  crawlStart(source: Source, cache: BlockCache, log: Log): CrawlStart;
   /** Throws IoError when so much cannot be read that the rest would be of no use. */
   crawl(source: Source, cache: BlockCache, log: Log, sink: CrawlSink): Crawled;
   crawlBlocks(source: Source, cache: BlockCache, log: Log, sink: BlockCrawlSink): Crawled;
@@ -44,6 +49,8 @@ const FORMATS: readonly Format[] = [
     identify: identifyExt,
     open: openExt,
     follow: followExt,
+    restMark,
+    crawlStart: crawlStartExt,
     crawl: crawlExt,
     crawlBlocks: crawlExtBlocks,
   },
@@ -72,6 +79,19 @@ export function followFileSystem(
   parts?: readonly TakenPart[],
 ): Follower | undefined {
   return FORMATS.find((format) => format.recognises(source))?.follow(source, cache, log, after, parts);
+}
+
+/**
+ * What is another as soon as anything is written to a volume whose file system is at rest; undefined for one that is not,
+ * or is not known here. Throws IoError.
+ */
+export function restMarkOf(source: Source): Buffer | undefined {
+  return FORMATS.find((format) => format.recognises(source))?.restMark(source);
+}
+
+/** How a volume's file system stands now; undefined if it has none that is known here. Throws IoError. */
+export function crawlStart(source: Source, cache: BlockCache, log: Log): CrawlStart | undefined {
+  return FORMATS.find((format) => format.recognises(source))?.crawlStart(source, cache, log);
 }
 
 /**

@@ -9,8 +9,9 @@ const LOOK_EVERY = 10_000;
 export class ExtentSink implements BlockCrawlSink {
   /** What has been found. */
   table = new ExtentTable(0);
-  /** How many blocks the file system has. */
+  /** How many blocks the file system has, and bytes of each. */
   blocks = 0;
+  blockSize = 0;
   readonly #mostBytes: number;
   #taken = 0;
 
@@ -19,8 +20,9 @@ export class ExtentSink implements BlockCrawlSink {
     this.#mostBytes = mostBytes;
   }
 
-  begin(_blockSize: number, blocks: number): void {
+  begin(blockSize: number, blocks: number): void {
     this.blocks = blocks;
+    this.blockSize = blockSize;
     this.table = new ExtentTable(blocks);
   }
 

@@ -287,7 +287,7 @@ function undo(changes: Changes, index: VolumeIndex): void {
 }
 
 /** Moves a map on to after a transaction. */
-function follow(unsettled: Changes, index: VolumeIndex): void {
+export function follow(unsettled: Changes, index: VolumeIndex): void {
   const changes = settleDoubts(unsettled, index);
   for (const { directory, name, ino } of changes.names) if (ino !== 0) index.unlink(directory, name, ino);
   for (const { directory, name, now } of changes.names) if (now !== 0) index.link(directory, name, now);

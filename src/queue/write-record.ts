@@ -17,8 +17,8 @@ export interface WriteRecord {
   /** Bytes. */
   readonly length: number;
   /**
-   * `length` bytes of a `write`, or undefined if its capture was told that nobody wants them; undefined for all others.
-   * Nobody may change them.
+   * `length` bytes of a `write`, or undefined if its source leaves them out, as nobody wants them; undefined for all
+   * others. Nobody may change them.
    */
   readonly data: Buffer | undefined;
   /** The guest asked for the write itself to be durable before it is acknowledged. */

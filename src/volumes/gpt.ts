@@ -4,7 +4,7 @@ import { crc32 } from "./crc32.js";
 import type { Disk } from "./disk.js";
 import { entriesOf, PROTECTIVE_TYPE } from "./mbr.js";
 import { hasBootSignature } from "./signatures.js";
-import { MAX_PARTITION_NUMBER, type Partition, type PartitionTable } from "./volume.js";
+import { MAX_PARTITION_NUMBER, type Partition, type PartitionTable, type TableRange } from "./volume.js";
 
 /** A GUID as it is written: the first three groups are little-endian on disk. In lower case. */
 const guid = (offset: number): Field<string> => ({
@@ -182,5 +182,26 @@ function toTable(disk: Disk, { sectorSize, header, entries }: Content): Partitio
       label: entry.partitionName,
     });
   }
-  return { kind: "gpt", id: header.diskGuid, sectorSize, partitions };
+  return {
+    kind: "gpt",
+    id: header.diskGuid,
+    sectorSize,
+    partitions,
+    ranges: rangesOf(disk, sectorSize, header),
+  };
+}
+
+/** The protective record, the header and the other one, and the entries of each. */
+function rangesOf(disk: Disk, sectorSize: number, header: Of<typeof Header>): TableRange[] {
+  const sector = (lba: number): TableRange => ({ offset: lba * sectorSize, length: sectorSize });
+  const entries = ({ partitionEntryLba, numberOfPartitionEntries, sizeOfPartitionEntry }: typeof header) => ({
+    offset: partitionEntryLba * sectorSize,
+    length: numberOfPartitionEntries * sizeOfPartitionEntry,
+  });
+  const ranges = [sector(0), sector(header.myLba), entries(header)];
+  const other = disk.read(header.alternateLba * sectorSize, sectorSize);
+  if (other.length < sectorSize) return ranges;
+  const copy = Header.at(other);
+  if (typeof readContent(disk, sectorSize, header.alternateLba, copy) === "string") return ranges;
+  return [...ranges, sector(header.alternateLba), entries(copy)];
 }

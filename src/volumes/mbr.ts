@@ -5,7 +5,7 @@
 import { type Of, structure, u8, u32 } from "../layout/struct.js";
 import type { Disk } from "./disk.js";
 import { hasBootSignature, hasExtSuperblock, isFileSystemBootSector, startsContents } from "./signatures.js";
-import { MAX_PARTITION_NUMBER, type Partition, type PartitionTable } from "./volume.js";
+import { MAX_PARTITION_NUMBER, type Partition, type PartitionTable, type TableRange } from "./volume.js";
 
 /** struct msdos_partition. Sectors are logical sectors, 512 or 4096 bytes. */
 const MsdosPartition = structure("msdos_partition", 16, {
@@ -19,6 +19,8 @@ type Entry = Of<typeof MsdosPartition>;
 const DISK_SIGNATURE = 0x1b8;
 const FIRST_ENTRY = 0x1be;
 const EXTENDED_TYPES = [0x05, 0x0f, 0x85];
+/** Bytes of a boot record. */
+const RECORD = 512;
 const FIRST_LOGICAL = 5;
 /** Records without a partition in a row after which the kernel gives up. */
 const MAX_EMPTY_RECORDS = 100;
@@ -53,11 +55,12 @@ export function readMbr(disk: Disk, bootSector: Buffer): PartitionTable | undefi
     const problem = table.addLogical(entry.startSector, entry.sectorCount);
     if (problem !== undefined) disk.log(`${problem}; no logical partition is shown from there on`);
   }
-  return { kind: "mbr", id, sectorSize, partitions: table.partitions };
+  return { kind: "mbr", id, sectorSize, partitions: table.partitions, ranges: table.ranges };
 }
 
 class MbrTable {
   readonly partitions: Partition[] = [];
+  readonly ranges: TableRange[] = [{ offset: 0, length: RECORD }];
   private readonly disk: Disk;
   private readonly id: string;
   private readonly sectorSize: number;
@@ -92,9 +95,10 @@ class MbrTable {
     let sectors = size;
     while (!seen.has(sector)) {
       seen.add(sector);
-      const record = this.disk.read(sector * this.sectorSize, 512);
+      const record = this.disk.read(sector * this.sectorSize, RECORD);
       if (!hasBootSignature(record)) return `the extended boot record at sector ${sector} has no signature`;
       const entries = entriesOf(record);
+      this.ranges.push({ offset: sector * this.sectorSize, length: RECORD });
       emptyRecords++;
       for (const [index, entry] of entries.entries()) {
         if (entry.sectorCount === 0 || isExtended(entry)) continue;

@@ -36,6 +36,12 @@ export interface Volume {
   readonly parent: string;
 }
 
+/** Bytes of a disk that a partition table takes. */
+export interface TableRange {
+  readonly offset: number;
+  readonly length: number;
+}
+
 /** What a disk is divided into. */
 export interface VolumeTable {
   readonly kind: "mbr" | "gpt" | "none";
@@ -45,6 +51,8 @@ export interface VolumeTable {
   readonly sectorSize: number;
   /** In the order of the table; logical partitions after the primary ones. */
   readonly volumes: readonly Volume[];
+  /** Where the table itself lies, with its copies and the records of logical partitions, as far as it says. */
+  readonly ranges: readonly TableRange[];
 }
 
 /** What a parser of tables finds. */
@@ -53,6 +61,7 @@ export interface PartitionTable {
   readonly id: string;
   readonly sectorSize: number;
   readonly partitions: readonly Partition[];
+  readonly ranges: readonly TableRange[];
 }
 
 /** The highest partition number: the kernel counts 256 minors a disk (DISK_MAX_PARTS), the disk's own among them. */

@@ -18,9 +18,10 @@ export function findVolumes(image: Source, diskName: string, log: Log): VolumeTa
   const bootSector = disk.read(0, 512);
   const table = readGpt(disk, bootSector) ?? readMbr(disk, bootSector);
   if (table === undefined) {
-    return { kind: "none", id: "", sectorSize: 512, volumes: [wholeDisk(image, diskName, disk.size)] };
+    const volumes = [wholeDisk(image, diskName, disk.size)];
+    return { kind: "none", id: "", sectorSize: 512, volumes, ranges: [] };
   }
-  const { kind, id, sectorSize, partitions } = table;
+  const { kind, id, sectorSize, partitions, ranges } = table;
   const volumes = partitions.map((partition) => toVolume(image, diskName, partition));
   for (const { name, offset, length } of volumes) {
     const missing = offset + length - disk.size;
@@ -28,7 +29,7 @@ export function findVolumes(image: Source, diskName: string, log: Log): VolumeTa
       log(`${name}: reaches ${missing} bytes past the end of the image; served as far as it goes`);
     }
   }
-  return { kind, id, sectorSize, volumes };
+  return { kind, id, sectorSize, volumes, ranges };
 }
 
 function wholeDisk(image: Source, diskName: string, size: number): Volume {

@@ -4,7 +4,7 @@ import { execFileSync, spawnSync } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import { cpus, release } from "node:os";
 import { parseArgs } from "node:util";
-import { crawl, report } from "./crawl.mjs";
+import { crawl, crawlToFile, report, reportFile } from "./crawl.mjs";
 import { idle } from "./idle.mjs";
 import { image } from "./images.mjs";
 import { latency } from "./live.mjs";
@@ -197,6 +197,7 @@ if (wanted("crawl")) {
   // With --quick the image of 100,000 files, which is there already or soon made.
   const path = image(values.quick ? "many" : "million");
   console.log(`${report(await crawl(path, { repeats, before: dropCaches }))}\n`);
+  console.log(`${reportFile(await crawlToFile(path))}\n`);
 }
 if (wanted("nbd")) console.log(`${nbdReport(await nbd(values.quick ? 1 : 5))}\n`);
 if (wanted("slowdown"))

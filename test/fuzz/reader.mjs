@@ -9,6 +9,8 @@ const MOST_BYTES = 8 << 20;
 const CHUNK = 32768;
 /** A map of names that takes more is an error: none of the images has so many. */
 const MOST_MAP_BYTES = 64 << 20;
+/** Bytes of a crawl's documents: none of the images has so much. */
+const MOST_DOCUMENT_BYTES = 64 << 20;
 const SEEKS = 6;
 
 /** The parts of the library that are fuzzed; `folder` is what the TypeScript compiler made. */
@@ -20,6 +22,9 @@ export async function loadLibrary(folder) {
       "filesystems/formats.js",
       "filesystems/ext/open.js",
       "images/io-error.js",
+      "inference/crawl-file/reader.js",
+      "inference/crawl-file/writer.js",
+      "inference/extent-table.js",
       "inference/index-sink.js",
       "layout/crc16.js",
       "layout/crc32c.js",
@@ -122,6 +127,57 @@ export class Reader {
       index.ancestors(ino);
       for (const { directory, name } of index.names(ino)) index.pathOf(directory, name);
     }
+    this.#crawlFile(source, index);
+    this.#blocks(source);
+  }
+
+  /** Crawls a volume to documents, and reads these: they have what the map has. */
+  #crawlFile(source, index) {
+    const { crawlFileSystem, CrawlFileReader, CrawlFileWriter, IndexSink } = this.#library;
+    const pieces = [];
+    let bytes = 0;
+    const writer = new CrawlFileWriter((piece) => {
+      pieces.push(Buffer.from(piece));
+      bytes += piece.length;
+      if (bytes > MOST_DOCUMENT_BYTES) throw new Error(`a crawl of ${bytes} bytes and more`);
+    });
+    writer.few("header", { format: "slashcloud-crawl" });
+    const counts = { inodes: 0, names: 0, extents: 0 };
+    const found = this.#try(() =>
+      crawlFileSystem(
+        source,
+        this.#cache(),
+        () => {},
+        writer.sink(0, counts, () => {}),
+      ),
+    );
+    if (found === undefined) return;
+    writer.few("end", { documents: writer.documents });
+    writer.flush();
+    const sink = new IndexSink(MOST_MAP_BYTES);
+    const reader = new CrawlFileReader({ volume: 0, rootInode: index.rootInode }, sink);
+    for (const piece of pieces) reader.feed(piece);
+    reader.end();
+    for (const ino of index.inodes())
+      if (!index.isSame(ino, sink.index)) throw new Error(`inode ${ino} is another in the crawl's file`);
+  }
+
+  #blocks(source) {
+    const { crawlBlocks, ExtentTable } = this.#library;
+    let table = new ExtentTable(0);
+    this.#try(
+      () =>
+        crawlBlocks(source, this.#cache(), () => {}, {
+          begin: (_, blocks) => {
+            table = new ExtentTable(blocks);
+          },
+          extent: (...extent) => table.extent(...extent),
+        }) ?? true,
+    );
+    const sorted = table.sorted();
+    for (let n = 1; n < sorted.length; n++)
+      if (sorted.physical(n) < sorted.end(n - 1))
+        throw new Error(`block ${sorted.physical(n)} is two things`);
   }
 
   #system(system) {

@@ -1,5 +1,14 @@
 /** A disk that is offered by NBD. */
 import type { WriteKind, WriteRecord, WriteSink } from "../../queue/write-record.js";
+import { Access, type AccessLog } from "../access-log.js";
+
+/** What is an access of a known range: a write that was lost may have been done, too. */
+const ACCESSES: ReadonlyMap<WriteKind, number> = new Map([
+  ["write", Access.WRITE],
+  ["gap", Access.WRITE],
+  ["zeroes", Access.ZEROES],
+  ["discard", Access.DISCARD],
+]);
 
 /** Where an export's bytes are, if anywhere. Each call's range lies within `size`. Failures are Node system errors. */
 export interface Store {
@@ -30,6 +39,8 @@ export interface Store {
 export interface ExportOptions {
   /** False: the records of writes come without their bytes, for those who only want to know where. */
   readonly tellsData?: boolean;
+  /** What is asked of the disk is noted there, reads among it. */
+  readonly accesses?: AccessLog | undefined;
 }
 
 /** A store under a name; what is done to it is told to a sink. */
@@ -39,6 +50,7 @@ export class Export {
   readonly store: Store;
   readonly #tellsData: boolean;
   readonly #sink: WriteSink;
+  readonly #accesses: AccessLog | undefined;
   #sequence = 0;
   /** What the sink asked its writers to wait for. */
   #hold: Promise<void> | undefined;
@@ -48,13 +60,14 @@ export class Export {
     description: string,
     store: Store,
     sink: WriteSink,
-    { tellsData = true }: ExportOptions = {},
+    { tellsData = true, accesses }: ExportOptions = {},
   ) {
     this.#tellsData = tellsData;
     this.name = name;
     this.description = description;
     this.store = store;
     this.#sink = sink;
+    this.#accesses = accesses;
   }
 
   /** Whether anybody needs the bytes that are written. */
@@ -65,6 +78,11 @@ export class Export {
   /** To be awaited before a further request is taken, if the sink is behind and its policy is not to lose anything. */
   get hold(): Promise<void> | undefined {
     return this.#hold;
+  }
+
+  /** Notes that a range has been read. */
+  noteRead(offset: number, length: number): void {
+    this.#accesses?.add(Access.READ, offset, length);
   }
 
   /** Tells the sink what was done. To be called after the client's answer is on its way. */
@@ -78,6 +96,8 @@ export class Export {
       sequence: ++this.#sequence,
       time: Date.now(),
     };
+    const access = this.#accesses && ACCESSES.get(kind);
+    if (access !== undefined) this.#accesses?.add(access, offset, length);
     const hold = this.#sink.take(record);
     if (hold === undefined || hold === this.#hold) return;
     this.#hold = hold;

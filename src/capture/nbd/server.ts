@@ -22,6 +22,8 @@ export interface ServerOptions {
   readonly mostClients?: number;
   /** ms that a client may take to choose an export. */
   readonly handshakeTimeout?: number;
+  /** A client has begun to use an export (1), or ceased to (-1). */
+  readonly used?: (name: string, change: number) => void;
 }
 
 /** A place that cannot be listened at, told in one line. */
@@ -57,14 +59,22 @@ export class NbdServer implements Catalogue {
   readonly #log: Log;
   readonly #mostClients: number;
   readonly #handshakeTimeout: number;
+  readonly #used: (name: string, change: number) => void;
   readonly #exports = new Map<string, Export>();
   readonly #clients = new Map<Client, Promise<void>>();
   readonly #servers: Server[] = [];
   readonly #budget: Budget;
   readonly #traffic: Traffic = { requests: 0, bytesRead: 0, bytesWritten: 0, errors: 0 };
 
-  constructor({ log, memory = 256 << 20, mostClients = 128, handshakeTimeout = 10_000 }: ServerOptions) {
+  constructor({
+    log,
+    memory = 256 << 20,
+    mostClients = 128,
+    handshakeTimeout = 10_000,
+    used = () => {},
+  }: ServerOptions) {
     this.#log = log;
+    this.#used = used;
     this.#mostClients = mostClients;
     this.#handshakeTimeout = handshakeTimeout;
     this.#budget = new Budget(memory, () => this.#makeRoom());
@@ -171,7 +181,8 @@ export class NbdServer implements Catalogue {
     if (session === undefined || this.#exports.get(session.chosen.name) !== session.chosen) return;
     client.chosen = session.chosen;
     client.transmission = new Transmission(socket, input, session, this.#budget, this.#traffic);
-    const complaint = await client.transmission.run();
+    this.#used(session.chosen.name, 1);
+    const complaint = await client.transmission.run().finally(() => this.#used(session.chosen.name, -1));
     if (complaint !== undefined) this.#log(`nbd: ${session.chosen.name}: a client ${complaint}`);
   }
 
@@ -217,7 +228,7 @@ function listen(server: Server, address: Address): Promise<void> {
 }
 
 /** Takes away a socket that nobody listens at any more. Throws ListenError if somebody does, or it is no socket. */
-async function clearSocket(path: string): Promise<void> {
+export async function clearSocket(path: string): Promise<void> {
   const there = lstatSync(path, { throwIfNoEntry: false });
   if (there === undefined) return;
   if (!there.isSocket())

@@ -243,6 +243,7 @@ export class Transmission {
       writeSimpleHeader(answer, asked, 0);
     }
     this.#socket.write(answer);
+    this.#export.noteRead(offset, length);
   }
 
   #status(asked: Asked): void {

@@ -48,6 +48,14 @@ export class ByteStream {
     return true;
   }
 
+  /** Passes over all that has come, once something has. False if nothing more comes. */
+  async drop(): Promise<boolean> {
+    const isMore = await this.#has(1);
+    this.#chunks.length = 0;
+    this.#waiting = 0;
+    return isMore;
+  }
+
   #drop(chunk: Buffer, count: number): void {
     this.#waiting -= count;
     if (count === chunk.length) this.#chunks.shift();

@@ -21,6 +21,7 @@ export const LARGEST_WRITE = 64 << 20;
 /** A kind's number is its place in the list; 0 is none. */
 const KINDS: ReadonlyArray<WriteKind | undefined> = [undefined, "write", "zeroes", "discard", "flush", "gap"];
 const FUA = 1;
+const NO_DATA = 2;
 
 export interface FileHeader {
   readonly version: number;
@@ -59,7 +60,7 @@ export function encodeRecord({ kind, offset, length, data, fua, sequence, time }
   const header = Buffer.alloc(RECORD_SIZE);
   header.writeUInt32LE(RECORD_MAGIC, 0);
   header.writeUInt8(KINDS.indexOf(kind), 4);
-  header.writeUInt8(fua ? FUA : 0, 5);
+  header.writeUInt8((fua ? FUA : 0) | (kind === "write" && data === undefined ? NO_DATA : 0), 5);
   writeU64(header, sequence, 8);
   writeU64(header, time, 16);
   writeU64(header, offset, 24);
@@ -75,7 +76,7 @@ export function decodeRecord(header: Buffer): Omit<WriteRecord, "data"> | undefi
   const offset = readU64(header, 24);
   const length = readU64(header, 32);
   if (kind === undefined || !Number.isSafeInteger(offset + length)) return undefined;
-  if (kind === "write" && length > LARGEST_WRITE) return undefined;
+  if (hasData(header) && length > LARGEST_WRITE) return undefined;
   return {
     kind,
     offset,
@@ -84,6 +85,11 @@ export function decodeRecord(header: Buffer): Omit<WriteRecord, "data"> | undefi
     sequence: readU64(header, 8),
     time: readU64(header, 16),
   };
+}
+
+/** Whether a record's `length` bytes of data follow its header: a write's do, unless whoever told it left them out. */
+export function hasData(header: Buffer): boolean {
+  return header.readUInt8(4) === KINDS.indexOf("write") && (header.readUInt8(5) & NO_DATA) === 0;
 }
 
 /** Whether a record's header and data are as they were written. */

@@ -1,7 +1,7 @@
 /** Reads slashcloud's own recordings. */
 import type { WriteRecord } from "../../queue/write-record.js";
 import type { ByteStream } from "./byte-stream.js";
-import { decodeHeader, decodeRecord, HEADER_SIZE, isWhole, RECORD_SIZE } from "./format.js";
+import { decodeHeader, decodeRecord, HEADER_SIZE, hasData, isWhole, RECORD_SIZE } from "./format.js";
 import type { Ending, Recording } from "./recording.js";
 
 /** Throws RangeError for a header that cannot be read. */
@@ -22,8 +22,9 @@ async function* records(stream: ByteStream, ending: Ending): AsyncGenerator<Writ
       return;
     }
     const record = decodeRecord(header);
-    const data = record?.kind === "write" ? await stream.take(record.length) : undefined;
-    if (record === undefined || (record.kind === "write" && data === undefined) || !isWhole(header, data)) {
+    const isFollowed = hasData(header);
+    const data = record !== undefined && isFollowed ? await stream.take(record.length) : undefined;
+    if (record === undefined || (isFollowed && data === undefined) || !isWhole(header, data)) {
       ending.torn = "a record that is not whole";
       return;
     }

@@ -8,7 +8,7 @@ const ZEROS = Buffer.alloc(1 << 20);
 export interface Replayed {
   records: number;
   bytes: number;
-  /** Ranges whose bytes were lost when it was recorded, and the bytes that they may have. */
+  /** Ranges whose bytes were lost, or left out, when it was recorded, and the bytes that they may have. */
   gaps: number;
   gapBytes: number;
   /** The last record's number. */
@@ -31,16 +31,17 @@ export async function replay(
     if (sequence > until) break;
     if (offset + length > size)
       throw new RangeError(`record ${sequence} is of byte ${offset + length}; the image has ${size}`);
-    if (kind === "write") await put(image, data!, offset, length);
+    if (kind === "write" && data !== undefined) await put(image, data, offset, length);
     if (kind === "zeroes") {
       for (let at = 0; at < length; at += ZEROS.length)
         await put(image, ZEROS, offset + at, Math.min(ZEROS.length, length - at));
     }
-    if (kind === "gap") {
+    if (kind === "gap" || (kind === "write" && data === undefined)) {
       done.gaps++;
       done.gapBytes += length;
+    } else if (kind === "write" || kind === "zeroes") {
+      done.bytes += length;
     }
-    if (kind === "write" || kind === "zeroes") done.bytes += length;
     done.records++;
     done.last = sequence;
   }

@@ -47,9 +47,7 @@ export class RecordingWriter {
   async write(records: readonly WriteRecord[]): Promise<void> {
     const buffers: Buffer[] = [];
     for (const record of records) {
-      // Without its bytes a write only tells where the disk has others now.
-      const isGap = record.kind === "write" && record.data === undefined;
-      buffers.push(encodeRecord(isGap ? { ...record, kind: "gap" } : record));
+      buffers.push(encodeRecord(record));
       if (record.data !== undefined) buffers.push(record.data);
     }
     const end = this.#bytes;

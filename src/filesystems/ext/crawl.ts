@@ -5,14 +5,16 @@
 import type { Log, Source } from "../../images/image.js";
 import { EIO, IoError } from "../../images/io-error.js";
 import { BlockCache } from "../../versions/block-cache.js";
-import type { Crawled, CrawlSink } from "../crawler.js";
+import type { Crawled, CrawlSink, CrawlStart } from "../crawler.js";
 import { FileType } from "../filesystem.js";
 import { DirectoryPass } from "./crawl-directories.js";
+import { ExtCrawledInode } from "./crawl-inode.js";
 import { Inode, InodeFlags } from "./inode.js";
 import { inodeState } from "./inode-state.js";
 import { InodesInUse } from "./inodes-in-use.js";
 import type { FastCommit } from "./journal/fast-commit.js";
 import { Parts } from "./parts.js";
+import { restMark } from "./rest-mark.js";
 import { openVersion } from "./version.js";
 
 /** EXT4_ROOT_INO */
@@ -23,6 +25,14 @@ export const MOST_BAD = 100_000;
 export const SECOND_CACHE = 2 << 20;
 /** Lines in the log about what was passed over. */
 const MOST_LINES = 10;
+
+/** See crawlStart. */
+export function crawlStartExt(source: Source, cache: BlockCache, log: Log): CrawlStart {
+  // Looked at before the version is opened: a mount meanwhile makes another of it.
+  const rest = restMark(source);
+  const { geometry, sequence } = openVersion(source, cache, log);
+  return { rootInode: ROOT_INODE, blockSize: geometry.blockSize, sequence, rest };
+}
 
 /** See crawlFileSystem. */
 export function crawlExt(source: Source, cache: BlockCache, log: Log, sink: CrawlSink): Crawled {
@@ -79,6 +89,7 @@ class Crawl {
   readonly #sink: CrawlSink;
   readonly #directories: DirectoryPass;
   readonly #inode: Inode;
+  readonly #crawled: ExtCrawledInode;
   readonly #inUse: InodesInUse;
 
   constructor(parts: Parts, sink: CrawlSink, isAgain: boolean) {
@@ -86,6 +97,7 @@ class Crawl {
     this.#sink = sink;
     this.#directories = new DirectoryPass(parts, sink, isAgain, (ino, error) => this.#noteBad(ino, error));
     this.#inode = new Inode(parts.geometry);
+    this.#crawled = new ExtCrawledInode(parts, this.#inode);
     this.#inUse = new InodesInUse(parts);
   }
 
@@ -121,10 +133,14 @@ class Crawl {
       if (!inodes.readNamed(ino, inode) || inode.hasFlag(InodeFlags.EA_INODE)) return;
       const state = inodeState(inodes, inode);
       if (state === undefined) throw new IoError(EIO, `inode ${ino}: its fields make no sense`);
-      this.#sink.inode(ino, state);
-      if (inode.type !== FileType.DIRECTORY) return;
-      if (isAlone) this.#directories.list(inode);
-      else this.#directories.add(inode);
+      const crawled = this.#crawled;
+      crawled.enter();
+      this.#sink.inode(ino, state, crawled);
+      if (inode.type === FileType.DIRECTORY) {
+        if (isAlone) this.#directories.list(inode);
+        else this.#directories.add(inode);
+      }
+      if (crawled.problem !== "") throw new IoError(EIO, crawled.problem);
     } catch (error) {
       this.#noteBad(ino, error);
     }

@@ -15,7 +15,7 @@ import {
 import { Compat, typeOf } from "./features.js";
 import { FreedBlocks } from "./freed-blocks.js";
 import { HeldSizes } from "./held-sizes.js";
-import { Inode, InodeFlags } from "./inode.js";
+import { countInlineData, Inode, InodeFlags } from "./inode.js";
 import { InodeTables } from "./inode-tables.js";
 import { type FastCommit, fastCommitOperations } from "./journal/fast-commit.js";
 import { Lookout } from "./lookout.js";
@@ -129,10 +129,7 @@ export class ExtFileSystem implements FileSystem {
     const inode = this.#parts.inodes.read(ino, this.#inode);
     this.#parts.inodes.attributes(inode, out);
     if (!this.#held.isEmpty) out.size = this.#held.shown(inode, out.generation, out.size, this.#parts);
-    // Inline data takes no block, but the kernel counts what it would take (ext4_file_getattr).
-    if (inode.type === FileType.REGULAR && inode.hasFlag(InodeFlags.INLINE_DATA)) {
-      out.blocks += Math.ceil(out.size / 512);
-    }
+    countInlineData(inode, out);
     // The kernel tells the length of what readlink gives, as an encrypted target is longer as shown.
     if (inode.type === FileType.LINK && inode.hasFlag(InodeFlags.ENCRYPT))
       out.size = symlinkTarget(this.#parts, inode).length;

@@ -83,19 +83,23 @@ export class HeldSizes {
     for (const [index, block] of commit.blocks.entries()) {
       const first = tables.firstInode(block);
       if (first === 0) continue;
-      let old: Buffer;
       try {
-        old = view.locate(block);
+        let old = view.locate(block);
+        let oldAt = view.at;
+        if (fastCommits !== undefined) {
+          // What fast commits have told of an inode may have to be read: what is located stays only until then.
+          old = Buffer.from(old.subarray(oldAt, oldAt + blockSize));
+          oldAt = 0;
+        }
+        for (let at = 0; at < blockSize; at += inodeSize) {
+          const was = oldAt + at;
+          const is = index * blockSize + at;
+          if (!isSameFile(old, was, bytes, is)) continue;
+          const ino = first + at / inodeSize;
+          this.#addGrown(ino, old, was, bytes, is, now, fastCommits?.inode(ino));
+        }
       } catch (error) {
-        if (error instanceof IoError) continue;
-        throw error;
-      }
-      for (let at = 0; at < blockSize; at += inodeSize) {
-        const was = view.at + at;
-        const is = index * blockSize + at;
-        if (!isSameFile(old, was, bytes, is)) continue;
-        const ino = first + at / inodeSize;
-        this.#addGrown(ino, old, was, bytes, is, now, fastCommits?.inode(ino));
+        if (!(error instanceof IoError)) throw error;
       }
     }
   }

@@ -8,7 +8,7 @@ import { type ExtendedAttributes, hasAttributes } from "./xattr.js";
 const scratch = new Attributes();
 
 /** Flags that say how the inode is kept, and change with that: of no account to those who watch the file. */
-const KEPT_HOW =
+export const KEPT_HOW =
   InodeFlags.INDEX | InodeFlags.HUGE_FILE | InodeFlags.EXTENTS | InodeFlags.EA_INODE | InodeFlags.INLINE_DATA;
 
 /** The inode's fields; undefined if it has never been used, or makes no sense. */

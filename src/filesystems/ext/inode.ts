@@ -291,6 +291,12 @@ export class Inodes {
   }
 }
 
+/** Inline data takes no block, but the kernel counts what it would take (ext4_file_getattr). */
+export function countInlineData(inode: Inode, out: Attributes): void {
+  if (inode.type === FileType.REGULAR && inode.hasFlag(InodeFlags.INLINE_DATA))
+    out.blocks += Math.ceil(out.size / 512);
+}
+
 function extraWord(raw: Buffer, offset: number, extraEnd: number): number {
   return extraEnd >= offset + 4 ? raw.readUInt32LE(offset) : 0;
 }

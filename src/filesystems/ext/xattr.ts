@@ -106,12 +106,21 @@ export class ExtendedAttributes {
     let value: Buffer | undefined;
     this.#visit(inode, (entry) => {
       if (entry.fullName !== name) return false;
-      value = this.#copyValue(inode, entry);
-      const isAcl = entry.index === NameIndex.ACL_ACCESS || entry.index === NameIndex.ACL_DEFAULT;
-      if (isAcl) value = posixAcl(value, inode.ino);
+      value = this.#shownValue(inode, entry);
       return true;
     });
     return value;
+  }
+
+  /**
+   * Visits the names that the kernel would list, and the bytes of each value; the value itself is asked for with `copy`,
+   * which throws IoError when it is bad. The visitor returns true to stop. Throws IoError (EIO) when the list is bad.
+   */
+  each(inode: Inode, visitor: (name: string, size: number, copy: () => Buffer) => boolean): void {
+    this.#visit(inode, (entry) => {
+      const name = entry.fullName;
+      return name !== undefined && visitor(name, entry.valueSize, () => this.#shownValue(inode, entry));
+    });
   }
 
   /** Whether there can be any attributes at all, without looking at them. */
@@ -202,6 +211,13 @@ export class ExtendedAttributes {
 
   #step(): void {
     this.#entry.at += (ENTRY + this.#entry.nameLength + 3) & ~3;
+  }
+
+  /** A value as the kernel shows it. */
+  #shownValue(inode: Inode, entry: EntryPlace): Buffer {
+    const value = this.#copyValue(inode, entry);
+    const isAcl = entry.index === NameIndex.ACL_ACCESS || entry.index === NameIndex.ACL_DEFAULT;
+    return isAcl ? posixAcl(value, inode.ino) : value;
   }
 
   #copyValue(inode: Inode, entry: EntryPlace): Buffer {
