@@ -44,8 +44,9 @@ export class Following implements StreamTaker {
   /** `send` hands updates to whoever serves users. Throws ImageError for an image that cannot be opened. */
   constructor(specs: readonly GuestSpec[], send: (update: Update) => void, log: Log) {
     this.#send = send;
+    const cache = new BlockCache(CACHE_BYTES);
     for (const spec of specs) {
-      const { name, disks } = openGuest(spec, new BlockCache(CACHE_BYTES), () => {});
+      const { name, disks } = openGuest(spec, cache, () => {});
       for (const [disk, { image, volumes }] of disks.entries()) {
         this.#images.push(image);
         for (const { volume, fileSystem } of volumes) {

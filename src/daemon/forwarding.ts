@@ -6,7 +6,7 @@ import { hash, placeOf } from "../cloud/ids.js";
 import type { Forwarder } from "../fuse/kernel/forwarder.js";
 import { Opcode, RequestHeader } from "../fuse/kernel/protocol.js";
 import type { ForgottenNode, Request } from "../fuse/kernel/request.js";
-import { type Ledger, visitSlots } from "./ledger.js";
+import type { Ledger } from "./ledger.js";
 import { Waiting } from "./waiting.js";
 
 /** The number, as an owner of ids, of the thread that reads requests. Those of others are larger. */
@@ -75,7 +75,7 @@ export class Forwarding implements Forwarder {
       this.#byName.set(Buffer.from(guest).toString("latin1"), route);
       for (const id of directoriesOf(guest, guests)) this.#byDirectory.set(id, route);
     }
-    visitSlots(ledger.slots, (high, low, digest) => {
+    ledger.visit((high, low, digest) => {
       const owner = this.#byOwner.findIndex((route) => route?.digest === digest);
       if (low === OWNER_INODE && owner > 0) owners.claim(high, owner);
     });

@@ -59,33 +59,35 @@ export function readLedger(fd: number): Uint32Array {
   return words;
 }
 
+export type SlotVisitor = (high: number, low: number, directory: number, generation: number) => void;
+
 /** Calls `visit` with each slot: a node's two halves, the directory it was shown in (0: not noted), its generation. */
-export function visitSlots(
-  slots: Uint32Array,
-  visit: (high: number, low: number, directory: number, generation: number) => void,
-): void {
+export function visitSlots(slots: Uint32Array, visit: SlotVisitor): void {
   for (let at = 0; at < slots.length; at += SLOT_WORDS) {
     visit(slots[at] as number, slots[at + 1] as number, slots[at + 2] as number, slots[at + 3] as number);
   }
 }
 
-/** Slots that there is room for at first. */
-const FIRST_ROOM = 65536;
+/** Slots of a page, and places in the table at first. */
+const PAGE_SLOTS = 16_384;
+const FIRST_TABLE = 131_072;
 
 /** A ledger that is being kept, by the thread that serves. */
 export class Ledger implements NodeLedger, ParentLedger {
   readonly #fd: number;
   readonly #lost: (error: Error) => void;
-  #slots: Uint32Array;
-  /** The same as bytes: they lie in the file as here. */
-  #bytes: Uint8Array;
-  #count: number;
+  /** The slots, as they lie in the file. More are added by the page: to copy all would take twice the memory. */
+  readonly #pages: Uint32Array[] = [];
+  #count = 0;
+  /** The slot that was found last: the page that it is in, and where it begins there. */
+  #page: Uint32Array = new Uint32Array(0);
+  #at = 0;
   /** Slots that are in the file. */
   #written: number;
   /** Of those, the ones that have changed since. */
   readonly #changed: number[] = [];
   /** Open addressing: the number of a slot, plus one. Its length is a power of two. */
-  #table: Uint32Array;
+  #table = new Uint32Array(FIRST_TABLE);
   #isLost = false;
 
   /** Goes on with what is in the file. `lost` is called, once, if nothing can be written there any more. */
@@ -93,31 +95,34 @@ export class Ledger implements NodeLedger, ParentLedger {
     this.#fd = fd;
     this.#lost = lost;
     const found = readLedger(fd);
-    this.#count = this.#written = found.length / SLOT_WORDS;
-    let room = FIRST_ROOM;
-    while (room < this.#count) room *= 2;
-    this.#slots = new Uint32Array(room * SLOT_WORDS);
-    this.#slots.set(found);
-    this.#bytes = new Uint8Array(this.#slots.buffer);
-    this.#table = new Uint32Array(room * 2);
-    this.#fillTable();
+    for (let at = 0; at < found.length; at += SLOT_WORDS) {
+      this.#addSlot();
+      this.#page.set(found.subarray(at, at + SLOT_WORDS), this.#at);
+    }
+    this.#written = this.#count;
+    let length = FIRST_TABLE;
+    while (this.#count * 4 > length * 3) length *= 2;
+    this.#makeTable(length);
   }
 
-  /** What is on record. A view: valid until something is added. */
-  get slots(): Uint32Array {
-    return this.#slots.subarray(0, this.#count * SLOT_WORDS);
+  /** Calls `visit` with each slot; see visitSlots. */
+  visit(visit: SlotVisitor): void {
+    for (const [number, page] of this.#pages.entries()) {
+      const slots = Math.min(PAGE_SLOTS, this.#count - number * PAGE_SLOTS);
+      visitSlots(page.subarray(0, slots * SLOT_WORDS), visit);
+    }
   }
 
   node(high: number, low: number, generation: number): void {
-    const at = this.#slot(placeOf(high), low, high);
-    if (this.#slots[at] !== high) this.#set(at, high);
-    if (this.#slots[at + 3] !== generation) this.#set(at + 3, generation);
+    const slot = this.#slot(placeOf(high), low, high);
+    this.#set(slot, 0, high);
+    this.#set(slot, 3, generation);
   }
 
   parent(placeId: number, ino: number, directory: number): void {
     // The node itself follows, in the same answer.
-    const at = this.#slot(placeId, ino, placeId * HIGHS_OF_A_PLACE) + 2;
-    if (this.#slots[at] !== directory) this.#set(at, directory);
+    const slot = this.#slot(placeId, ino, placeId * HIGHS_OF_A_PLACE);
+    this.#set(slot, 2, directory);
   }
 
   flush(): void {
@@ -129,66 +134,81 @@ export class Ledger implements NodeLedger, ParentLedger {
 
   #write(): void {
     try {
-      for (const slot of this.#changed) this.#writeSlots(slot, 1);
-      this.#writeSlots(this.#written, this.#count - this.#written);
+      for (const slot of this.#changed) this.#writeSlots(slot, slot + 1);
+      for (let slot = this.#written; slot < this.#count; ) {
+        const pageEnd = (Math.floor(slot / PAGE_SLOTS) + 1) * PAGE_SLOTS;
+        const end = Math.min(pageEnd, this.#count);
+        this.#writeSlots(slot, end);
+        slot = end;
+      }
     } catch (error) {
       this.#isLost = true;
       this.#lost(error as Error);
     }
   }
 
-  #writeSlots(first: number, count: number): void {
-    const end = (first + count) * SLOT_BYTES;
-    for (let at = first * SLOT_BYTES; at < end; ) at += writeSync(this.#fd, this.#bytes, at, end - at, at);
+  /** Writes slots of one page, from `first` to the one before `end`. */
+  #writeSlots(first: number, end: number): void {
+    this.#locate(first);
+    const bytes = new Uint8Array(this.#page.buffer);
+    const start = this.#at * 4;
+    const length = (end - first) * SLOT_BYTES;
+    for (let done = 0; done < length; )
+      done += writeSync(this.#fd, bytes, start + done, length - done, first * SLOT_BYTES + done);
   }
 
-  #set(at: number, value: number): void {
-    this.#slots[at] = value;
-    const slot = Math.floor(at / SLOT_WORDS);
+  /** Sets a word of the slot that was found last. */
+  #set(slot: number, word: number, value: number): void {
+    if (this.#page[this.#at + word] === value) return;
+    this.#page[this.#at + word] = value;
     if (slot < this.#written) this.#changed.push(slot);
   }
 
-  /** The place in `#slots` of an inode's slot; a new one has the node `high`. */
+  #locate(slot: number): void {
+    this.#page = this.#pages[Math.floor(slot / PAGE_SLOTS)] as Uint32Array;
+    this.#at = (slot % PAGE_SLOTS) * SLOT_WORDS;
+  }
+
+  /** Finds an inode's slot; a new one has the node `high`. */
   #slot(placeId: number, ino: number, high: number): number {
     const mask = this.#table.length - 1;
     let at = hash(placeId, ino) & mask;
     for (;;) {
-      const slot = this.#table[at] as number;
-      if (slot === 0) break;
-      const found = (slot - 1) * SLOT_WORDS;
-      if (this.#slots[found + 1] === ino && placeOf(this.#slots[found] as number) === placeId) return found;
+      const slot = (this.#table[at] as number) - 1;
+      if (slot < 0) break;
+      this.#locate(slot);
+      if (this.#page[this.#at + 1] === ino && placeOf(this.#page[this.#at] as number) === placeId)
+        return slot;
       at = (at + 1) & mask;
     }
     if (this.#count * 4 === this.#table.length * 3) {
-      this.#table = new Uint32Array(this.#table.length * 2);
-      this.#fillTable();
+      this.#makeTable(this.#table.length * 2);
       return this.#slot(placeId, ino, high);
     }
-    if (this.#count * SLOT_WORDS === this.#slots.length) this.#growSlots();
-    const made = this.#count++ * SLOT_WORDS;
+    this.#addSlot();
     this.#table[at] = this.#count;
-    this.#slots[made] = high;
-    this.#slots[made + 1] = ino;
-    this.#slots[made + 2] = 0;
-    this.#slots[made + 3] = 0;
-    return made;
+    this.#page[this.#at] = high;
+    this.#page[this.#at + 1] = ino;
+    return this.#count - 1;
   }
 
-  #growSlots(): void {
-    const slots = new Uint32Array(this.#slots.length * 2);
-    slots.set(this.#slots);
-    this.#slots = slots;
-    this.#bytes = new Uint8Array(slots.buffer);
+  /** Adds an empty slot. */
+  #addSlot(): void {
+    if (this.#count === this.#pages.length * PAGE_SLOTS)
+      this.#pages.push(new Uint32Array(PAGE_SLOTS * SLOT_WORDS));
+    this.#locate(this.#count++);
   }
 
-  #fillTable(): void {
-    const mask = this.#table.length - 1;
+  #makeTable(length: number): void {
+    const table = new Uint32Array(length);
+    const mask = length - 1;
     for (let slot = 0; slot < this.#count; slot++) {
-      const found = slot * SLOT_WORDS;
-      let at = hash(placeOf(this.#slots[found] as number), this.#slots[found + 1] as number) & mask;
-      while (this.#table[at] !== 0) at = (at + 1) & mask;
-      this.#table[at] = slot + 1;
+      this.#locate(slot);
+      let at = hash(placeOf(this.#page[this.#at] as number), this.#page[this.#at + 1] as number) & mask;
+      while (table[at] !== 0) at = (at + 1) & mask;
+      table[at] = slot + 1;
     }
+    this.#table = table;
   }
 }
 

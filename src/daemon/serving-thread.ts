@@ -13,7 +13,7 @@ import { EarlyReads } from "./early-reads.js";
 import { Forwarding, type RemoteRoute, SERVING_OWNER } from "./forwarding.js";
 import type { GuestSpec } from "./guest-name.js";
 import { LateLogs } from "./late-logs.js";
-import { Ledger, visitSlots } from "./ledger.js";
+import { Ledger } from "./ledger.js";
 import { type OpenTree, openTree } from "./open-tree.js";
 import { type ShownVolume, shownVolumes } from "./shown-volumes.js";
 import { type Told, type Update, volumeKey } from "./updates.js";
@@ -126,7 +126,7 @@ class Serving {
       place.uncommon = (high, low, generation) =>
         this.#port.postMessage({ kind: "uncommon", high, low, generation } satisfies ServingMessage);
     }
-    visitSlots(ledger.slots, (high, ...slot) => places.get(placeOf(high))?.inherit(high, ...slot));
+    ledger.visit((high, ...slot) => places.get(placeOf(high))?.inherit(high, ...slot));
     const early = new EarlyReads((high, low) => {
       this.#port.postMessage({ kind: "read", high, low } satisfies ServingMessage);
     });

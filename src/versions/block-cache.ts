@@ -14,6 +14,8 @@ import { CountedSource, type ReadCount } from "./counted-source.js";
 const SMALLEST_CHUNK = 16384;
 /** Bytes that are read at once where a reader says that it goes on with what follows. */
 const READ_AHEAD = 131072;
+/** What was read at once, for as long as it is put into chunks: of any cache of the thread. */
+const readAhead = Buffer.allocUnsafeSlow(READ_AHEAD);
 
 /** A volume as a cache knows it. */
 export interface CachedSource {
@@ -37,7 +39,6 @@ export class ChunkCache {
   readonly #chain: Int32Array;
   readonly #heads: Int32Array;
   readonly #mask: number;
-  readonly #ahead: Buffer;
   #hand = 0;
 
   constructor(chunkSize: number, bytes: number) {
@@ -52,7 +53,6 @@ export class ChunkCache {
     const heads = 2 ** Math.ceil(Math.log2(this.#capacity * 2));
     this.#heads = new Int32Array(heads).fill(-1);
     this.#mask = heads - 1;
-    this.#ahead = Buffer.allocUnsafeSlow(Math.max(READ_AHEAD, chunkSize));
   }
 
   /**
@@ -119,17 +119,17 @@ export class ChunkCache {
 
   #loadAhead(owner: CachedSource, chunk: number): number {
     const size = this.chunkSize;
-    const length = readFully(owner.source, this.#ahead, READ_AHEAD, chunk * size);
+    const length = readFully(owner.source, readAhead, READ_AHEAD, chunk * size);
     for (let next = 1; next * size < length; next++) {
       if (this.#find(owner.id, chunk + next) >= 0) continue;
       const slot = this.#freeSlot();
       const there = Math.min(size, length - next * size);
-      this.#ahead.copy(this.#slots[slot] as Buffer, 0, next * size, next * size + there);
+      readAhead.copy(this.#slots[slot] as Buffer, 0, next * size, next * size + there);
       this.#enter(slot, owner.id, chunk + next, there);
     }
     const slot = this.#freeSlot();
     const there = Math.min(size, length);
-    this.#ahead.copy(this.#slots[slot] as Buffer, 0, 0, there);
+    readAhead.copy(this.#slots[slot] as Buffer, 0, 0, there);
     this.#enter(slot, owner.id, chunk, there);
     return slot;
   }

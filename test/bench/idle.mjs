@@ -40,7 +40,7 @@ function makeImages(count) {
 export async function idle(count, seconds) {
   const served = await serving(makeImages(count));
   try {
-    await atRest(served.pid);
+    await atRest(served.pid, 1);
     return await processorShare(served.pid, seconds);
   } finally {
     await served.end();

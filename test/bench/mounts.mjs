@@ -128,7 +128,10 @@ export async function processorShare(pid, seconds) {
   return ((processorSeconds(pid) - before) * 100_000) / (performance.now() - start);
 }
 
-/** Waits until a daemon has done what it begins with: it reads all directories, for the paths of events. */
-export async function atRest(pid) {
-  for (let tries = 0; tries < 90 && (await processorShare(pid, 2)) > 5; tries++);
+/**
+ * Waits until a daemon has done what it begins with (it reads all directories, for the paths of events) and takes no more
+ * than `share` percent of a core.
+ */
+export async function atRest(pid, share = 5) {
+  for (let tries = 0; tries < 90 && (await processorShare(pid, 2)) > share; tries++);
 }
