@@ -349,7 +349,13 @@ describe("a kernel's file system over the tap", () => {
       "--io_size=12m",
       "--fsync=32",
     ];
-    const check = ["--verify=crc32c", "--do_verify=1", "--verify_fatal=1", "--ioengine=psync"];
+    const check = [
+      "--verify=crc32c",
+      "--do_verify=1",
+      "--verify_fatal=1",
+      "--verify_state_save=0",
+      "--ioengine=psync",
+    ];
     await run("fio", [`--filename=${file}`, "--minimal", ...job, ...check]);
     await end();
     expect(await tap.stop()).toBe(0);
