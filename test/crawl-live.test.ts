@@ -26,9 +26,9 @@ const { Crawling } = (await import(built)) as typeof import("../src/daemon/crawl
 afterAll(cleanUp);
 
 /** ms that the guest works for, and after which the volume is taken for one that had to be opened afresh. */
-/** ms after which it is over whatever has been crawled. */
-const LATEST = 60_000;
 const WORKS = 5000;
+/** ms more after which that is over whatever has been crawled. */
+const LATEST = 60_000;
 const REOPENED_EVERY = 1200;
 
 /** Follows an image and has it crawled, as the daemon does. */
