@@ -78,7 +78,12 @@ test("a running guest is shown as it writes, once attached to, and no longer whe
   expect(readdirSync(join(served.mountPoint, host))).toEqual([]);
   expect(await block(socket)).toEqual(before);
   await machine.does("lines 1");
+  await run(process.execPath, [main, "attach", "--qmp", socket, ...state, "web"]);
+  expect(readFileSync(log, "utf8")).toBe(lines(6).join(""));
   machine.tell("off");
   await machine.ended();
+  await until("the guest leaves", () => readdirSync(join(served.mountPoint, host)).length === 0, served);
+  const none = [main, "attach", "--qmp", join(place, "none.qmp"), ...state];
+  await expect(run(process.execPath, none)).rejects.toThrow(/none\.qmp: there is no such socket/);
   expect(await served.stop()).toBe(0);
 }, 300_000);

@@ -92,7 +92,7 @@ async function scene(
     },
   };
   const client = new FeedClient({
-    path: keeper.feed,
+    path: keeper.feed as string,
     log: (line) => log.push(line),
     disks: (disks) => {
       hasBegun = true;

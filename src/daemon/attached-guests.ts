@@ -3,7 +3,7 @@
  * stores nothing, and serves the disks for reading. They have a tap of their own, as QEMU reaches its socket: no disk of
  * another guest can be had there.
  */
-import { accessSync, constants, mkdirSync, rmSync } from "node:fs";
+import { accessSync, constants, existsSync, mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import type { FeedDisk } from "../capture/feed/frames.js";
 import { attachGuest } from "../capture/qmp/attach.js";
@@ -50,6 +50,8 @@ export class AttachedGuests {
   /** Returns where the guest's disks can be read, paths or NBD URLs. Throws errors of one line. */
   async attach({ guest, socket, disks }: AttachRequest): Promise<string[]> {
     if (this.#guests.has(guest)) throw new Error(`${guest}: is attached already`);
+    if (!existsSync(socket))
+      throw new Error(`${socket}: there is no such socket: is the guest running, and is this its monitor?`);
     const { directory, tapping, offer, withdraw, log } = this.#options;
     const folder = join(directory, `${++this.#lastFolder}`);
     const exports = new Map<number, string>();

@@ -35,7 +35,7 @@ export interface DriverOptions extends ServeOptions {
 
 /** The sockets that guests' writes are told on. */
 export function feedsOf({ taps, mirrors }: DriverOptions): string[] {
-  return [taps, mirrors].flatMap((keeper) => (keeper?.isStarted ? [keeper.feed] : []));
+  return [taps, mirrors].flatMap((keeper) => keeper?.feed ?? []);
 }
 
 /** A tree being served. */

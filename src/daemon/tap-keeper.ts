@@ -51,9 +51,8 @@ interface Pending {
 }
 
 export class TapKeeper {
-  /** The socket that writes are told on. */
-  readonly feed: string;
-  readonly #directory: string;
+  /** Of its sockets, once it is started. */
+  #directory = "";
   readonly #options: TapKeeperOptions;
   readonly #attached = new Map<string, AttachRequest>();
   readonly #pending = new Map<number, Pending>();
@@ -64,12 +63,16 @@ export class TapKeeper {
 
   constructor(options: TapKeeperOptions) {
     this.#options = options;
-    this.#directory = mkdtempSync(join(tmpdir(), "slashcloud-feed-"));
-    this.feed = join(this.#directory, "feed.sock");
+  }
+
+  /** The socket that writes are told on; undefined: it has not been started. */
+  get feed(): string | undefined {
+    return this.#directory === "" ? undefined : join(this.#directory, "feed.sock");
   }
 
   /** Starts it; returns where the disks are, as NBD URLs. Throws UserError. */
   async start(): Promise<readonly string[]> {
+    if (this.#directory === "") this.#directory = mkdtempSync(join(tmpdir(), "slashcloud-feed-"));
     const child = spawn(process.execPath, [...process.execArgv, PROGRAM], {
       stdio: ["ignore", "ignore", "inherit", "ipc"],
     });
@@ -89,7 +92,7 @@ export class TapKeeper {
     const { listen, disks, pipes = [], limits, unknownLife } = this.#options;
     const options: TapProcessOptions = {
       directory: this.#directory,
-      feed: this.feed,
+      feed: this.feed as string,
       listen,
       disks,
       pipes,
@@ -135,7 +138,7 @@ export class TapKeeper {
       child.kill("SIGKILL");
       await ended;
     }
-    rmSync(this.#directory, { recursive: true, force: true });
+    if (this.#directory !== "") rmSync(this.#directory, { recursive: true, force: true });
   }
 
   #ask(message: (id: number) => ToTapProcess): Promise<readonly string[]> {
