@@ -271,6 +271,54 @@ test.each([1, 2, 3, 4, 5, 6])("random transactions, seed %i: by path, in order",
   expect(circles).toBeLessThan(15);
 });
 
+test("a directory goes into one that was in it only when that one has come out", () => {
+  const index = indexOf();
+  const monitor = new Monitor();
+  const guest = (names: [number, [string, number][]][]): Guest => ({
+    names: new Map(names.map(([directory, entries]) => [directory, new Map(entries)])),
+    inodes: new Map(
+      [ROOT, 11, 12, 13, 14].map((ino) => [ino, { generation: 1, isDirectory: ino !== 12, size: 0 }]),
+    ),
+  });
+  const before = guest([
+    [
+      ROOT,
+      [
+        ["d", 11],
+        ["n", 12],
+        ["e", 13],
+      ],
+    ],
+    [11, [["x", 14]]],
+    [13, []],
+    [14, []],
+  ]);
+  // The one inside comes out to a name that another one leaves last.
+  const after = guest([
+    [
+      ROOT,
+      [
+        ["n", 14],
+        ["e", 13],
+      ],
+    ],
+    [11, []],
+    [13, [["n", 12]]],
+    [14, [["d", 11]]],
+  ]);
+  let was = newGuest();
+  for (const now of [before, after]) {
+    const changes = differenceOf(was, now);
+    for (const event of composeEvents(changes, index)) {
+      if (event.kind === "renamed") expect(event.from, `${event.ino}`).toBeDefined();
+      monitor.take(event);
+    }
+    setStates(index, changes);
+    was = now;
+    expect([...monitor.paths].map(([path, ino]) => `${path} ${ino}`).sort()).toEqual(paths(now).sort());
+  }
+});
+
 test("doubts are settled by the map: only what differs is told", () => {
   const pick = random(99);
   const index = indexOf();

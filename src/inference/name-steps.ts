@@ -2,8 +2,12 @@
  * What a transaction did to names, as steps of one file each: which came, went, or became another. A transaction tells
  * only what differs before and after; the steps are put into an order in which they can be taken one by one.
  */
-import type { Changes, InodeChange } from "../filesystems/changes.js";
+import type { Changes, InodeChange, InodeState } from "../filesystems/changes.js";
+import { FileType } from "../filesystems/filesystem.js";
 import type { Names } from "./file-event.js";
+
+/** Directories in directories that are followed; more are none that any file system has. */
+const MOST_LEVELS = 4096;
 
 /** A name: where it is, and its bytes as one character each. */
 export interface NamePlace {
@@ -152,9 +156,22 @@ function inOrder(steps: readonly NameStep[], names: Names): NameStep[] {
     if (isDead) children.set(ino, names.childCount(ino));
   }
   const ordered: NameStep[] = [];
+  /** Where files are that have come or moved. */
+  const parents = new Map<number, number>();
+  const isWithin = (directory: number, ino: number): boolean => {
+    let at = directory;
+    for (let level = 0; level < MOST_LEVELS; level++) {
+      if (at === ino) return true;
+      const above = parents.get(at) ?? names.names(at)[0]?.directory;
+      if (above === undefined || above === at) return false;
+      at = above;
+    }
+    return true;
+  };
   const take = (step: NameStep): void => {
     const { ino, from, to } = step;
     ordered.push(step);
+    if (to !== undefined) parents.set(ino, to.directory);
     if (to === undefined) going.set(ino, (going.get(ino) ?? 1) - 1);
     if (from !== undefined) {
       leaving.set(slot(from), (leaving.get(slot(from)) ?? 1) - 1);
@@ -169,7 +186,10 @@ function inOrder(steps: readonly NameStep[], names: Names): NameStep[] {
     if (to === undefined) return true;
     const others = leaving.get(slot(to)) ?? 0;
     const own = from !== undefined && slot(from) === slot(to) ? 1 : 0;
-    return others <= own && !births.has(to.directory);
+    if (others > own || births.has(to.directory)) return false;
+    // A directory goes into one that was in it when that one has come out.
+    const isMove = from !== undefined && from.directory !== to.directory;
+    return !(isMove && isDirectory(names.state(ino)) && isWithin(to.directory, ino));
   };
   let waiting = pending;
   while (waiting.length > 0) {
@@ -182,6 +202,10 @@ function inOrder(steps: readonly NameStep[], names: Names): NameStep[] {
     waiting = later;
   }
   return ordered;
+}
+
+function isDirectory(state: InodeState | undefined): boolean {
+  return state !== undefined && (state.mode & FileType.MASK) === FileType.DIRECTORY;
 }
 
 /** What goes first, then what moves, then what comes. */

@@ -87,6 +87,8 @@ class Model:
                 self.inodes.pop(ino, None)
                 return
         elif kind == "renamed":
+            if "from" not in event:
+                return self.fail("no former path", event)
             self.rename(latin(event["from"], event.get("fromBytes")), path, ino, event)
         elif self.names.get(path) != ino:
             self.fail("no such name", event)
