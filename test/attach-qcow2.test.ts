@@ -11,7 +11,7 @@ const folder = workFolder("attach-qcow2");
 
 afterAll(cleanUp);
 
-test("a guest on a qcow2 disk is shown as it writes, while QEMU has the disk", async () => {
+test("a guest on a qcow2 disk is shown as it writes, while QEMU has the disk, whatever dies here", async () => {
   mkdirSync(join(folder, "raw"));
   const image = join(folder, "guest.qcow2");
   const raw = await guestImage(join(folder, "raw"));
@@ -32,6 +32,13 @@ test("a guest on a qcow2 disk is shown as it writes, while QEMU has the disk", a
     }
   };
   for (let count = 3; count < 30; count++) {
+    if (count === 15) {
+      const tap = await run("pgrep", ["-P", `${served.pid}`, "-f", "/tap.js$"]);
+      process.kill(Number(tap), "SIGKILL");
+      for (const start = performance.now(); performance.now() - start < 20_000; await sleep(20))
+        if (/web: is attached again/.test(served.log())) break;
+      expect(served.log()).toMatch(/web: is attached again/);
+    }
     await machine.does("lines 1");
     const lines = Array.from({ length: count }, (_, line) => `${line + 1} a line of the log\n`).join("");
     for (const start = performance.now(); read() !== lines && performance.now() - start < 20_000; )

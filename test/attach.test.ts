@@ -72,6 +72,12 @@ test("a running guest is shown as it writes, once attached to, and no longer whe
   await expect(run(process.execPath, [main, "attach", "--qmp", socket, ...state, "web"])).rejects.toThrow(
     /there is a guest web already/,
   );
+  await expect(run(process.execPath, [main, "attach", "--qmp", socket, ...state, "other"])).rejects.toThrow(
+    /is web, which is attached already/,
+  );
+  const tap = await run("pgrep", ["-P", `${served.pid}`, "-f", "/tap.js$"]);
+  process.kill(Number(tap), "SIGKILL");
+  await until("it is attached again", () => /web: is attached again/.test(served.log()), served);
   const events = await run(process.execPath, [main, "events", "--json", ...state, "*:web:/var/log/*"]);
   expect(events).toMatch(/"path":"\/var\/log\/app.log"/);
   await run(process.execPath, [main, "detach", "web", ...state]);

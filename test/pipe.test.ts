@@ -75,6 +75,7 @@ async function scene(
     unknownLife: 300_000,
     log: (line) => log.push(line),
     gone: () => {},
+    moved: () => {},
   });
   const forget = onEnd(() => void keeper.stop());
   await keeper.start();

@@ -3,6 +3,9 @@ import { type IncomingMessage, request } from "node:http";
 import { controlSocket } from "./socket-path.js";
 import { UserError } from "./user-error.js";
 
+/** The connection was lost before the answer came. */
+export class LostAnswer extends UserError {}
+
 export interface Asked {
   /** The daemon's state directory. */
   readonly state: string;
@@ -45,7 +48,8 @@ export async function askDaemon({ state, path, body, patience }: Asked): Promise
         `no daemon keeps its state in ${state}: start it with slashcloud up, or name its mount point with --mount`,
       );
     }
-    throw new UserError(`the daemon whose state is in ${state} does not answer: ${message}`);
+    const line = `the daemon whose state is in ${state} does not answer: ${message}`;
+    throw code === "ECONNRESET" ? new LostAnswer(line) : new UserError(line);
   }
   const { error } = JSON.parse(text) as { error?: string };
   if (error !== undefined) throw new UserError(error);

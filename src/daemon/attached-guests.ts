@@ -3,7 +3,17 @@
  * stores nothing, and serves the disks for reading. They have a tap of their own, as QEMU reaches its socket: no disk of
  * another guest can be had there.
  */
-import { accessSync, constants, existsSync, mkdirSync, rmSync } from "node:fs";
+import {
+  accessSync,
+  chmodSync,
+  constants,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  realpathSync,
+  rmdirSync,
+  rmSync,
+} from "node:fs";
 import { join } from "node:path";
 import type { FeedDisk } from "../capture/feed/frames.js";
 import { attachGuest } from "../capture/qmp/attach.js";
@@ -16,6 +26,10 @@ import type { Tapping } from "./tapping.js";
 /** ms until a disk whose mirror ended is mirrored again: at first, and at most. */
 const RETRY = 500;
 const LONGEST_RETRY = 30_000;
+
+/** The folder that QEMU's user has, and the socket that QEMU makes there. */
+const QEMU_FOLDER = "qemu";
+const EXPORT_SOCKET = "disks.sock";
 
 export interface AttachedGuestsOptions {
   /** Sockets are made there. */
@@ -33,6 +47,8 @@ export interface AttachedGuestsOptions {
 
 interface Attached {
   readonly attachment: Attachment;
+  /** Of the monitor, links followed. */
+  readonly socket: string;
   readonly folder: string;
   /** By the numbers of the disks. */
   readonly exports: ReadonlyMap<number, string>;
@@ -41,7 +57,6 @@ interface Attached {
 export class AttachedGuests {
   readonly #options: AttachedGuestsOptions;
   readonly #guests = new Map<string, Attached>();
-  #lastFolder = 0;
 
   constructor(options: AttachedGuestsOptions) {
     this.#options = options;
@@ -52,15 +67,20 @@ export class AttachedGuests {
     if (this.#guests.has(guest)) throw new Error(`${guest}: is attached already`);
     if (!existsSync(socket))
       throw new Error(`${socket}: there is no such socket: is the guest running, and is this its monitor?`);
+    const monitor = realpathSync(socket);
+    for (const [other, attached] of this.#guests)
+      if (attached.socket === monitor) throw new Error(`${socket}: is ${other}, which is attached already`);
     const { directory, tapping, offer, withdraw, log } = this.#options;
-    const folder = join(directory, `${++this.#lastFolder}`);
+    // Nobody but this user changes what is in it: QEMU's own folder is one within.
+    const folder = mkdtempSync(join(directory, "guest-"));
     const exports = new Map<number, string>();
     try {
-      mkdirSync(folder, { mode: 0o700 });
-      giveToQemu(folder, socket);
+      chmodSync(folder, 0o711);
       const mirrors = join(folder, "tap.sock");
-      await tapping.listen({ path: mirrors });
+      await tapping.listen({ path: mirrors }, `${guest}/`);
       giveToQemu(mirrors, socket);
+      mkdirSync(join(folder, QEMU_FOLDER), { mode: 0o700 });
+      giveToQemu(join(folder, QEMU_FOLDER), socket);
       const tapFor = async ({ index, size }: GuestDisk): Promise<TapTarget> => {
         const exportName = `${guest}/${index}`;
         await tapping.add({ kind: "mirror", name: exportName, size, tellsData: false });
@@ -71,11 +91,11 @@ export class AttachedGuests {
         socket,
         ...(disks && { disks }),
         tapFor,
-        exportSocket: join(folder, "disks.sock"),
+        exportSocket: join(folder, QEMU_FOLDER, EXPORT_SOCKET),
         guard: tapping,
         log: (line) => log(`${guest}: ${line}`),
       });
-      this.#guests.set(guest, { attachment, folder, exports });
+      this.#guests.set(guest, { attachment, socket: monitor, folder, exports });
       attachment.disks.forEach(({ index, size }, disk) => {
         const name = exports.get(index);
         if (name !== undefined) offer(name, { guest, disk, size, capture: "qmp" });
@@ -87,7 +107,7 @@ export class AttachedGuests {
         withdraw(name);
         await tapping.remove(name);
       }
-      rmSync(folder, { recursive: true, force: true });
+      this.#clear(folder);
       throw error;
     }
   }
@@ -117,7 +137,19 @@ export class AttachedGuests {
       this.#options.withdraw(name);
       await this.#options.tapping.remove(name);
     }
-    rmSync(folder, { recursive: true, force: true });
+    this.#clear(folder);
+  }
+
+  /** Takes a guest's folder away: file by file, as one of its folders is another user's. */
+  #clear(folder: string): void {
+    try {
+      rmSync(join(folder, QEMU_FOLDER, EXPORT_SOCKET), { force: true });
+      rmSync(join(folder, "tap.sock"), { force: true });
+      if (existsSync(join(folder, QEMU_FOLDER))) rmdirSync(join(folder, QEMU_FOLDER));
+      rmdirSync(folder);
+    } catch (error) {
+      this.#options.log((error as Error).message);
+    }
   }
 
   #lost(guest: string, attachment: Attachment, { disk, reason, canReattach }: Loss): void {
@@ -125,7 +157,7 @@ export class AttachedGuests {
     if (attached?.attachment !== attachment) return;
     if (disk === undefined) {
       this.#guests.delete(guest);
-      void this.#forget(attached);
+      this.#forget(attached).catch(({ message }: Error) => this.#options.log(`${guest}: ${message}`));
       this.#options.gone(guest, reason);
       return;
     }

@@ -13,6 +13,8 @@ const CACHE_BYTES = 8 << 20;
 /** ms before a volume that could not be followed is tried again: at first, and at most; each time twice as long. */
 const RETRY = 1000;
 const LONGEST_RETRY = 30_000;
+/** ms between the times that a volume is opened afresh as what it holds makes no sense, however often it is looked at. */
+const DAMAGED_EVERY = 500;
 
 export class FollowedVolume {
   readonly guest: string;
@@ -36,6 +38,8 @@ export class FollowedVolume {
   #retry = RETRY;
   /** What was wrong last; said once. */
   #problem = "";
+  /** What cannot be followed though it can be opened is not opened afresh before. */
+  #damagedUntil = 0;
   /** Outages of the image's service that have been dealt with. */
   #outages: number;
   #reopened = 0;
@@ -166,6 +170,9 @@ export class FollowedVolume {
     } catch (error) {
       if (service !== undefined && !service.isAnswering) return this.#waitFor(service);
       this.#say((error as Error).message);
+      const now = performance.now();
+      if (now < this.#damagedUntil) return undefined;
+      this.#damagedUntil = now + DAMAGED_EVERY;
       return { reopen: "damaged" };
     }
   }

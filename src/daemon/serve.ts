@@ -50,6 +50,8 @@ export interface Served {
   readonly upgrade?: () => Promise<void>;
   /** A guest that was attached to has gone by itself. */
   readonly gone?: (guest: string, reason: string) => void;
+  /** One is to be read elsewhere: paths or NBD URLs. */
+  readonly moved?: (guest: string, images: readonly string[]) => void;
 }
 
 /** Mounts and serves; returns when the tree answers. Throws UserError, ImageError or MountError. */
@@ -57,15 +59,17 @@ export async function serve(options: ServeOptions): Promise<Served> {
   const driver =
     options.driver === "auto" ? (process.geteuid?.() === 0 ? "kernel" : "libfuse") : options.driver;
   const state = options.events && lockState(options.events, options.log);
-  let gone: (guest: string, reason: string) => void = () => {};
+  let driven: Served | undefined;
   const { log, writes } = options;
-  const taps = options.tap && new TapKeeper({ ...options.tap, ...writes, log, gone: () => {} });
+  const taps =
+    options.tap && new TapKeeper({ ...options.tap, ...writes, log, gone: () => {}, moved: () => {} });
   const mirrors = new TapKeeper({
     listen: [],
     disks: [],
     ...writes,
     log,
-    gone: (guest, reason) => gone(guest, reason),
+    gone: (guest, reason) => driven?.gone?.(guest, reason),
+    moved: (guest, images) => driven?.moved?.(guest, images),
   });
   let disks: ConvertedDisks | undefined;
   let closing: Promise<void> | undefined;
@@ -82,9 +86,9 @@ export async function serve(options: ServeOptions): Promise<Served> {
     const { guests } = disks;
     const usable = { ...options, guests, events: state === undefined ? undefined : options.events };
     const urls = (await taps?.start()) ?? [];
-    const driven = { ...usable, taps, mirrors };
-    const served = await (driver === "kernel" ? supervise(driven) : serveByLibfuse(driven));
-    gone = served.gone ?? gone;
+    const all = { ...usable, taps, mirrors };
+    const served = await (driver === "kernel" ? supervise(all) : serveByLibfuse(all));
+    driven = served;
     return {
       urls,
       ended: served.ended.finally(close),

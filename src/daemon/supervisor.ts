@@ -20,6 +20,9 @@ import { UserError } from "./user-error.js";
 const CRASHES = 3;
 const CRASHES_WITHIN = 10_000;
 
+/** From the guests that are shown to those that are to be. */
+type ChangeGuests = (guests: readonly GuestSpec[]) => readonly GuestSpec[];
+
 /** Serves by a supervised server; returns when the tree answers. Throws UserError, MountError. */
 export async function supervise(options: DriverOptions): Promise<Served> {
   const supervisor = new Supervisor(options);
@@ -90,7 +93,7 @@ class Supervisor implements Served {
     const { log } = this.#options;
     await this.#inTurn(async () => {
       try {
-        await this.#change(this.#guests);
+        await this.#change((guests) => guests);
         if (!this.#isEnding) log("another server has taken over");
       } catch (error) {
         log(`the server stays as it is, as the new one does not start: ${(error as Error).message}`);
@@ -100,10 +103,17 @@ class Supervisor implements Served {
 
   readonly gone = (guest: string, reason: string): void => {
     this.#options.log(`${guest}: ${reason}: it is no longer shown`);
-    void this.#inTurn(() => this.#change(this.#guests.filter(({ name }) => name !== guest))).catch(
-      (error: Error) => this.#options.log(error.message),
-    );
+    this.#later((guests) => guests.filter(({ name }) => name !== guest));
   };
+
+  /** A guest that was attached to is to be read elsewhere. */
+  readonly moved = (guest: string, images: readonly string[]): void => {
+    this.#later((guests) => guests.map((spec) => (spec.name === guest ? guestOf(guest, images) : spec)));
+  };
+
+  #later(change: ChangeGuests): void {
+    void this.#inTurn(() => this.#change(change)).catch((error: Error) => this.#options.log(error.message));
+  }
 
   /** Resolves when it is sure to be done, which is before the server that has asked for it is replaced. */
   #run(command: Command): Promise<CommandDone> {
@@ -120,12 +130,16 @@ class Supervisor implements Served {
     sure: (done: CommandDone) => void,
   ): Promise<void> {
     const { mirrors } = this.#options;
+    if (this.#isEnding) throw new UserError("the daemon is ending");
     if (!isGuestName(guest)) throw new UserError(`"${guest}" cannot be a guest's name`);
     if (this.#guests.some(({ name }) => name === guest))
       throw new UserError(`there is a guest ${guest} already: give this one another name`);
     const images = await mirrors.attach({ guest, socket, disks });
     try {
-      await this.#change([...this.#guests, guestOf(guest, images)], () => sure(images));
+      await this.#change(
+        (guests) => [...guests, guestOf(guest, images)],
+        () => sure(images),
+      );
     } catch (error) {
       await mirrors.detach(guest);
       throw error;
@@ -134,14 +148,20 @@ class Supervisor implements Served {
 
   /** Throws UserError. */
   async #detach(guest: string, sure: (done: CommandDone) => void): Promise<void> {
-    const { mirrors } = this.#options;
-    if (!mirrors.isAttached(guest))
+    const { guests: first, mirrors } = this.#options;
+    const isShown = this.#guests.some(({ name }) => name === guest);
+    if (!mirrors.isAttached(guest) && (!isShown || first.some(({ name }) => name === guest)))
       throw new UserError(`${guest}: is not attached; slashcloud status lists the guests`);
-    await mirrors.detach(guest);
-    await this.#change(
-      this.#guests.filter(({ name }) => name !== guest),
-      () => sure([]),
+    // Whatever QEMU says to it, the guest is no longer shown.
+    const failed = await mirrors.detach(guest).then(
+      () => undefined,
+      (error: Error) => error,
     );
+    await this.#change(
+      (guests) => guests.filter(({ name }) => name !== guest),
+      () => failed === undefined && sure([]),
+    );
+    if (failed !== undefined) throw failed;
   }
 
   #inTurn<Value>(action: () => Promise<Value>): Promise<Value> {
@@ -151,19 +171,19 @@ class Supervisor implements Served {
   }
 
   /**
-   * Has a new server take over, which shows these guests; `sure` is called when it can. Throws UserError, and the old one
+   * Has a new server take over, which shows other guests; `sure` is called when it can. Throws UserError, and the old one
    * stays as it is.
    */
-  async #change(guests: readonly GuestSpec[], sure: () => void = () => {}): Promise<void> {
+  async #change(change: ChangeGuests, sure: () => void = () => {}): Promise<void> {
     if (this.#isEnding) return;
-    const before = this.#guests;
-    this.#guests = guests;
-    const next = this.#spawn();
+    const guests = change(this.#guests);
+    const next = this.#spawn(guests);
+    let death: Death | undefined;
+    void next.dead.then((how) => {
+      death = how;
+    });
     try {
       await next.opened;
-    } catch (error) {
-      this.#guests = before;
-      throw error;
     } finally {
       if (this.#isEnding) next.kill();
     }
@@ -174,17 +194,19 @@ class Supervisor implements Served {
     await old.stop();
     // From here on the old one's death is expected. What it leaves unanswered, the kernel asks the new one.
     this.#server = next;
+    this.#guests = guests;
     old.kill();
     await old.dead;
     if (this.#isEnding) next.kill();
+    else if (death !== undefined) this.#died(next, death);
     else this.#serve(next);
   }
 
-  #spawn(): ServerProcess {
+  #spawn(guests = this.#guests): ServerProcess {
     const { host, events } = this.#options;
     const feeds = feedsOf(this.#options);
     const server = new ServerProcess(
-      { host, guests: this.#guests, events, feeds },
+      { host, guests, events, feeds },
       this.#device,
       this.#ledger,
       (why) => {
@@ -250,7 +272,10 @@ class Supervisor implements Served {
       if (isAnew) throw error;
       return;
     }
-    if (server !== this.#server || this.#isEnding) return;
+    if (server !== this.#server || this.#isEnding) {
+      server.kill();
+      return;
+    }
     if (isAnew) this.#mount(server);
     else this.#serve(server);
   }

@@ -1,7 +1,7 @@
 /** The process that hosts the tap, as the supervisor sees it: started, started again when it dies, ended. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, rmSync } from "node:fs";
+import { chmodSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -23,6 +23,9 @@ const PATIENCE = 5000;
 /** ms until it is started again: at first, and at most. */
 const RETRY = 50;
 const LONGEST_RETRY = 10_000;
+/** How often a guest is attached to again, and ms in between: who cleans up may still be at its monitor. */
+const ATTEMPTS = 5;
+const PAUSE = 1000;
 
 export interface TapOptions {
   /** Where guests' disks are offered: `unix:PATH` or `HOST:PORT`, each. */
@@ -43,6 +46,14 @@ export interface TapKeeperOptions extends TapOptions, WriteOptions {
   readonly log: (line: string) => void;
   /** A guest that was attached to has gone by itself. */
   readonly gone: (guest: string, reason: string) => void;
+  /** Its disks can be read elsewhere now: paths or NBD URLs. */
+  readonly moved: (guest: string, images: readonly string[]) => void;
+}
+
+/** A running guest that is attached to. */
+interface Attached {
+  readonly request: AttachRequest;
+  images: readonly string[];
 }
 
 interface Pending {
@@ -54,7 +65,7 @@ export class TapKeeper {
   /** Of its sockets, once it is started. */
   #directory = "";
   readonly #options: TapKeeperOptions;
-  readonly #attached = new Map<string, AttachRequest>();
+  readonly #attached = new Map<string, Attached>();
   readonly #pending = new Map<number, Pending>();
   #lastRequest = 0;
   #child: ChildProcess | undefined;
@@ -72,7 +83,11 @@ export class TapKeeper {
 
   /** Starts it; returns where the disks are, as NBD URLs. Throws UserError. */
   async start(): Promise<readonly string[]> {
-    if (this.#directory === "") this.#directory = mkdtempSync(join(tmpdir(), "slashcloud-feed-"));
+    if (this.#directory === "") {
+      this.#directory = mkdtempSync(join(tmpdir(), "slashcloud-feed-"));
+      // A QEMU that runs as another user has a folder of its own there.
+      chmodSync(this.#directory, 0o711);
+    }
     const child = spawn(process.execPath, [...process.execArgv, PROGRAM], {
       stdio: ["ignore", "ignore", "inherit", "ipc"],
     });
@@ -100,7 +115,11 @@ export class TapKeeper {
       unknownLife,
     };
     this.#tell({ kind: "start", options });
-    const urls = await started;
+    const urls = await started.catch((error: Error) => {
+      child.kill("SIGKILL");
+      if (this.#child === child) this.#child = undefined;
+      throw error;
+    });
     this.#retry = RETRY;
     void died.then((how) => this.#again(`the tap died (${how})`));
     return urls;
@@ -113,9 +132,16 @@ export class TapKeeper {
   /** Attaches to a running guest; returns where its disks can be read, paths or NBD URLs. Throws UserError. */
   async attach(request: AttachRequest): Promise<readonly string[]> {
     if (!this.isStarted) await this.start();
-    const images = await this.#ask((id) => ({ kind: "attach", id, request }));
-    this.#attached.set(request.guest, request);
-    return images;
+    const attached: Attached = { request, images: [] };
+    // Before it is: it may go at once.
+    this.#attached.set(request.guest, attached);
+    try {
+      attached.images = await this.#ask((id) => ({ kind: "attach", id, request }));
+      return attached.images;
+    } catch (error) {
+      this.#attached.delete(request.guest);
+      throw error;
+    }
   }
 
   isAttached(guest: string): boolean {
@@ -143,6 +169,8 @@ export class TapKeeper {
 
   #ask(message: (id: number) => ToTapProcess): Promise<readonly string[]> {
     const id = ++this.#lastRequest;
+    if (!this.#child?.connected)
+      return Promise.reject(new UserError("the tap has died and is being started again: try once more"));
     return new Promise((resolve, reject) => {
       this.#pending.set(id, { resolve, reject });
       this.#tell(message(id));
@@ -170,11 +198,33 @@ export class TapKeeper {
 
   /** Attaches again to what the process that died was attached to. */
   async #reattach(): Promise<void> {
-    for (const [guest, request] of this.#attached) {
+    await Promise.all([...this.#attached.values()].map((attached) => this.#reattachTo(attached)));
+  }
+
+  async #reattachTo(attached: Attached): Promise<void> {
+    const { request } = attached;
+    const { guest } = request;
+    for (let attempt = 1; this.#attached.get(guest) === attached; attempt++) {
       try {
-        await this.#ask((id) => ({ kind: "attach", id, request }));
+        const images = await this.#ask((id) => ({ kind: "attach", id, request }));
+        if (this.#attached.get(guest) !== attached) {
+          // It was detached meanwhile.
+          await this.#ask((id) => ({ kind: "detach", id, guest }));
+          return;
+        }
+        this.#options.log(`${guest}: is attached again`);
+        const isSame = images.join("\n") === attached.images.join("\n");
+        attached.images = images;
+        if (!isSame) this.#options.moved(guest, images);
+        return;
       } catch (error) {
-        if (this.#attached.delete(guest)) this.#options.gone(guest, (error as Error).message);
+        // If the process died once more, this is done again.
+        if (!this.#child?.connected || this.#isStopping) return;
+        if (attempt === ATTEMPTS) {
+          if (this.#attached.delete(guest)) this.#options.gone(guest, (error as Error).message);
+          return;
+        }
+        await sleep(PAUSE, undefined, { ref: false });
       }
     }
   }

@@ -31,7 +31,7 @@ export type TapDisk = { readonly name: string } & (
 
 /** What the thread is asked, each with a number. */
 export type TapRequest =
-  | { readonly kind: "listen"; readonly address: Address }
+  | { readonly kind: "listen"; readonly address: Address; readonly prefix: string }
   | { readonly kind: "add"; readonly disk: TapDisk; readonly limits: Partial<QueueLimits> }
   | { readonly kind: "remove"; readonly name: string }
   /** Where a disk's metadata is: pairs of a first byte and the byte after the last, in order. */

@@ -71,7 +71,7 @@ class TapThread {
   async #answer(request: TapRequest): Promise<unknown> {
     switch (request.kind) {
       case "listen":
-        return this.#server.listen(request.address);
+        return this.#server.listen(request.address, request.prefix);
       case "add":
         return this.#add(request.disk, request.limits);
       case "remove":

@@ -48,9 +48,12 @@ export class Tapping {
     this.#worker.on("exit", () => this.#die(new Error("the tap's thread has ended")));
   }
 
-  /** Listens at one more place. Returns where. Rejects with one line that tells why not. */
-  listen(address: Address): Promise<Address> {
-    return this.#ask({ kind: "listen", address });
+  /**
+   * Listens at one more place, for disks whose names begin with `prefix`. Returns where. Rejects with one line that tells
+   * why not.
+   */
+  listen(address: Address, prefix = ""): Promise<Address> {
+    return this.#ask({ kind: "listen", address, prefix });
   }
 
   /** Offers a disk; returns its bytes. Rejects with one line that tells why not. */

@@ -9,7 +9,12 @@ import { type Told, type Update, volumeKey } from "./updates.js";
 /** ms between looks at volumes of whose changes nobody tells. */
 const UNFOLLOWED_EVERY = 500;
 
+/** ms until a volume that could not be read afresh is tried again. */
+const RETRY = 500;
+
 export class Updating {
+  /** Volumes that an update is missing of, and since when they were tried last: nothing more is applied to them. */
+  readonly #stale = new Map<string, number>();
   readonly #opened: OpenTree;
   readonly #log: Log;
   readonly #places = new Map<string, readonly Place[]>();
@@ -43,6 +48,11 @@ export class Updating {
     const places = this.#places.get(update.volume) ?? [];
     const fileSystem = places[0]?.fileSystem;
     if (fileSystem === undefined) return undefined;
+    const staleSince = this.#stale.get(update.volume);
+    if (staleSince !== undefined && update.kind !== "reopen") {
+      if (performance.now() - staleSince < RETRY) return undefined;
+      return this.take({ kind: "reopen", volume: update.volume });
+    }
     try {
       switch (update.kind) {
         case "commit":
@@ -59,12 +69,16 @@ export class Updating {
         case "reread":
           fileSystem.reread();
           return told(update.volume, places);
-        case "reopen":
-          return this.#reopen(update.volume, places);
+        case "reopen": {
+          const reopened = this.#reopen(update.volume, places);
+          this.#stale.delete(update.volume);
+          return reopened;
+        }
       }
     } catch (error) {
       this.#log(`${update.volume}: an update could not be taken in: ${(error as Error).message}`);
       // Without it all that comes after would be wrong.
+      this.#stale.set(update.volume, performance.now());
       return update.kind === "reopen" ? undefined : this.take({ kind: "reopen", volume: update.volume });
     }
     return undefined;

@@ -2,7 +2,15 @@
 import { createConnection, type Socket } from "node:net";
 import type { Log } from "../../images/image.js";
 import type { WriteRecord } from "../../queue/write-record.js";
-import { doneFrame, type FeedDisk, Frame, FrameReader, metadataFrame, parseBatch } from "./frames.js";
+import {
+  doneFrame,
+  type FeedDisk,
+  Frame,
+  FrameReader,
+  metadataFrame,
+  parseBatch,
+  parseDisks,
+} from "./frames.js";
 
 /** ms until the next attempt to connect. */
 const RETRY = 200;
@@ -25,6 +33,8 @@ export class FeedClient {
   #timer: NodeJS.Timeout | undefined;
   #disks = new Map<number, FeedDisk>();
   #isStopped = false;
+  /** What was wrong last; said once. */
+  #problem = "";
 
   /** Begins to connect. */
   constructor(options: FeedClientOptions) {
@@ -53,7 +63,9 @@ export class FeedClient {
       try {
         reader.push(chunk);
       } catch (error) {
-        this.#options.log(`writes of guests: ${(error as Error).message}`);
+        const { message } = error as Error;
+        if (message !== this.#problem) this.#options.log(`writes of guests: ${message}`);
+        this.#problem = message;
         socket.destroy();
       }
     });
@@ -66,7 +78,7 @@ export class FeedClient {
   }
 
   #take(socket: Socket, type: number, contents: Buffer): void {
-    if (type === Frame.DISKS) this.#setDisks(JSON.parse(contents.toString()) as FeedDisk[]);
+    if (type === Frame.DISKS) this.#setDisks(parseDisks(contents));
     if (type !== Frame.BATCH) return;
     const { batch, disk: number, records } = parseBatch(contents);
     const disk = this.#disks.get(number);

@@ -1,7 +1,7 @@
 /**
  * What passes between the process that hosts the tap and the server that works on guests' writes, on a unix socket:
  * frames, each the number of its bytes (32 bits, little-endian, itself not counted), a byte for its type, and its
- * contents. Both ends are slashcloud's own, of the same version.
+ * contents. Both ends are slashcloud's own; after an upgrade of the server they may be of different forms, which is told.
  */
 import type { WriteKind, WriteRecord } from "../../queue/write-record.js";
 
@@ -42,8 +42,18 @@ const BATCH_HEAD = 12;
 const NUMBERS = 4;
 const RECORD_BYTES = 1 + 8 * NUMBERS;
 
+/** What is understood; another number with each change of what is sent. */
+const FORM = 1;
+
 export function disksFrame(disks: readonly FeedDisk[]): Buffer {
-  return frame(Frame.DISKS, Buffer.from(JSON.stringify(disks)));
+  return frame(Frame.DISKS, Buffer.from(JSON.stringify({ form: FORM, disks })));
+}
+
+/** Throws RangeError if the other end is of another form. */
+export function parseDisks(contents: Buffer): readonly FeedDisk[] {
+  const { form, disks } = JSON.parse(contents.toString()) as { form: number; disks: FeedDisk[] };
+  if (form !== FORM) throw new RangeError("the tap is of another version: start slashcloud again");
+  return disks;
 }
 
 export function doneFrame(batch: number): Buffer {

@@ -116,10 +116,10 @@ export class NbdServer implements Catalogue {
     return this.#exports.values();
   }
 
-  /** Listens at one more place. Returns where. Throws ListenError. */
-  async listen(address: Address): Promise<Address> {
+  /** Listens at one more place, for exports whose names begin with `prefix`. Returns where. Throws ListenError. */
+  async listen(address: Address, prefix = ""): Promise<Address> {
     const options = { noDelay: true, keepAlive: true, allowHalfOpen: true };
-    const server = createServer(options, (socket) => this.#accept(socket));
+    const server = createServer(options, (socket) => this.#accept(socket, this.#catalogue(prefix)));
     if ("path" in address) await clearSocket(address.path);
     await listen(server, address);
     this.#servers.push(server);
@@ -147,7 +147,15 @@ export class NbdServer implements Catalogue {
     clearTimeout(late);
   }
 
-  #accept(socket: Socket): void {
+  #catalogue(prefix: string): Catalogue {
+    if (prefix === "") return this;
+    const find = (name: string): Export | undefined =>
+      name.startsWith(prefix) ? this.find(name) : undefined;
+    const all = (): Iterable<Export> => [...this.all()].filter(({ name }) => name.startsWith(prefix));
+    return { find, all };
+  }
+
+  #accept(socket: Socket, catalogue: Catalogue): void {
     // A reset is an end as any other: "close" follows.
     socket.on("error", () => {});
     if (this.#clients.size >= this.#mostClients) {
@@ -163,7 +171,7 @@ export class NbdServer implements Catalogue {
       sent: 0,
       sentAt: performance.now(),
     };
-    const end = this.#serve(client)
+    const end = this.#serve(client, catalogue)
       .catch((error: Error) => this.#log(`nbd: a client was sent away: ${error.message}`))
       .finally(() => {
         socket.destroySoon();
@@ -174,10 +182,10 @@ export class NbdServer implements Catalogue {
     this.#clients.set(client, end);
   }
 
-  async #serve(client: Client): Promise<void> {
+  async #serve(client: Client, catalogue: Catalogue): Promise<void> {
     const { socket, input } = client;
     const late = setTimeout(() => socket.destroy(), this.#handshakeTimeout);
-    const session = await negotiate(socket, input, this).finally(() => clearTimeout(late));
+    const session = await negotiate(socket, input, catalogue).finally(() => clearTimeout(late));
     if (session === undefined || this.#exports.get(session.chosen.name) !== session.chosen) return;
     client.chosen = session.chosen;
     client.transmission = new Transmission(socket, input, session, this.#budget, this.#traffic);

@@ -83,23 +83,25 @@ export class HeldSizes {
     for (const [index, block] of commit.blocks.entries()) {
       const first = tables.firstInode(block);
       if (first === 0) continue;
+      let old: Buffer;
       try {
-        let old = view.locate(block);
-        let oldAt = view.at;
-        if (fastCommits !== undefined) {
-          // What fast commits have told of an inode may have to be read: what is located stays only until then.
-          old = Buffer.from(old.subarray(oldAt, oldAt + blockSize));
-          oldAt = 0;
-        }
-        for (let at = 0; at < blockSize; at += inodeSize) {
-          const was = oldAt + at;
-          const is = index * blockSize + at;
-          if (!isSameFile(old, was, bytes, is)) continue;
-          const ino = first + at / inodeSize;
-          this.#addGrown(ino, old, was, bytes, is, now, fastCommits?.inode(ino));
-        }
+        old = view.locate(block);
       } catch (error) {
-        if (!(error instanceof IoError)) throw error;
+        if (error instanceof IoError) continue;
+        throw error;
+      }
+      let oldAt = view.at;
+      if (fastCommits !== undefined) {
+        // What fast commits have told of an inode may have to be read: what is located stays only until then.
+        old = Buffer.from(old.subarray(oldAt, oldAt + blockSize));
+        oldAt = 0;
+      }
+      for (let at = 0; at < blockSize; at += inodeSize) {
+        const was = oldAt + at;
+        const is = index * blockSize + at;
+        if (!isSameFile(old, was, bytes, is)) continue;
+        const ino = first + at / inodeSize;
+        this.#addGrown(ino, old, was, bytes, is, now, toldInode(fastCommits, ino));
       }
     }
   }
@@ -244,6 +246,16 @@ const SIZE_AT = 4;
 const FLAGS_AT = 0x20;
 const GENERATION_AT = 0x64;
 const SIZE_HIGH_AT = 0x6c;
+
+/** An inode as fast commits have told it; undefined: they have not, or it cannot be read. */
+function toldInode(fastCommits: Parts["fastCommits"], ino: number): Buffer | undefined {
+  try {
+    return fastCommits?.inode(ino);
+  } catch (error) {
+    if (error instanceof IoError) return undefined;
+    throw error;
+  }
+}
 
 function isSameFile(old: Buffer, was: number, bytes: Buffer, is: number): boolean {
   const isRegular = (mode: number): boolean => (mode & FileType.MASK) === FileType.REGULAR;
