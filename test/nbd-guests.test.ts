@@ -196,7 +196,8 @@ describe("a guest whose disk comes by NBD", () => {
       async () => (await output("grep", "-c", "needle", join(farTree, "cold", "file 25"))) === "400\nexit 0",
       "the file, again",
     );
-    expect(served.log()).toContain("far/sda: can be read again");
+    // Whoever follows the guest looks for itself.
+    await eventually(async () => served.log().includes("far/sda: can be read again"), "the follower, again");
     expect(await contents(farTree)).toBe(await contents(join(folder, "hanging-source")));
     expect(await served.stop()).toBe(0);
     await server.kill();
