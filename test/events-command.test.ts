@@ -334,7 +334,8 @@ describe("a daemon that serves a guest", () => {
     }
     expect(following.output).toMatch(/^\d\d-\d\d [\d:]{8} {2}web {5}created {5}\/0\.log +file, 0644, 0 B\n/m);
     expect(following.output).not.toContain("txt");
-    // Its server is killed, and another one takes over.
+    // Its server is killed, and another one takes over, which has the map of names that was kept.
+    await until(() => existsSync(join(state, "maps")) && readdirSync(join(state, "maps")).length > 0);
     const [server] = execFileSync("pgrep", ["-P", String(served.pid)], { encoding: "utf8" }).split("\n");
     process.kill(Number(server), "SIGKILL");
     for (let n = 100; n < 110; n++) {

@@ -1,8 +1,8 @@
 /** The fuzzer, for a short run, and whether it finds what it is there to find. */
 import { execFileSync, spawnSync } from "node:child_process";
-import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { afterAll, beforeAll, expect, it, vi } from "vitest";
 
 vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
@@ -16,6 +16,7 @@ beforeAll(() => {
   library = join(folder, "sound");
   execFileSync("node_modules/.bin/tsc", ["-p", "tsconfig.build.json", "--outDir", library]);
   writeFileSync(join(folder, "package.json"), '{ "type": "module" }\n');
+  symlinkSync(resolve("node_modules"), join(folder, "node_modules"));
 });
 
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
