@@ -25,6 +25,8 @@ const CACHE_BYTES = 8 << 20;
 const MOST_LOOKS = 8;
 /** ms within which the serving thread takes in what does not hurry: a program is run for it. */
 const POKE_WITHIN = 1000;
+/** Bytes of commits that may wait for it while nobody asks it anything. */
+const MOST_UNTAKEN = 4 << 20;
 /** ms between looks at writes that nobody can explain any more, and at where metadata is. */
 const CLOCK_EVERY = 1000;
 
@@ -40,6 +42,8 @@ export class Following implements StreamTaker {
   #poke: () => void = () => {};
   #clock: NodeJS.Timeout | undefined;
   #poking: NodeJS.Timeout | undefined;
+  /** Bytes of commits that have been handed over since the serving thread was last asked something from here. */
+  #untaken = 0;
 
   /** `send` hands updates to whoever serves users. Throws ImageError for an image that cannot be opened. */
   constructor(specs: readonly GuestSpec[], send: (update: Update) => void, log: Log) {
@@ -191,6 +195,7 @@ export class Following implements StreamTaker {
   #pokeSoon(): void {
     this.#poking ??= setTimeout(() => {
       this.#poking = undefined;
+      this.#untaken = 0;
       this.#poke();
     }, POKE_WITHIN);
   }
@@ -223,6 +228,7 @@ export class Following implements StreamTaker {
       const { commit, changes } = step;
       volume.transaction = commit.sequence;
       this.#send({ kind: "commit", volume: volume.key, commit });
+      this.#untaken += commit.bytes.length;
       this.#copies.change(volume.key, changes);
       if (changes.unsureInodes.length > 0) {
         const inodes = changes.unsureInodes.map(({ ino }) => ino);
@@ -234,6 +240,7 @@ export class Following implements StreamTaker {
         this.#send({ kind: "unnamed", volume: volume.key, inodes: unnamed });
       }
     }
+    if (this.#untaken > MOST_UNTAKEN) this.#pokeSoon();
     this.#copies.reveal(volume.key, found.revealed);
     // Last, as users who read files wait for what comes before.
     for (const step of found.steps) this.#events?.take(volume.guest, volume.volume, step);
