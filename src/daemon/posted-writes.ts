@@ -1,7 +1,6 @@
 /** Writes on their way to another thread: columns, and no data. */
-import type { WriteKind, WriteRecord } from "../queue/write-record.js";
+import { WRITE_KINDS, type WriteKind, type WriteRecord } from "../queue/write-record.js";
 
-const KINDS: readonly WriteKind[] = ["write", "zeroes", "discard", "flush", "gap"];
 /** Offset, length, sequence and time of each. */
 const NUMBERS = 4;
 
@@ -15,7 +14,7 @@ export function postedWrites(records: readonly WriteRecord[]): PostedWrites {
   const kinds = new Uint8Array(records.length);
   const numbers = new Float64Array(records.length * NUMBERS);
   for (const [index, { kind, offset, length, sequence, time }] of records.entries()) {
-    kinds[index] = KINDS.indexOf(kind);
+    kinds[index] = WRITE_KINDS.indexOf(kind);
     numbers.set([offset, length, sequence, time], index * NUMBERS);
   }
   return { kinds, numbers };
@@ -28,6 +27,14 @@ export function writesOf({ kinds, numbers }: PostedWrites): WriteRecord[] {
       index * NUMBERS,
       (index + 1) * NUMBERS,
     );
-    return { kind: KINDS[kind] as WriteKind, offset, length, data: undefined, fua: false, sequence, time };
+    return {
+      kind: WRITE_KINDS[kind] as WriteKind,
+      offset,
+      length,
+      data: undefined,
+      fua: false,
+      sequence,
+      time,
+    };
   });
 }

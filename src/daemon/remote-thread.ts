@@ -104,8 +104,7 @@ class RemoteGuest {
   readonly #refusal: Refusal;
   #server: FuseServer | undefined;
   #following: Following | undefined;
-  /** Disks of which there is a stream of writes. */
-  /** By disk, how long a write is kept that nothing explains yet, ms. */
+  /** Disks of which there is a stream of writes: ms for which one is kept that nothing explains yet. */
   readonly #streams = new Map<number, number>();
   #problem = "";
 

@@ -3,7 +3,7 @@
 import type { Address } from "../capture/nbd/server.js";
 import type { GuardedGuest } from "../capture/qmp/attachment.js";
 import type { QueueCounters, QueueLimits } from "../queue/write-queue.js";
-import type { WriteKind, WriteRecord } from "../queue/write-record.js";
+import { WRITE_KINDS, type WriteRecord } from "../queue/write-record.js";
 
 /** A disk that is to be offered. */
 export type TapDisk = { readonly name: string } & (
@@ -81,7 +81,7 @@ export type FromTap =
 
 /** Records as they go from thread to thread: columns, and the data's memory itself, which is not copied. */
 export interface PackedRecords {
-  /** A kind's place in KINDS, FUA and HAS_DATA. */
+  /** A kind's place in WRITE_KINDS, FUA and HAS_DATA. */
   readonly kinds: Uint8Array;
   /** Offset, length, sequence and time of each. */
   readonly numbers: Float64Array;
@@ -89,7 +89,6 @@ export interface PackedRecords {
   readonly data: ArrayBuffer[];
 }
 
-const KINDS: readonly WriteKind[] = ["write", "zeroes", "discard", "flush", "gap"];
 const FUA = 0x80;
 const HAS_DATA = 0x40;
 
@@ -99,7 +98,7 @@ export function packRecords(records: readonly WriteRecord[]): PackedRecords {
   const data: ArrayBuffer[] = [];
   for (const [i, record] of records.entries()) {
     kinds[i] =
-      KINDS.indexOf(record.kind) | (record.fua ? FUA : 0) | (record.data !== undefined ? HAS_DATA : 0);
+      WRITE_KINDS.indexOf(record.kind) | (record.fua ? FUA : 0) | (record.data !== undefined ? HAS_DATA : 0);
     numbers.set([record.offset, record.length, record.sequence, record.time], 4 * i);
     if (record.data !== undefined) data.push(memoryOf(record.data));
   }
@@ -110,7 +109,7 @@ export function unpackRecords({ kinds, numbers, data }: PackedRecords): WriteRec
   let taken = 0;
   return Array.from(kinds, (bits, i) => {
     return {
-      kind: KINDS[bits & ~(FUA | HAS_DATA)]!,
+      kind: WRITE_KINDS[bits & ~(FUA | HAS_DATA)]!,
       offset: numbers[4 * i]!,
       length: numbers[4 * i + 1]!,
       data: (bits & HAS_DATA) !== 0 ? Buffer.from(data[taken++]!) : undefined,

@@ -9,6 +9,9 @@
  */
 export type WriteKind = "write" | "zeroes" | "discard" | "flush" | "gap";
 
+/** By the numbers that stand for them where records are sent from one thread or process to another. */
+export const WRITE_KINDS: readonly WriteKind[] = ["write", "zeroes", "discard", "flush", "gap"];
+
 /** One request, in the order in which requests took effect. */
 export interface WriteRecord {
   readonly kind: WriteKind;

@@ -3,7 +3,7 @@
  * frames, each the number of its bytes (32 bits, little-endian, itself not counted), a byte for its type, and its
  * contents. Both ends are slashcloud's own; after an upgrade of the server they may be of different forms, which is told.
  */
-import type { WriteKind, WriteRecord } from "../../queue/write-record.js";
+import { WRITE_KINDS, type WriteRecord } from "../../queue/write-record.js";
 
 /**
  * To the server: the disks, as JSON; then batches of writes. From the server: the number of a batch that is done, and a
@@ -35,7 +35,6 @@ export interface FeedDisk {
   readonly unknownLife: number;
 }
 
-const KINDS: readonly WriteKind[] = ["write", "zeroes", "discard", "flush", "gap"];
 const FUA = 0x80;
 /** Of a batch: its number, the disk's, and how many records. Then a byte each, then four doubles each. */
 const BATCH_HEAD = 12;
@@ -86,7 +85,7 @@ export function batchFrame(batch: number, disk: number, records: readonly WriteR
   let kindAt = FRAME_HEAD + BATCH_HEAD;
   let at = kindAt + records.length;
   for (const { kind, fua, offset, length, sequence, time } of records) {
-    bytes[kindAt++] = KINDS.indexOf(kind) | (fua ? FUA : 0);
+    bytes[kindAt++] = WRITE_KINDS.indexOf(kind) | (fua ? FUA : 0);
     bytes.writeDoubleLE(offset, at);
     bytes.writeDoubleLE(length, at + 8);
     bytes.writeDoubleLE(sequence, at + 16);
@@ -113,7 +112,7 @@ export function parseBatch(contents: Buffer): Batch {
   const records: WriteRecord[] = [];
   for (let i = 0, at = BATCH_HEAD + count; i < count; i++, at += 8 * NUMBERS) {
     const bits = contents[BATCH_HEAD + i] as number;
-    const kind = KINDS[bits & ~FUA];
+    const kind = WRITE_KINDS[bits & ~FUA];
     if (kind === undefined) throw new RangeError("a record of an unknown kind");
     records.push({
       kind,
