@@ -65,7 +65,7 @@ class Daemon {
       directory: state,
       events: this.logs,
       status: () => ({ guests: 2 }),
-      run: async () => [],
+      run: async () => ({ lines: [], guests: [] }),
     });
   }
 

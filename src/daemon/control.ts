@@ -7,7 +7,7 @@ import { eventText } from "../events/line.js";
 import type { LogReplay } from "../events/log-replay.js";
 import { Selection } from "../events/selection.js";
 import type { Missed, Subscription } from "../events/subscribers.js";
-import { type Command, parseCommand, type RunCommand } from "./commands.js";
+import { COMMANDS, type Command, parseCommand, type RunCommand } from "./commands.js";
 import { controlSocket, type SocketPath } from "./socket-path.js";
 
 /** Where events come from. */
@@ -28,7 +28,7 @@ export interface ControlOptions {
   readonly events: EventSource;
   /** What `/v1/status` answers. */
   readonly status: () => object;
-  /** Does what `/v1/attach` and `/v1/detach` ask for. */
+  /** Does what `/v1/attach` and the other commands ask for. */
   readonly run: RunCommand;
 }
 
@@ -82,7 +82,7 @@ export class Control {
 
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const { pathname, searchParams } = new URL(request.url ?? "/", "http://localhost");
-    const command = /^\/v1\/(attach|detach)$/.exec(pathname)?.[1];
+    const command = COMMANDS.find((kind) => pathname === `/v1/${kind}`);
     if (command !== undefined) {
       const done = this.#command(command, request, response);
       this.#commands.add(done);
@@ -93,12 +93,12 @@ export class Control {
       response.writeHead(200, { "content-type": "application/json" }).end(`${status}\n`);
     } else if (pathname === "/v1/events") await this.#events(searchParams, response);
     else {
-      const known = "/v1/events, /v1/status, /v1/attach and /v1/detach";
+      const known = ["events", "status", ...COMMANDS].map((name) => `/v1/${name}`).join(", ");
       refuse(response, 404, `${pathname}: not known; there are ${known}`);
     }
   }
 
-  async #command(kind: string, request: IncomingMessage, response: ServerResponse): Promise<void> {
+  async #command(kind: Command["kind"], request: IncomingMessage, response: ServerResponse): Promise<void> {
     if (request.method !== "POST") {
       refuse(response, 405, `${request.method}: only POST is known here`);
       return;
@@ -116,10 +116,10 @@ export class Control {
       return;
     }
     try {
-      const done = await this.#options.run(command);
+      const { lines: done, guests } = await this.#options.run(command);
       response.writeHead(200, { "content-type": "application/json" });
       await new Promise<void>((resolve) => {
-        response.on("close", resolve).end(`${JSON.stringify({ done })}\n`, resolve);
+        response.on("close", resolve).end(`${JSON.stringify({ done, guests })}\n`, resolve);
       });
     } catch (error) {
       refuse(response, 409, (error as Error).message);

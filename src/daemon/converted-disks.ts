@@ -9,9 +9,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Log } from "../images/image.js";
-import { isNbdUrl } from "../images/nbd/url.js";
 import { isRemote } from "../images/remote.js";
-import type { GuestSpec } from "./guest-name.js";
 import { formatOf, parseImage } from "./image-name.js";
 import { type ConvertedDisk, convertedDisk, QEMU_NBD, qemuNbdArguments, refusal, urlOf } from "./qemu-nbd.js";
 
@@ -26,45 +24,51 @@ const LONGEST_RETRY = 30_000;
 const MOST_SAID = 4096;
 
 export class ConvertedDisks {
-  /** The guests, with paths of raw disks and NBD URLs alone. */
-  readonly guests: readonly GuestSpec[];
-  readonly #folder: string | undefined;
-  readonly #servers: DiskServer[] = [];
+  readonly #log: Log;
+  readonly #servers = new Map<string, { readonly server: DiskServer; readonly url: string }>();
+  /** Lines that have been logged of an image's format: once is enough. */
+  readonly #said = new Set<string>();
+  #folder: string | undefined;
+  #disks = 0;
 
-  /** Nothing is started yet. */
-  constructor(guests: readonly GuestSpec[], log: Log) {
-    const disks: ConvertedDisk[] = [];
-    let folder: string | undefined;
-    const convert = (image: string): string => {
-      const name = parseImage(image);
-      const format = formatOf(name, log);
-      if (format === "raw") return name.path;
-      folder ??= mkdtempSync(join(tmpdir(), "slashcloud-disks-"));
-      const disk = convertedDisk(name.path, format, folder, disks.length);
-      disks.push(disk);
-      return urlOf(disk);
-    };
-    this.guests = guests.map((guest) => {
-      const images = guest.images.map(convert);
-      return { ...guest, images, isRemote: guest.isRemote === true || images.some(isNbdUrl) };
-    });
-    this.#folder = folder;
-    for (const disk of disks) this.#servers.push(new DiskServer(disk, log));
+  constructor(log: Log) {
+    this.#log = log;
   }
 
-  /** Throws ImageError for a disk that cannot be offered; what lies on storage that may stall is tried until it can be. */
-  async start(): Promise<void> {
-    try {
-      for (const server of this.#servers) if (server.isRemote) void server.keepStarting();
-      await Promise.all(this.#servers.map((server) => (server.isRemote ? undefined : server.start())));
-    } catch (error) {
-      this.stop();
-      throw error;
+  /**
+   * Where a disk can be read: its path, or the NBD URL of a qemu-nbd, which is started if none runs for it under this key.
+   * Throws ImageError for a disk that cannot be offered; what lies on storage that may stall is tried until it can be.
+   */
+  async open(key: string, image: string): Promise<string> {
+    const running = this.#servers.get(key);
+    if (running !== undefined) return running.url;
+    const name = parseImage(image);
+    const format = formatOf(name, (line) => {
+      if (!this.#said.has(line)) this.#log(line);
+      this.#said.add(line);
+    });
+    if (format === "raw") return name.path;
+    this.#folder ??= mkdtempSync(join(tmpdir(), "slashcloud-disks-"));
+    const disk = convertedDisk(name.path, format, this.#folder, this.#disks++);
+    const server = new DiskServer(disk, this.#log);
+    if (server.isRemote) void server.keepStarting();
+    else await server.start();
+    const url = urlOf(disk);
+    this.#servers.set(key, { server, url });
+    return url;
+  }
+
+  /** Ends all but these. */
+  keep(keys: ReadonlySet<string>): void {
+    for (const [key, { server }] of this.#servers) {
+      if (keys.has(key)) continue;
+      this.#servers.delete(key);
+      server.stop();
     }
   }
 
   stop(): void {
-    for (const server of this.#servers) server.stop();
+    this.keep(new Set());
     if (this.#folder !== undefined) rmSync(this.#folder, { recursive: true, force: true });
   }
 }

@@ -12,6 +12,7 @@ import type { RunCommand } from "./commands.js";
 import { Control } from "./control.js";
 import { Crawling } from "./crawling.js";
 import type { GuestSpec } from "./guest-name.js";
+import type { GuestProblem } from "./guest-problem.js";
 import { type GuestCrawl, MadeCrawls } from "./made-crawls.js";
 import { MapFiles } from "./map-files.js";
 import type { MountedVolume } from "./mounted-volume.js";
@@ -105,6 +106,7 @@ export class EventHub {
   readonly #log: Log;
   #volumes: () => readonly VolumeStatus[] = () => [];
   #readFile: ReadVolume = () => undefined;
+  #unavailable: () => readonly GuestProblem[] = () => [];
 
   /** Opens the logs. Throws a system error if they cannot be read. */
   constructor(
@@ -135,6 +137,7 @@ export class EventHub {
         pid: process.pid,
         host,
         guests: [...specs.keys()],
+        unavailable: this.#unavailable(),
         volumes: this.#volumes(),
         redis: publisher?.status,
       }),
@@ -264,6 +267,11 @@ export class EventHub {
         hasPaths: this.#telling.hasPaths(status.guest, status.volume),
       })),
     ];
+  }
+
+  /** `guests` says which guests are not shown, and why. */
+  tellUnavailable(guests: () => readonly GuestProblem[]): void {
+    this.#unavailable = guests;
   }
 
   /** `read` reads of files as the events that are being told have left them. */

@@ -10,7 +10,7 @@ import { BlockCache } from "../versions/block-cache.js";
 import { Crawling } from "./crawling.js";
 import type { EventTaker } from "./event-hub.js";
 import { FollowedVolume } from "./followed-volume.js";
-import { openGuest } from "./guest.js";
+import { isBlank, openGuests, type PassOver } from "./guest.js";
 import type { GuestSpec } from "./guest-name.js";
 import { KernelCopies } from "./kernel-copies.js";
 import type { Notifications } from "./notifying.js";
@@ -45,12 +45,19 @@ export class Following implements StreamTaker {
   /** Bytes of commits that have been handed over since the serving thread was last asked something from here. */
   #untaken = 0;
 
-  /** `send` hands updates to whoever serves users. Throws ImageError for an image that cannot be opened. */
-  constructor(specs: readonly GuestSpec[], send: (update: Update) => void, log: Log) {
+  /** Guests on whose disks there is nothing at all. */
+  readonly blank: readonly string[];
+
+  /**
+   * `send` hands updates to whoever serves users. Throws ImageError for an image that cannot be opened, unless `passOver` is
+   * there to be told.
+   */
+  constructor(specs: readonly GuestSpec[], send: (update: Update) => void, log: Log, passOver?: PassOver) {
     this.#send = send;
     const cache = new BlockCache(CACHE_BYTES);
-    for (const spec of specs) {
-      const { name, disks } = openGuest(spec, cache, () => {});
+    const guests = openGuests(specs, cache, () => {}, passOver);
+    this.blank = guests.filter(isBlank).map(({ name }) => name);
+    for (const { name, disks } of guests) {
       for (const [disk, { image, volumes }] of disks.entries()) {
         this.#images.push(image);
         for (const { volume, fileSystem } of volumes) {

@@ -35,6 +35,32 @@ export interface Guest {
   readonly disks: readonly OpenDisk[];
 }
 
+/** Is told of a guest that cannot be opened, so that the others are. */
+export type PassOver = (guest: string, error: Error) => void;
+
+/** Opens guests, each as openGuest does. Throws what that throws, unless `passOver` is there to be told. */
+export function openGuests(
+  specs: readonly GuestSpec[],
+  cache: BlockCache,
+  log: Log,
+  passOver?: PassOver,
+): Guest[] {
+  return specs.flatMap((spec) => {
+    try {
+      return [openGuest(spec, cache, (line) => log(`${spec.name}: ${line}`))];
+    } catch (error) {
+      if (passOver === undefined) throw error;
+      passOver(spec.name, error as Error);
+      return [];
+    }
+  });
+}
+
+/** Whether nothing at all is on a guest's disks: no partition table, no file system, not even one that cannot be shown. */
+export function isBlank({ disks }: Guest): boolean {
+  return disks.every(({ volumes }) => volumes.every(({ identity }) => identity === undefined));
+}
+
 /**
  * Opens a guest's images and whatever can be read on them. A volume that cannot be opened is a line in the log, not an
  * error. Throws ImageError when an image cannot be opened.

@@ -11,6 +11,7 @@ import type { WriteRecord } from "../queue/write-record.js";
 import type { EventHub } from "./event-hub.js";
 import { type RemoteRoute, SERVING_OWNER } from "./forwarding.js";
 import type { GuestSpec } from "./guest-name.js";
+import type { GuestProblem } from "./guest-problem.js";
 import type { NotifyingData } from "./notifying-thread.js";
 import { fromPost } from "./posted-changes.js";
 import { postedWrites } from "./posted-writes.js";
@@ -40,6 +41,8 @@ interface Remote {
   readonly thread: Worker;
   readonly waiting: Waiting;
   isStalled: boolean;
+  /** Why it is not open; "" if it is, or nothing is known yet. */
+  problem: string;
   /** As it was told last. */
   status: readonly FollowedStatus[];
 }
@@ -60,6 +63,13 @@ export class RemoteGuests implements StreamTaker {
     this.#refusal = new Refusal(options.fd);
     this.routes = options.guests.map((guest, index) => this.#start(guest, SERVING_OWNER + 1 + index));
     if (this.routes.length > 0) setInterval(() => this.#look(), LOOK_EVERY);
+  }
+
+  /** Those that are not open. */
+  get problems(): GuestProblem[] {
+    return this.#remotes.flatMap(({ guest, problem }) =>
+      problem === "" ? [] : [{ guest, reason: problem }],
+    );
   }
 
   /** Tells no more events. Requests are answered on. */
@@ -114,7 +124,14 @@ export class RemoteGuests implements StreamTaker {
       } satisfies RemoteData,
       transferList: [requests.port2, notices.port1],
     });
-    const remote: Remote = { guest: name, thread: answering, waiting, isStalled: false, status: [] };
+    const remote: Remote = {
+      guest: name,
+      thread: answering,
+      waiting,
+      isStalled: false,
+      problem: "",
+      status: [],
+    };
     answering.on("message", (message: RemoteMessage) => this.#take(remote, message));
     const notifying = new Worker(new URL("./notifying-thread.js", import.meta.url), {
       workerData: { guest: name, fd, hostDirectory, notices: notices.port2 } satisfies NotifyingData,
@@ -134,6 +151,8 @@ export class RemoteGuests implements StreamTaker {
   #take(remote: Remote, message: RemoteMessage): void {
     const events = this.#events;
     const { guest } = remote;
+    if (message.kind === "opened") remote.problem = "";
+    if (message.kind === "problem") remote.problem = message.reason;
     if (message.kind === "metadata") this.#tellMetadata(guest, message.disk, message.ranges);
     if (events === undefined) return;
     switch (message.kind) {

@@ -59,6 +59,8 @@ export interface RemoteData {
 /** What the thread tells, in the order in which it happens. */
 export type RemoteMessage =
   | { readonly kind: "opened"; readonly mounts: readonly MountedVolume[] }
+  /** It cannot be opened, and is tried again. */
+  | { readonly kind: "problem"; readonly reason: string }
   | {
       readonly kind: "begin";
       readonly volume: string;
@@ -151,6 +153,7 @@ class RemoteGuest {
       if (message !== this.#problem)
         log(`${this.#data.guest.name}: cannot be opened, and is tried again: ${message}`);
       this.#problem = message;
+      this.#tell({ kind: "problem", reason: message });
       setTimeout(() => this.#tryToOpen(), OPEN_AGAIN);
     }
   }

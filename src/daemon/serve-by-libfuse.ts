@@ -7,25 +7,28 @@ import { mountAt } from "../fuse/mountpoint.js";
 import type { RunCommand } from "./commands.js";
 import { openEventHub } from "./event-hub.js";
 import { Following } from "./following.js";
+import { type GuestProblem, passingOver } from "./guest-problem.js";
 import { mountedVolumes } from "./mounted-volume.js";
 import { openTree } from "./open-tree.js";
 import { loadPublishing } from "./redis.js";
-import { type DriverOptions, feedsOf, type Served } from "./serve.js";
+import { type Driven, type DriverOptions, feedsOf } from "./serve.js";
 import { Streams } from "./streams.js";
 import { Updating } from "./updating.js";
 import { UserError } from "./user-error.js";
 
 /** Mounts and serves; returns when the tree answers. Throws UserError, ImageError or MountError. */
-export async function serveByLibfuse(options: DriverOptions): Promise<Served> {
+export async function serveByLibfuse(options: DriverOptions): Promise<Driven> {
   const { directory, host, guests, log } = options;
   const publishOn = await loadPublishing(options.events?.redis);
   const events = options.events && openEventHub(host, guests, options.events, log, cannot, publishOn);
   let updating: Updating | undefined;
-  const following = new Following(guests, (update) => void updating?.take(update), log);
+  const problems: GuestProblem[] = [];
+  const passOver = passingOver(options.required, problems);
+  const following = new Following(guests, (update) => void updating?.take(update), log, passOver);
   // libfuse holds what it was told for a second, whatever it is told: so no place counts as followed.
   const opened = openTree(
     host,
-    guests,
+    guests.filter(({ name }) => !problems.some(({ guest }) => guest === name)),
     log,
     {
       refresh: () => updating?.forgetUnfollowed(),
@@ -35,7 +38,11 @@ export async function serveByLibfuse(options: DriverOptions): Promise<Served> {
     events === undefined
       ? undefined
       : { logs: new LogReaders(events.shared), areListed: options.events?.areListed ?? false },
+    undefined,
+    passOver,
   );
+  options.opened({ problems, blank: following.blank });
+  events?.tellUnavailable(() => problems);
   events?.setMounts(mountedVolumes(opened));
   updating = new Updating(opened, following.followed, log);
   const mounted = await mountLibfuse({ path: directory, tree: opened.tree, log });

@@ -2,11 +2,14 @@
 import type { Command, CommandDone } from "./commands.js";
 import type { EventsOptions } from "./event-hub.js";
 import type { GuestSpec } from "./guest-name.js";
+import type { GuestProblem, OpenedGuests } from "./guest-problem.js";
 
 /** What a server shows. */
 export interface ServerOptions {
   readonly host: string;
   readonly guests: readonly GuestSpec[];
+  /** The names of those without which it is not to start; the others are left out if they cannot be opened. */
+  readonly required: readonly string[];
   /** Undefined: no events are told. */
   readonly events: EventsOptions | undefined;
   /** The sockets that guests' writes are told on. */
@@ -27,11 +30,13 @@ export type ToServer =
   /** What came of a command, and why nothing. */
   | { readonly kind: "done"; readonly id: number; readonly done: CommandDone }
   | { readonly kind: "failed"; readonly id: number; readonly message: string }
+  /** Guests that ought to be shown and are not, for those who ask for the status. */
+  | { readonly kind: "unavailable"; readonly guests: readonly GuestProblem[] }
   | { readonly kind: "stop" };
 
 /** From the server. */
 export type FromServer =
-  | { readonly kind: "opened" }
+  | { readonly kind: "opened"; readonly opened: OpenedGuests }
   /** The guests cannot be opened: the user's to mend. */
   | { readonly kind: "refused"; readonly message: string }
   | { readonly kind: "serving" }

@@ -12,6 +12,7 @@ import type { CommandDone, RunCommand } from "./commands.js";
 import { type EventHub, openEventHub } from "./event-hub.js";
 import { Following } from "./following.js";
 import type { GuestSpec } from "./guest-name.js";
+import { type GuestProblem, type OpenedGuests, passingOver } from "./guest-problem.js";
 import { loadPublishing } from "./redis.js";
 import { RemoteGuests } from "./remote-guests.js";
 import {
@@ -62,17 +63,19 @@ const runCommand: RunCommand = (command) => {
   });
 };
 
+/** Guests that ought to be shown and are not. */
+let unavailable: readonly GuestProblem[] = [];
+
 /** Guests that are open, and what serves them. */
 interface OpenServer {
+  readonly opened: OpenedGuests;
   serve(isTakenOver: boolean): void;
   stop(): Promise<void>;
 }
 
 /** Throws UserError, ImageError. */
 async function open(options: ServerOptions): Promise<OpenServer> {
-  const { host, guests, events: eventsOptions, feeds } = options;
-  const names = guests.map(({ name }) => name);
-  const local = guests.filter(({ isRemote }) => !isRemote);
+  const { host, required, events: eventsOptions, feeds } = options;
   const owners = new IdOwners();
   const { port1: updates, port2 } = new MessageChannel();
   const sent = new Int32Array(new SharedArrayBuffer(4));
@@ -81,12 +84,16 @@ async function open(options: ServerOptions): Promise<OpenServer> {
     Atomics.add(sent, 0, 1);
   };
   const publishOn = await loadPublishing(eventsOptions?.redis);
-  const following = new Following(local, send, log);
+  const problems: GuestProblem[] = [];
+  const isOpen = ({ name }: GuestSpec): boolean => !problems.some(({ guest }) => guest === name);
+  const local = options.guests.filter(({ isRemote }) => !isRemote);
+  const following = new Following(local, send, log, passingOver(required, problems));
   const thread = new Worker(new URL("./serving-thread.js", import.meta.url), {
     workerData: {
       host,
-      guests: local,
-      names,
+      guests: local.filter(isOpen),
+      names: options.guests.filter(isOpen).map(({ name }) => name),
+      required,
       owners: owners.shared,
       followed: following.followed,
       updates: port2,
@@ -99,6 +106,9 @@ async function open(options: ServerOptions): Promise<OpenServer> {
   const [message] = (await once(thread, "message")) as [ServingMessage];
   if (message.kind !== "open")
     throw new UserError(message.kind === "failed" ? message.message : "it did not start");
+  problems.push(...message.problems);
+  const guests = options.guests.filter(isOpen);
+  const names = guests.map(({ name }) => name);
   thread.on("message", (told: ServingMessage) => {
     if (told.kind === "told") following.told(told);
     if (told.kind === "uncommon") following.uncommon(told.high, told.low, told.generation);
@@ -122,6 +132,7 @@ async function open(options: ServerOptions): Promise<OpenServer> {
     try {
       events = openEventHub(host, guests, eventsOptions, log, runCommand, publishOn);
       events.setMounts(message.volumes.map(({ mounted }) => mounted));
+      events.tellUnavailable(() => [...unavailable, ...(remotes?.problems ?? [])]);
       following.tell(events);
       void events.listen();
     } catch (error) {
@@ -129,6 +140,7 @@ async function open(options: ServerOptions): Promise<OpenServer> {
     }
   };
   return {
+    opened: { problems, blank: following.blank },
     serve: (isTakenOver) => {
       thread.once("exit", (code) => {
         // Otherwise it has failed, and said so.
@@ -219,7 +231,7 @@ export function runServer(): void {
         open(message.options).then(
           (opened) => {
             server = opened;
-            tell({ kind: "opened" });
+            tell({ kind: "opened", opened: opened.opened });
           },
           (error: Error) => tell({ kind: "refused", message: error.message }, end),
         );
@@ -235,6 +247,9 @@ export function runServer(): void {
       case "failed":
         commands.get(message.id)?.reject(new UserError(message.message));
         commands.delete(message.id);
+        break;
+      case "unavailable":
+        unavailable = message.guests;
         break;
       case "stop":
         (server?.stop() ?? Promise.resolve()).then(

@@ -12,6 +12,7 @@ import { FuseServer } from "../fuse/kernel/server.js";
 import { EarlyReads } from "./early-reads.js";
 import { Forwarding, type RemoteRoute, SERVING_OWNER } from "./forwarding.js";
 import type { GuestSpec } from "./guest-name.js";
+import { type GuestProblem, passingOver } from "./guest-problem.js";
 import { LateLogs } from "./late-logs.js";
 import { Ledger } from "./ledger.js";
 import { type OpenTree, openTree } from "./open-tree.js";
@@ -25,6 +26,8 @@ export interface ServingData {
   /** The guests that it answers for, and the names of all. */
   readonly guests: readonly GuestSpec[];
   readonly names: readonly string[];
+  /** Those without which it is not to start. */
+  readonly required: readonly string[];
   /** Of IdOwners; this thread is SERVING_OWNER. */
   readonly owners: SharedArrayBuffer;
   /** Keys of the volumes whose every change will be told. */
@@ -41,7 +44,12 @@ export interface ServingData {
  * ledger cannot be kept any more, and what the main thread is to see to.
  */
 export type ServingMessage =
-  | { readonly kind: "open"; readonly volumes: readonly ShownVolume[]; readonly hostDirectory: number }
+  | {
+      readonly kind: "open";
+      readonly volumes: readonly ShownVolume[];
+      readonly hostDirectory: number;
+      readonly problems: readonly GuestProblem[];
+    }
   | { readonly kind: "failed"; readonly message: string }
   | { readonly kind: "unrecorded"; readonly message: string }
   /** See EarlyReads. */
@@ -77,13 +85,15 @@ class Serving {
   readonly #opened: OpenTree;
   readonly #owners: IdOwners;
   readonly #logs = new LateLogs();
+  /** Of guests that could not be opened. */
+  readonly problems: GuestProblem[] = [];
   #taken = 0;
   readonly #updating: Updating;
 
   constructor(port: MessagePort, data: ServingData) {
     this.#port = port;
     this.#data = data;
-    const { host, guests, names, followed, events } = data;
+    const { host, guests, names, required, followed, events } = data;
     this.#owners = new IdOwners(data.owners);
     this.#opened = openTree(
       host,
@@ -96,6 +106,7 @@ class Serving {
       },
       events === undefined ? undefined : { logs: this.#logs, areListed: events.areListed },
       { guests: names, owners: this.#owners, owner: SERVING_OWNER },
+      passingOver(required, this.problems),
     );
     this.#updating = new Updating(this.#opened, data.followed, log);
   }
@@ -166,6 +177,7 @@ function start(port: MessagePort): void {
     kind: "open",
     volumes: serving.shown(),
     hostDirectory: serving.hostDirectory,
+    problems: serving.problems,
   } satisfies ServingMessage);
 }
 

@@ -2,6 +2,7 @@
 import type { PublisherStatus } from "../events/redis/publisher.js";
 import type { ReopenReason } from "../filesystems/follower.js";
 import type { WriteCounters } from "../inference/writes.js";
+import type { GuestProblem } from "./guest-problem.js";
 
 /** What became of a stream of writes, in bytes; see WriteCounters. */
 export interface WriteStatus extends WriteCounters {
@@ -43,6 +44,8 @@ export interface DaemonStatus {
   readonly pid: number;
   readonly host: string;
   readonly guests: readonly string[];
+  /** Those that ought to be shown and are not, or not yet. */
+  readonly unavailable: readonly GuestProblem[];
   /** Those that are followed. */
   readonly volumes: readonly VolumeStatus[];
   /** Undefined: events are not published. */

@@ -71,6 +71,7 @@ export class TapKeeper {
   #child: ChildProcess | undefined;
   #isStopping = false;
   #retry = RETRY;
+  #starting: Promise<unknown> = Promise.resolve();
 
   constructor(options: TapKeeperOptions) {
     this.#options = options;
@@ -131,7 +132,9 @@ export class TapKeeper {
 
   /** Attaches to a running guest; returns where its disks can be read, paths or NBD URLs. Throws UserError. */
   async attach(request: AttachRequest): Promise<readonly string[]> {
-    if (!this.isStarted) await this.start();
+    // Of several at once, the first one starts it.
+    if (!this.isStarted) this.#starting = this.start();
+    await this.#starting;
     const attached: Attached = { request, images: [] };
     // Before it is: it may go at once.
     this.#attached.set(request.guest, attached);
