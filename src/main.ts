@@ -6,6 +6,7 @@ import type { AttachOptions } from "./cli/attach.js";
 import { count } from "./cli/count.js";
 import type { CrawlOptions } from "./cli/crawl.js";
 import type { EventsOptions } from "./cli/events.js";
+import type { DaemonOptions } from "./cli/guests.js";
 import { complain } from "./cli/output.js";
 import type { ReplayOptions } from "./cli/replay.js";
 import { dataSize, size } from "./cli/size.js";
@@ -65,6 +66,10 @@ example(
         "Serve guests' disks as /<mount>/<host>/<guest>/..., in the foreground, until SIGINT or SIGTERM",
       )
       .argument("[image...]", "[NAME=]IMAGE; NAME=IMAGE,IMAGE for a guest with several disks")
+      .option(
+        "--config [file]",
+        "what is served, and how, is in this file (default: /etc/slashcloud/slashcloud.yaml); read, too, if no image is named and it is there",
+      )
       .option("--mount <dir>", "where the tree is mounted", "/cloud")
       .option("--host <name>", "this host's name in the tree", hostname())
       .addOption(
@@ -118,11 +123,64 @@ example(
         count(1),
         300,
       ),
-  ).action(async (images: string[], options: UpOptions) => {
+  ).action(async (images: string[], options: UpOptions, command: Command) => {
     const { up } = await import("./cli/up.js");
-    process.exitCode = await up(images, options);
+    process.exitCode = await up(images, options, (name) => command.getOptionValueSource(name) !== "default");
   }),
   "slashcloud up --mount /cloud web=/srv/web.img db=/srv/db-root.img,/srv/db-data.img",
+);
+
+const mountOptions = (command: Command): Command =>
+  command
+    .option("--mount <dir>", "where the tree is mounted", "/cloud")
+    .option("--state <dir>", "the daemon's state directory, if it was named");
+
+example(
+  mountOptions(
+    program
+      .command("add")
+      .description("Show another guest in a tree that is served, until it is removed")
+      .argument("<name=image>", "[NAME=]IMAGE; NAME=IMAGE,IMAGE for a guest with several disks"),
+  ).action(async (image: string, options: DaemonOptions) => {
+    const { add } = await import("./cli/guests.js");
+    process.exitCode = await add(image, options);
+  }),
+  "slashcloud add web=/srv/web.img",
+);
+
+example(
+  mountOptions(
+    program
+      .command("remove")
+      .description("Show a guest that was added no longer")
+      .argument("<name>", "the guest's name in the tree"),
+  ).action(async (name: string, options: DaemonOptions) => {
+    const { remove } = await import("./cli/guests.js");
+    process.exitCode = await remove(name, options);
+  }),
+  "slashcloud remove web",
+);
+
+example(
+  mountOptions(
+    program.command("reload").description("Have a daemon read its configuration again, without a remount"),
+  ).action(async (options: DaemonOptions) => {
+    const { reload } = await import("./cli/guests.js");
+    process.exitCode = await reload(options);
+  }),
+  "slashcloud reload",
+);
+
+example(
+  program
+    .command("check")
+    .description("Say what is wrong with a configuration, or what would be served")
+    .argument("[file]", "the configuration", "/etc/slashcloud/slashcloud.yaml")
+    .action(async (file: string) => {
+      const { check } = await import("./cli/check.js");
+      process.exitCode = await check(file);
+    }),
+  "slashcloud check",
 );
 
 example(
@@ -345,7 +403,7 @@ try {
     process.exitCode = error.exitCode === 0 ? 0 : 2;
   } else {
     const { message, exitCode } = error as Error & { exitCode?: number };
-    complain(message);
+    for (const line of message.split("\n")) complain(line);
     process.exitCode = exitCode ?? 1;
   }
 }

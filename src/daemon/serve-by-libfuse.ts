@@ -19,8 +19,9 @@ import { UserError } from "./user-error.js";
 /** Mounts and serves; returns when the tree answers. Throws UserError, ImageError or MountError. */
 export async function serveByLibfuse(options: DriverOptions): Promise<Driven> {
   const { directory, host, guests, log } = options;
-  const publishOn = await loadPublishing(options.events?.redis);
-  const events = options.events && openEventHub(host, guests, options.events, log, cannot, publishOn);
+  const publishOn = await loadPublishing(options.settings.events?.redis);
+  const events =
+    options.settings.events && openEventHub(host, guests, options.settings.events, log, cannot, publishOn);
   let updating: Updating | undefined;
   const problems: GuestProblem[] = [];
   const passOver = passingOver(options.required, problems);
@@ -37,7 +38,7 @@ export async function serveByLibfuse(options: DriverOptions): Promise<Driven> {
     },
     events === undefined
       ? undefined
-      : { logs: new LogReaders(events.shared), areListed: options.events?.areListed ?? false },
+      : { logs: new LogReaders(events.shared), areListed: options.settings.events?.areListed ?? false },
     undefined,
     passOver,
   );

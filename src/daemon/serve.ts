@@ -7,6 +7,7 @@ import type { GuestSpec } from "./guest-name.js";
 import type { OpenedGuests } from "./guest-problem.js";
 import { GuestKeeper, type Shows } from "./guests/guest-keeper.js";
 import { type GuestPlan, NOTHING_PLANNED } from "./guests/plan.js";
+import type { ServerSettings } from "./server-messages.js";
 import { StateDirectory } from "./state-directory.js";
 import { supervise } from "./supervisor.js";
 import { TapKeeper, type TapOptions, type WriteOptions } from "./tap-keeper.js";
@@ -28,11 +29,15 @@ export interface ServeOptions {
   readonly plan?: GuestPlan;
   /** Reads again what is planned; undefined: it does not change. Throws UserError. */
   readonly reread?: (() => Promise<GuestPlan>) | undefined;
-  /** Undefined: no events are told. */
-  readonly events: EventsOptions | undefined;
+  /** How they are shown. */
+  readonly settings: ServerSettings;
   /** Undefined: guests' writes are not told, only watched for. */
   readonly tap?: TapOptions | undefined;
   readonly writes: WriteOptions;
+  /** Where numbers on the daemon are offered to those who ask for them: HOST:PORT. */
+  readonly metrics?: { readonly listen: string } | undefined;
+  /** How lines are written that tell what happens. Default: text. */
+  readonly logFormat?: "text" | "journal" | "json" | undefined;
   /** Told of what had to be passed over. */
   readonly log: (line: string) => void;
 }
@@ -80,9 +85,9 @@ export interface Served extends Pick<Driven, "ended" | "stop" | "upgrade"> {
 export async function serve(options: ServeOptions): Promise<Served> {
   const driver =
     options.driver === "auto" ? (process.geteuid?.() === 0 ? "kernel" : "libfuse") : options.driver;
-  const state = options.events && lockState(options.events, options.log);
+  const state = options.settings.events && lockState(options.settings.events, options.log);
   const { log, writes, plan = NOTHING_PLANNED, reread, ...rest } = options;
-  const events = state === undefined ? undefined : options.events;
+  const settings = state === undefined ? { ...options.settings, events: undefined } : options.settings;
   const taps =
     options.tap && new TapKeeper({ ...options.tap, ...writes, log, gone: () => {}, moved: () => {} });
   const mirrors = new TapKeeper({
@@ -96,7 +101,7 @@ export async function serve(options: ServeOptions): Promise<Served> {
   const keeper = new GuestKeeper({
     named: options.guests,
     plan,
-    events,
+    settings,
     reread,
     state: state?.path,
     mirrors,
@@ -115,7 +120,7 @@ export async function serve(options: ServeOptions): Promise<Served> {
     const guests = await keeper.first();
     const urls = (await taps?.start()) ?? [];
     const { opened, required, run } = keeper;
-    const all = { ...rest, log, writes, guests, events, taps, mirrors, opened, required, run };
+    const all = { ...rest, log, writes, guests, settings, taps, mirrors, opened, required, run };
     const driven: Driven = await (driver === "kernel" ? supervise(all) : serveByLibfuse(all));
     const { upgrade, show, tellUnavailable } = driven;
     if (show !== undefined && tellUnavailable !== undefined)

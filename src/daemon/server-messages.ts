@@ -1,17 +1,26 @@
 /** What passes between the supervisor and the server, on the channel that Node keeps between a parent and its child. */
+import type { OwnershipRule, PolicyRule } from "../cloud/policy/settings.js";
 import type { Command, CommandDone } from "./commands.js";
 import type { EventsOptions } from "./event-hub.js";
 import type { GuestSpec } from "./guest-name.js";
 import type { GuestProblem, OpenedGuests } from "./guest-problem.js";
 
+/** How a server shows guests: what can be changed while the daemon runs, by another server. */
+export interface ServerSettings {
+  /** Undefined: no events are told. */
+  readonly events: EventsOptions | undefined;
+  /** Who may see what; undefined: all is shown. */
+  readonly policy?: readonly PolicyRule[] | undefined;
+  /** As whose files are shown; undefined: as the guest has them. */
+  readonly ownership?: readonly OwnershipRule[] | undefined;
+}
+
 /** What a server shows. */
-export interface ServerOptions {
+export interface ServerOptions extends ServerSettings {
   readonly host: string;
   readonly guests: readonly GuestSpec[];
   /** The names of those without which it is not to start; the others are left out if they cannot be opened. */
   readonly required: readonly string[];
-  /** Undefined: no events are told. */
-  readonly events: EventsOptions | undefined;
   /** The sockets that guests' writes are told on. */
   readonly feeds: readonly string[];
 }

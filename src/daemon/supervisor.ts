@@ -13,6 +13,7 @@ import type { GuestSpec } from "./guest-name.js";
 import type { GuestProblem, OpenedGuests } from "./guest-problem.js";
 import { clearLedger, closeLedger, createLedger } from "./ledger.js";
 import { type Driven, type DriverOptions, feedsOf } from "./serve.js";
+import type { ServerSettings } from "./server-messages.js";
 import { type Death, ServerProcess } from "./server-process.js";
 import { UserError } from "./user-error.js";
 
@@ -42,7 +43,7 @@ class Supervisor implements Driven {
   /** One change of the server at a time. */
   #changing: Promise<unknown> = Promise.resolve();
   #guests: readonly GuestSpec[];
-  #events: DriverOptions["events"];
+  #settings: ServerSettings;
   #unavailable: readonly GuestProblem[] = [];
   #resolve: () => void = () => {};
   #reject: (error: Error) => void = () => {};
@@ -50,7 +51,7 @@ class Supervisor implements Driven {
   constructor(options: DriverOptions) {
     this.#options = options;
     this.#guests = options.guests;
-    this.#events = options.events;
+    this.#settings = options.settings;
     this.ended = new Promise((resolve, reject) => {
       this.#resolve = resolve;
       this.#reject = reject;
@@ -95,7 +96,7 @@ class Supervisor implements Driven {
     const shown = this.#guests.map(({ name }) => name);
     await this.#inTurn(async () => {
       try {
-        await this.#change(this.#guests, this.#events, shown, opened);
+        await this.#change(this.#guests, this.#settings, shown, opened);
         if (!this.#isEnding) log("another server has taken over");
       } catch (error) {
         log(`the server stays as it is, as the new one does not start: ${(error as Error).message}`);
@@ -105,10 +106,10 @@ class Supervisor implements Driven {
 
   show(
     guests: readonly GuestSpec[],
-    events: DriverOptions["events"],
+    settings: ServerSettings,
     sure: (opened: OpenedGuests) => void,
   ): Promise<void> {
-    return this.#inTurn(() => this.#change(guests, events, [], sure));
+    return this.#inTurn(() => this.#change(guests, settings, [], sure));
   }
 
   tellUnavailable(guests: readonly GuestProblem[]): void {
@@ -128,12 +129,12 @@ class Supervisor implements Driven {
    */
   async #change(
     guests: readonly GuestSpec[],
-    events: DriverOptions["events"],
+    settings: ServerSettings,
     required: readonly string[],
     sure: (opened: OpenedGuests) => void,
   ): Promise<void> {
     if (this.#isEnding) return;
-    const next = this.#spawn(required, guests, events);
+    const next = this.#spawn(required, guests, settings);
     let death: Death | undefined;
     void next.dead.then((how) => {
       death = how;
@@ -152,7 +153,7 @@ class Supervisor implements Driven {
     // From here on the old one's death is expected. What it leaves unanswered, the kernel asks the new one.
     this.#server = next;
     this.#guests = guests;
-    this.#events = events;
+    this.#settings = settings;
     old.kill();
     await old.dead;
     if (this.#isEnding) next.kill();
@@ -160,11 +161,11 @@ class Supervisor implements Driven {
     else this.#serve(next);
   }
 
-  #spawn(required: readonly string[], guests = this.#guests, events = this.#events): ServerProcess {
+  #spawn(required: readonly string[], guests = this.#guests, settings = this.#settings): ServerProcess {
     const { host, run } = this.#options;
     const feeds = feedsOf(this.#options);
     const server = new ServerProcess(
-      { host, guests, required, events, feeds },
+      { ...settings, host, guests, required, feeds },
       this.#device,
       this.#ledger,
       (why) => {

@@ -4,10 +4,10 @@
  */
 import type { Log } from "../../images/image.js";
 import type { Command, CommandDone } from "../commands.js";
-import type { EventsOptions } from "../event-hub.js";
 import { type GuestSpec, isGuestName } from "../guest-name.js";
 import type { GuestProblem, OpenedGuests } from "../guest-problem.js";
 import { isAbsoluteImage } from "../image-name.js";
+import type { ServerSettings } from "../server-messages.js";
 import type { TapKeeper } from "../tap-keeper.js";
 import { UserError } from "../user-error.js";
 import { AddedGuests } from "./added-guests.js";
@@ -22,7 +22,7 @@ import { Sources } from "./sources.js";
 /** ms between looks at the images. */
 const LOOK_EVERY = 3000;
 /** ms that finding guests, and attaching to them, may take until the tree is mounted without those that are missing. */
-const FIRST_PATIENCE = 5000;
+const FIRST_PATIENCE = 3000;
 
 const NAMED = "the command line";
 const CONFIGURED = "the configuration";
@@ -32,7 +32,7 @@ export interface Shows {
   /** Has these guests shown, as far as they can be opened; `sure` is called when they can. Throws UserError. */
   show(
     guests: readonly GuestSpec[],
-    events: EventsOptions | undefined,
+    settings: ServerSettings,
     sure: (opened: OpenedGuests) => void,
   ): Promise<void>;
   /** For those who ask for the status. */
@@ -43,7 +43,7 @@ export interface GuestKeeperOptions {
   /** The guests of the command line. */
   readonly named: readonly GuestSpec[];
   readonly plan: GuestPlan;
-  readonly events: EventsOptions | undefined;
+  readonly settings: ServerSettings;
   /** Reads the configuration again; undefined: there is none. Throws UserError. */
   readonly reread: (() => Promise<GuestPlan>) | undefined;
   /** The state directory; undefined: none can be used. */
@@ -65,8 +65,8 @@ export class GuestKeeper {
   #plan: GuestPlan;
   #merged: Merged = { wanted: new Map(), passedOver: [] };
   #shown: readonly Readable[] = [];
-  #events: EventsOptions | undefined;
-  #eventsShown: string | undefined;
+  #settings: ServerSettings;
+  #settingsShown: string | undefined;
   #feed: string | undefined;
   #unavailable: readonly GuestProblem[] = [];
   /** Lines that need not be said again. */
@@ -76,12 +76,12 @@ export class GuestKeeper {
   #isStopped = false;
 
   constructor(options: GuestKeeperOptions) {
-    const { state, mirrors, log, plan, events } = options;
+    const { state, mirrors, log, plan, settings } = options;
     this.#options = options;
     this.#log = log;
     this.#plan = plan;
-    this.#events = events;
-    this.#eventsShown = JSON.stringify(events);
+    this.#settings = settings;
+    this.#settingsShown = JSON.stringify(settings);
     this.#added = new AddedGuests(state, log);
     const changed = (): void => this.#changes.later();
     this.#changes = new Changes({
@@ -155,7 +155,7 @@ export class GuestKeeper {
     const before = new Set(this.#merged.wanted.keys());
     const plan = await reread();
     this.#plan = plan;
-    if (plan.events !== undefined && this.#events !== undefined) this.#events = plan.events;
+    if (plan.settings !== undefined) this.#settings = this.#withState(plan.settings);
     this.#sources.set(plan.sources);
     await this.#sources.found(FIRST_PATIENCE);
     await this.#changes.ask();
@@ -278,6 +278,17 @@ export class GuestKeeper {
       throw new UserError(`there is a guest ${guest} already: give this one another name`);
   }
 
+  /** Whether events are told, and where they are kept, is settled at the start. */
+  #withState(settings: ServerSettings): ServerSettings {
+    const { events } = this.#settings;
+    const { state, isStateNamed } = events ?? {};
+    if (state === undefined || isStateNamed === undefined) return { ...settings, events: undefined };
+    return {
+      ...settings,
+      events: settings.events === undefined ? events : { ...settings.events, state, isStateNamed },
+    };
+  }
+
   get #wanted(): Merged["wanted"] {
     return this.#merged.wanted;
   }
@@ -327,7 +338,7 @@ export class GuestKeeper {
     const isSame =
       keysOf(readable) === keysOf(this.#shown) &&
       this.#feed === mirrors.feed &&
-      JSON.stringify(this.#events) === this.#eventsShown;
+      JSON.stringify(this.#settings) === this.#settingsShown;
     if (isSame) {
       this.#tellUnavailable();
       sure();
@@ -337,9 +348,9 @@ export class GuestKeeper {
     try {
       await this.#shows?.show(
         readable.map(({ spec }) => spec),
-        this.#events,
+        this.#settings,
         (opened) => {
-          this.#eventsShown = JSON.stringify(this.#events);
+          this.#settingsShown = JSON.stringify(this.#settings);
           this.#feed = mirrors.feed;
           this.#shown = readable;
           this.opened(opened);

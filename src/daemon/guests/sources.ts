@@ -66,16 +66,13 @@ export class Sources {
     });
     const earlier = before.find((other) => other.source.name === source.name && other.isStopped);
     const running: Running = { key, source, guests: earlier?.guests ?? [], first, isStopped: false };
-    source.start(
-      (guests) => {
-        if (running.isStopped) return;
-        isFound();
-        if (JSON.stringify(guests) === JSON.stringify(running.guests)) return;
-        running.guests = [...guests];
-        this.#changed();
-      },
-      (line) => this.#log(`${source.name}: ${line}`),
-    );
+    source.start((guests) => {
+      if (running.isStopped) return;
+      isFound();
+      if (JSON.stringify(guests) === JSON.stringify(running.guests)) return;
+      running.guests = [...guests];
+      this.#changed();
+    }, this.#log);
     return running;
   }
 
