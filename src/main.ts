@@ -125,7 +125,8 @@ example(
       ),
   ).action(async (images: string[], options: UpOptions, command: Command) => {
     const { up } = await import("./cli/up.js");
-    process.exitCode = await up(images, options, (name) => command.getOptionValueSource(name) !== "default");
+    const isGiven = (name: string) => ["cli", "env"].includes(command.getOptionValueSource(name) ?? "");
+    process.exitCode = await up(images, options, isGiven);
   }),
   "slashcloud up --mount /cloud web=/srv/web.img db=/srv/db-root.img,/srv/db-data.img",
 );

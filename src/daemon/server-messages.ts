@@ -21,6 +21,8 @@ export interface ServerOptions extends ServerSettings {
   readonly guests: readonly GuestSpec[];
   /** The names of those without which it is not to start; the others are left out if they cannot be opened. */
   readonly required: readonly string[];
+  /** The names of those of which the log has been told already what there is to say when they are opened. */
+  readonly known: readonly string[];
   /** The sockets that guests' writes are told on. */
   readonly feeds: readonly string[];
 }

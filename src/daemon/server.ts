@@ -75,7 +75,7 @@ interface OpenServer {
 
 /** Throws UserError, ImageError. */
 async function open(options: ServerOptions): Promise<OpenServer> {
-  const { host, required, events: eventsOptions, feeds } = options;
+  const { host, required, known, events: eventsOptions, feeds } = options;
   const owners = new IdOwners();
   const { port1: updates, port2 } = new MessageChannel();
   const sent = new Int32Array(new SharedArrayBuffer(4));
@@ -94,6 +94,7 @@ async function open(options: ServerOptions): Promise<OpenServer> {
       guests: local.filter(isOpen),
       names: options.guests.filter(isOpen).map(({ name }) => name),
       required,
+      known,
       owners: owners.shared,
       followed: following.followed,
       updates: port2,

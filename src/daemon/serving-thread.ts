@@ -28,6 +28,8 @@ export interface ServingData {
   readonly names: readonly string[];
   /** Those without which it is not to start. */
   readonly required: readonly string[];
+  /** Those of which the log need not be told again what there is to say when they are opened. */
+  readonly known: readonly string[];
   /** Of IdOwners; this thread is SERVING_OWNER. */
   readonly owners: SharedArrayBuffer;
   /** Keys of the volumes whose every change will be told. */
@@ -93,12 +95,14 @@ class Serving {
   constructor(port: MessagePort, data: ServingData) {
     this.#port = port;
     this.#data = data;
-    const { host, guests, names, required, followed, events } = data;
+    const { host, guests, names, required, known, followed, events } = data;
     this.#owners = new IdOwners(data.owners);
     this.#opened = openTree(
       host,
       guests,
-      log,
+      (line) => {
+        if (!known.some((guest) => line.startsWith(`${guest}: `))) log(line);
+      },
       {
         refresh: () => this.#refresh(),
         holds: () => this.#updating.holds(this.#tell),

@@ -164,8 +164,10 @@ class Supervisor implements Driven {
   #spawn(required: readonly string[], guests = this.#guests, settings = this.#settings): ServerProcess {
     const { host, run } = this.#options;
     const feeds = feedsOf(this.#options);
+    const shown = new Set(this.#mounted === undefined ? [] : this.#guests);
+    const known = guests.flatMap((spec) => (isAmong(shown, spec) ? [spec.name] : []));
     const server = new ServerProcess(
-      { ...settings, host, guests, required, feeds },
+      { ...settings, host, guests, required, known, feeds },
       this.#device,
       this.#ledger,
       (why) => {
@@ -259,6 +261,12 @@ class Supervisor implements Driven {
     closeSync(this.#device);
     closeLedger(this.#ledger);
   }
+}
+
+/** Whether a guest is among others with the same images. */
+function isAmong(others: Iterable<GuestSpec>, { name, images }: GuestSpec): boolean {
+  for (const other of others) if (other.name === name) return other.images.join("\n") === images.join("\n");
+  return false;
 }
 
 /** Whether somebody has unmounted the tree. While a server lives, files that are open are served all the same. */

@@ -82,7 +82,7 @@ function problemsOf(issue: z.core.$ZodIssue, schema: z.ZodType, content: unknown
     return [{ path, text: `${keyText(path)}: is missing: ${messageOf(issue)}` }];
   const where = path.length === 0 ? "" : `${keyText(path)}: `;
   const message = messageOf(issue);
-  const isSaid = value !== undefined && typeof value !== "object" && message.includes(String(value));
+  const isSaid = typeof value === "string" && message.startsWith(`${value}: `);
   return [{ path, text: `${where}${message}${isSaid ? "" : shown(value, path)}` }];
 }
 

@@ -164,7 +164,7 @@ export class GuestKeeper {
       ...plan.notes,
       ...[...now].flatMap((name) => (before.has(name) ? [] : [`${name}: is new`])),
       ...[...before].flatMap((name) => (now.has(name) ? [] : [`${name}: is no longer wanted`])),
-      ...this.#unavailable.map(({ guest, reason }) => `${guest}: not shown: ${reason}`),
+      ...this.#unavailable.map(({ guest, reason }) => `${guest}: ${reason}`),
     ];
   }
 

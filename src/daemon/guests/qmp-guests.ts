@@ -4,6 +4,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Log } from "../../images/image.js";
 import type { FoundGuest } from "../discovery/source.js";
 import type { TapKeeper } from "../tap-keeper.js";
+import { atMost } from "./patience.js";
 
 /** ms between looks whether a monitor is there. */
 const LOOK_EVERY = 1000;
@@ -57,8 +58,7 @@ export class QmpGuests {
 
   /** Resolves when each was tried once, or after some ms. */
   async tried(patience: number): Promise<void> {
-    const all = Promise.all([...this.#guests.values()].map(({ tried }) => tried));
-    await Promise.race([all, sleep(patience, undefined, { ref: false })]);
+    await atMost(patience, Promise.all([...this.#guests.values()].map(({ tried }) => tried)));
   }
 
   /** Where a guest's disks can be read; undefined: it is not attached to. */

@@ -1,8 +1,8 @@
 /** What finds guests by itself, while the configuration of that changes. */
-import { setTimeout as sleep } from "node:timers/promises";
 import type { Log } from "../../images/image.js";
 import type { FoundGuest, GuestSource } from "../discovery/source.js";
 import type { GuestList } from "./merge.js";
+import { atMost } from "./patience.js";
 
 /** A source that is wanted. */
 export interface SourcePlan {
@@ -48,8 +48,7 @@ export class Sources {
 
   /** Resolves when each has found something, or after some ms. */
   async found(patience: number): Promise<void> {
-    const all = Promise.all(this.#running.map(({ first }) => first));
-    await Promise.race([all, sleep(patience, undefined, { ref: false })]);
+    await atMost(patience, Promise.all(this.#running.map(({ first }) => first)));
   }
 
   async stop(): Promise<void> {
