@@ -126,7 +126,7 @@ export class GuestDisks {
       this.#troubles.clear(name);
       return { spec, key: JSON.stringify([name, ready]), signature: "", converted: [] };
     }
-    if (images.length === 0) return undefined;
+    if (images.length === 0 || qmp.isBeingTried(name)) return undefined;
     const signature = this.#signature(images);
     const isQuiet = this.#isQuiet(images);
     if (!this.#troubles.isDue(name, signature, isQuiet)) return undefined;

@@ -20,7 +20,7 @@ import { QmpGuests } from "./qmp-guests.js";
 import { Sources } from "./sources.js";
 
 /** ms between looks at the images. */
-const LOOK_EVERY = 3000;
+const LOOK_EVERY = 2000;
 /** ms that finding guests, and attaching to them, may take until the tree is mounted without those that are missing. */
 const FIRST_PATIENCE = 3000;
 

@@ -20,8 +20,9 @@ interface QmpGuest {
   /** Why it is not. */
   reason: string;
   isWanted: boolean;
+  hasBeenTried: boolean;
   /** Settles after the first try. */
-  readonly tried: Promise<void>;
+  readonly tried: Promise<unknown>;
   /** Ends a pause. */
   readonly pause: AbortController;
 }
@@ -61,6 +62,11 @@ export class QmpGuests {
     await atMost(patience, Promise.all([...this.#guests.values()].map(({ tried }) => tried)));
   }
 
+  /** Whether it is about to be attached to for the first time. */
+  isBeingTried(name: string): boolean {
+    return this.#guests.get(name)?.hasBeenTried === false;
+  }
+
   /** Where a guest's disks can be read; undefined: it is not attached to. */
   images(name: string): readonly string[] | undefined {
     return this.#guests.get(name)?.images;
@@ -77,7 +83,7 @@ export class QmpGuests {
     if (guest?.images === undefined) return false;
     guest.images = undefined;
     guest.reason = reason;
-    void this.#keepAttached(guest, LOOK_EVERY, () => {});
+    void this.#keepAttached(guest, LOOK_EVERY);
     return true;
   }
 
@@ -105,50 +111,56 @@ export class QmpGuests {
       images: undefined,
       reason: `${found.qmp}: its QEMU has not been asked yet`,
       isWanted: true,
-      tried: new Promise((resolve) => {
-        tried = resolve;
+      hasBeenTried: false,
+      tried: new Promise<void>((resolve) => {
+        tried = () => {
+          guest.hasBeenTried = true;
+          resolve();
+          this.#options.changed();
+        };
       }),
       pause: new AbortController(),
     };
     this.#guests.set(found.name, guest);
     // By the same name, the former one is let go of first.
     const before = left.includes(found.name) ? LOOK_EVERY : 0;
-    void this.#keepAttached(guest, before, tried);
+    void this.#keepAttached(guest, before, () => tried());
   }
 
-  async #keepAttached(guest: QmpGuest, before: number, tried: () => void): Promise<void> {
-    const { name, qmp: socket = "", disks } = guest.found;
-    const { mirrors, changed, log } = this.#options;
+  async #keepAttached(guest: QmpGuest, before: number, tried = (): void => {}): Promise<void> {
+    const { name, qmp: socket = "" } = guest.found;
+    const { changed, log } = this.#options;
     await pause(before, guest);
     for (let wait = RETRY; guest.isWanted; ) {
-      if (!(await isThere(socket))) {
-        guest.reason = `${socket}: is not there: the guest is not running`;
-        tried();
-        wait = RETRY;
-        await pause(LOOK_EVERY, guest);
-        continue;
-      }
-      try {
-        const images = await mirrors.attach({ guest: name, socket, disks });
-        if (!guest.isWanted) {
-          await mirrors.detach(name);
-          return;
-        }
+      const isRunning = await isThere(socket);
+      const problem = isRunning
+        ? await this.#attach(guest, socket)
+        : `${socket}: is not there: the guest is not running`;
+      const isNew = problem !== guest.reason;
+      guest.reason = problem;
+      if (!guest.hasBeenTried) tried();
+      if (problem === "" || !guest.isWanted) return;
+      if (isNew && isRunning) log(`${name}: is not attached to yet: ${problem}`);
+      if (isNew) changed();
+      await pause(isRunning ? wait : LOOK_EVERY, guest);
+      wait = isRunning ? Math.min(2 * wait, LONGEST_RETRY) : RETRY;
+    }
+  }
+
+  /** Returns why it is not attached to; "" if it is. */
+  async #attach(guest: QmpGuest, socket: string): Promise<string> {
+    const { name, disks } = guest.found;
+    const { mirrors, changed, log } = this.#options;
+    try {
+      const images = await mirrors.attach({ guest: name, socket, disks });
+      if (guest.isWanted) {
         guest.images = images;
-        guest.reason = "";
         log(`${name}: is attached to`);
         changed();
-        return;
-      } catch (error) {
-        const { message } = error as Error;
-        if (message !== guest.reason && guest.isWanted) log(`${name}: is not attached to yet: ${message}`);
-        guest.reason = message;
-        changed();
-      } finally {
-        tried();
-      }
-      await pause(wait, guest);
-      wait = Math.min(2 * wait, LONGEST_RETRY);
+      } else await mirrors.detach(name);
+      return "";
+    } catch (error) {
+      return (error as Error).message;
     }
   }
 }
