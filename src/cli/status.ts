@@ -35,13 +35,19 @@ function redisText({ redis }: DaemonStatus): string {
   return `\n${server}: ${state}; events: ${published} published, ${waiting} waiting, ${missed} missed\n`;
 }
 
+/** A line for each guest that is not shown as it ought to be. */
+function unavailableText({ unavailable }: DaemonStatus): string {
+  const lines = unavailable.map(({ guest, reason }) => `${guest}: ${reason}\n`);
+  return lines.length === 0 ? "" : `\n${lines.join("")}`;
+}
+
 /** Prints the volumes that are followed, a line each, and where events are published. Returns the exit code. Throws UserError. */
 export async function status({ mount, state, json }: StatusOptions): Promise<number> {
   const found = await readStatus(stateDirectoryFor(mount, state));
   write(
     json
       ? `${JSON.stringify(found, undefined, 2)}\n`
-      : `${tableText(COLUMNS, found.volumes)}${redisText(found)}`,
+      : `${tableText(COLUMNS, found.volumes)}${unavailableText(found)}${redisText(found)}`,
   );
   return 0;
 }

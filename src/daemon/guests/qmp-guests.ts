@@ -1,9 +1,9 @@
 /** Guests that are attached to by their QEMU's monitor as soon as it is there, and again when it comes back. */
-import { access } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Log } from "../../images/image.js";
 import type { FoundGuest } from "../discovery/source.js";
 import type { TapKeeper } from "../tap-keeper.js";
+import { lookAt } from "./image-looks.js";
 import { atMost } from "./patience.js";
 
 /** ms between looks whether a monitor is there. */
@@ -131,19 +131,26 @@ export class QmpGuests {
     const { name, qmp: socket = "" } = guest.found;
     const { changed, log } = this.#options;
     await pause(before, guest);
-    for (let wait = RETRY; guest.isWanted; ) {
-      const isRunning = await isThere(socket);
-      const problem = isRunning
-        ? await this.#attach(guest, socket)
-        : `${socket}: is not there: the guest is not running`;
+    let wait = RETRY;
+    let retryAt = 0;
+    // A socket that was left by one that was killed is another file when there is a QEMU again.
+    for (let file: string | undefined; guest.isWanted; await pause(LOOK_EVERY, guest)) {
+      const found = await fileAt(socket);
+      if (found === file && performance.now() < retryAt) continue;
+      if (found !== file) wait = RETRY;
+      file = found;
+      const problem =
+        file === "" ? `${socket}: is not there: the guest is not running` : await this.#attach(guest, socket);
       const isNew = problem !== guest.reason;
       guest.reason = problem;
       if (!guest.hasBeenTried) tried();
-      if (problem === "" || !guest.isWanted) return;
-      if (isNew && isRunning) log(`${name}: is not attached to yet: ${problem}`);
-      if (isNew) changed();
-      await pause(isRunning ? wait : LOOK_EVERY, guest);
-      wait = isRunning ? Math.min(2 * wait, LONGEST_RETRY) : RETRY;
+      if (problem === "") return;
+      if (isNew && guest.isWanted) {
+        if (file !== "") log(`${name}: is not attached to yet: ${problem}`);
+        changed();
+      }
+      retryAt = performance.now() + wait;
+      wait = Math.min(2 * wait, LONGEST_RETRY);
     }
   }
 
@@ -169,11 +176,9 @@ async function pause(ms: number, { pause: { signal } }: QmpGuest): Promise<void>
   await sleep(ms, undefined, { ref: false, signal }).catch(() => {});
 }
 
-async function isThere(socket: string): Promise<boolean> {
-  return access(socket).then(
-    () => true,
-    () => false,
-  );
+/** Which file is at a path; "": none. */
+async function fileAt(path: string): Promise<string> {
+  return (await lookAt(path)).id;
 }
 
 function keyOf({ qmp, disks }: FoundGuest): string {
