@@ -36,7 +36,7 @@ const FIXED: ReadonlyArray<readonly [name: string, of: (options: UpOptions) => u
     ],
   ],
   ["metrics", ({ metrics }) => metrics],
-  ["log", ({ logFormat }) => logFormat],
+  ["log", ({ log }) => log],
 ];
 
 /** Throws UserError. */
@@ -84,7 +84,7 @@ function withSettings(given: UpOptions, isGiven: IsGiven, settings: Settings): U
     redisData: redis?.data,
     ...capture,
     metrics: metrics?.listen,
-    logFormat: log.format,
+    log: log.format,
   };
   const used = Object.entries(configured).filter(([name, value]) => value !== undefined && !isGiven(name));
   return { ...given, ...Object.fromEntries(used) };

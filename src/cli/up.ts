@@ -46,7 +46,8 @@ export interface UpOptions extends QueueOptions {
   readonly unknownLife: number;
   /** Where numbers on the daemon are offered: HOST:PORT. */
   readonly metrics?: string;
-  readonly logFormat?: ServeOptions["logFormat"];
+  /** The form of what is logged. */
+  readonly log?: ServeOptions["logFormat"];
 }
 
 /** Whether an option was given by the user, on the command line or in the environment. */
@@ -70,7 +71,7 @@ export async function up(
   const options = configured?.options ?? given;
   // All that are known by their images now; what is offered to them is settled at the start.
   const known = [...named, ...(configured?.plan.guests ?? []).flatMap((guest) => knownGuest(guest, named))];
-  const { mount: directory, host, driver, metrics, logFormat } = options;
+  const { mount: directory, host, driver, metrics, log: logFormat } = options;
   const tap: TapOptions | undefined =
     options.tap || options.pipe
       ? {
