@@ -8,25 +8,16 @@ import type { FoundGuest } from "./source.js";
 /** Where a volume of a pool lies; what is no path is why it has none. */
 export type VolumePath = (pool: string, volume: string) => { path: string } | { why: string };
 
-/** A domain, and the guest that it is in the tree. */
-export interface DomainGuest {
-  readonly domain: Domain;
-  readonly guest: FoundGuest;
-}
-
 /** Guests for all domains, by name. */
 export function guestsOf(
   domains: readonly Domain[],
   attach: LibvirtSettings["attach"],
   volumePath: VolumePath,
-): DomainGuest[] {
+): FoundGuest[] {
   const names = namesOf(domains);
   return domains
-    .map((domain) => ({
-      domain,
-      guest: guestOf(domain, names.get(domain.uuid) as string, attach, volumePath),
-    }))
-    .sort((one, other) => (one.guest.name < other.guest.name ? -1 : 1));
+    .map((domain) => guestOf(domain, names.get(domain.uuid) as string, attach, volumePath))
+    .sort((one, other) => (one.name < other.name ? -1 : 1));
 }
 
 function guestOf(
