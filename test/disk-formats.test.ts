@@ -73,7 +73,7 @@ function converters(): number[] {
       if (!(pid > 0)) return false;
       try {
         const [program = "", ...args] = readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0");
-        return program.endsWith("qemu-nbd") && args.some((arg) => arg.startsWith(folder));
+        return program.endsWith("qemu-nbd") && args.some((arg) => arg.includes(folder));
       } catch {
         return false;
       }
@@ -202,6 +202,24 @@ describe("a tree of guests with such disks", () => {
     expect(await served.stop()).toBe(0);
     await eventually(() => converters().length === 0, "their end");
     expect(leftOver()).toEqual([]);
+  });
+
+  test("lets go of a disk that a QEMU is started with, and shows it again when that has ended", async () => {
+    const served = await serve(join(folder, "yielding"), { one: named("top.qcow2") });
+    const file = join(served.guest("one"), "etc", "hostname");
+    await eventually(() => isThere(file), "the guest");
+    const stop = await startQemu(named("top.qcow2"));
+    await eventually(() => converters().length === 0, "qemu-nbd lets go");
+    expect(served.log()).toContain("top.qcow2: a QEMU has started to use this qcow2 disk");
+    await stop();
+    await eventually(() => isThere(file), "the guest, once again");
+    await run("qemu-img", ["snapshot", "-c", "now", named("top.qcow2")]);
+    const changed = "another program has changed this qcow2 disk: it is opened afresh";
+    await eventually(() => served.log().includes(changed), "the change is seen");
+    await eventually(() => converters().length === 1, "qemu-nbd begins again");
+    expect(await isThere(file)).toBe(true);
+    expect(await served.stop()).toBe(0);
+    await eventually(() => converters().length === 0, "its end");
   });
 
   test("that is killed takes them along, and no disk stays locked", async () => {

@@ -1,0 +1,106 @@
+/**
+ * QEMU's locks on images: whether some program writes to one, or is about to. A disk that is read without a lock of its
+ * own keeps nobody from starting a guest with it, and is let go of when somebody does.
+ */
+import { readFileSync, statSync } from "node:fs";
+import { readFile, stat } from "node:fs/promises";
+
+/** ms between looks. */
+const LOOK_EVERY = 300;
+/**
+ * The byte that QEMU locks in a file that it writes to, and the first and the last of all that it locks (block/file-posix.c
+ * of QEMU 7.2: from 100 on what it does, from 200 on what others must not; 2 is writing).
+ */
+const WRITES = 101;
+const FIRST = 100;
+const LAST = 299;
+
+/** What happened to an image: a program writes to it, or has written in between. */
+export type ImageUse = "in use" | "changed";
+
+interface Watched {
+  readonly path: string;
+  /** As /proc/locks names it. */
+  readonly file: string;
+  readonly changed: number;
+  readonly used: (how: ImageUse) => void;
+}
+
+export class QemuLocks {
+  readonly #watched = new Set<Watched>();
+  #timer: NodeJS.Timeout | undefined;
+
+  /** Calls `used` once, when some program uses the image. Returns what ends that. Throws a system error. */
+  watch(path: string, used: (how: ImageUse) => void): () => void {
+    const watched = { path, file: fileOf(path), changed: statSync(path).mtimeMs, used };
+    this.#watched.add(watched);
+    this.#next();
+    return () => this.#watched.delete(watched);
+  }
+
+  #next(): void {
+    if (this.#watched.size === 0 || this.#timer !== undefined) return;
+    this.#timer = setTimeout(() => void this.#look(), LOOK_EVERY).unref();
+  }
+
+  async #look(): Promise<void> {
+    const locks = await readFile("/proc/locks", "utf8").catch(() => "");
+    const written = new Set(locked(locks, WRITES, WRITES));
+    for (const watched of [...this.#watched]) {
+      const how = written.has(watched.file) ? "in use" : (await hasChanged(watched)) ? "changed" : undefined;
+      if (how !== undefined && this.#watched.delete(watched)) watched.used(how);
+    }
+    this.#timer = undefined;
+    this.#next();
+  }
+}
+
+/** By a program that was faster than we look: one that resizes it, or makes a snapshot in it. */
+async function hasChanged({ path, changed }: Watched): Promise<boolean> {
+  return stat(path).then(
+    ({ mtimeMs }) => mtimeMs !== changed,
+    () => false,
+  );
+}
+
+/** Whether some program has the image locked for writing, as far as can be seen; see canSeeLocks. */
+export function isWritten(path: string): boolean {
+  return isLocked(path, WRITES, WRITES);
+}
+
+/**
+ * Whether locks of an image that a program of QEMU's has open are to be seen at all: not where the file system has another
+ * number for itself than it tells (btrfs, overlays).
+ */
+export function canSeeLocks(path: string): boolean {
+  return isLocked(path, FIRST, LAST);
+}
+
+function isLocked(path: string, first: number, last: number): boolean {
+  try {
+    return locked(readFileSync("/proc/locks", "utf8"), first, last).includes(fileOf(path));
+  } catch {
+    // One that is not there is nobody's; whoever opens it tells.
+    return false;
+  }
+}
+
+/** The files of which locks overlap bytes `first` to `last`, as proc_locks(5) names them. */
+function locked(locks: string, first: number, last: number): string[] {
+  const files: string[] = [];
+  for (const line of locks.split("\n")) {
+    const parts = / OFDLCK +\S+ +\S+ +\S+ +([0-9a-f]+:[0-9a-f]+:\d+) (\d+) (\d+|EOF)$/.exec(line);
+    if (parts === null) continue;
+    const end = parts[3] === "EOF" ? Number.POSITIVE_INFINITY : Number(parts[3]);
+    if (Number(parts[2]) <= last && end >= first) files.push(parts[1] as string);
+  }
+  return files;
+}
+
+function fileOf(path: string): string {
+  const { dev, ino } = statSync(path, { bigint: true });
+  // gnu_dev_major and gnu_dev_minor of the C library.
+  const major = ((dev >> 8n) & 0xfffn) | ((dev >> 32n) & 0xfffff000n);
+  const minor = (dev & 0xffn) | ((dev >> 12n) & 0xffffff00n);
+  return `${major.toString(16).padStart(2, "0")}:${minor.toString(16).padStart(2, "0")}:${ino}`;
+}
