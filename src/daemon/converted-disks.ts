@@ -15,7 +15,7 @@ import { isNbdUrl } from "../images/nbd/url.js";
 import { isRemote } from "../images/remote.js";
 import type { GuestSpec } from "./guest-name.js";
 import { formatOf, parseImage } from "./image-name.js";
-import { canSeeLocks, type ImageUse, isWritten, QemuLocks } from "./qemu-locks.js";
+import { type ImageUse, isWritten, QemuLocks } from "./qemu-locks.js";
 import {
   type ConvertedDisk,
   convertedDisk,
@@ -80,6 +80,11 @@ export class ConvertedDisks {
   }
 }
 
+/** It writes nothing; and the other signals that end it, it passes over while it starts. */
+function kill(child: ChildProcess): void {
+  child.kill("SIGKILL");
+}
+
 /** Of all disks that yield. */
 const locks = new QemuLocks();
 
@@ -103,9 +108,9 @@ class DiskServer {
   async start(): Promise<void> {
     // With a lock first: QEMU itself says whether anybody writes to the image.
     let child = await this.#spawn(false);
-    if (!this.isRemote && canSeeLocks(this.#disk.path)) {
+    if (!this.isRemote) {
       const ended = new Promise((resolve) => child.on("close", resolve));
-      child.kill("SIGTERM");
+      kill(child);
       await ended;
       if (this.#isStopped) return;
       child = await this.#spawn(true);
@@ -126,7 +131,7 @@ class DiskServer {
     if (this.#isStopped || child !== this.#child) return;
     const { path, format } = this.#disk;
     this.#child = undefined;
-    child.kill("SIGKILL");
+    kill(child);
     this.#log(
       how === "changed"
         ? `${path}: another program has changed this ${format} disk: it is opened afresh`
@@ -145,7 +150,7 @@ class DiskServer {
     this.#said = "";
     // It dies with this process, however that ends.
     const args = qemuNbdArguments(this.#disk, yields);
-    const wrapped = ["--pdeathsig", "TERM", "--", QEMU_NBD, "--persistent", ...args];
+    const wrapped = ["--pdeathsig", "KILL", "--", QEMU_NBD, "--persistent", ...args];
     const child = spawn("setpriv", wrapped, { stdio: ["ignore", "ignore", "pipe"] });
     this.#child = child;
     child.stderr.setEncoding("utf8").on("data", (text: string) => {
@@ -161,7 +166,7 @@ class DiskServer {
     for (const begun = performance.now(); !existsSync(pidFile); await sleep(LOOK_EVERY)) {
       if (end === undefined && performance.now() - begun < PATIENCE) continue;
       this.#child = undefined;
-      child.kill("SIGKILL");
+      kill(child);
       // What setpriv says of a program that is not there.
       const code =
         /No such file or directory/.test(this.#said) && /setpriv/.test(this.#said) ? "ENOENT" : end;
@@ -173,7 +178,7 @@ class DiskServer {
   stop(): void {
     this.#isStopped = true;
     this.#unwatch();
-    this.#child?.kill("SIGTERM");
+    if (this.#child !== undefined) kill(this.#child);
   }
 
   /** Starts it again and again until it runs, or is stopped. `problem`: the last one that the log was told of. */

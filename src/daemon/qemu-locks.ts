@@ -7,13 +7,8 @@ import { readFile, stat } from "node:fs/promises";
 
 /** ms between looks. */
 const LOOK_EVERY = 300;
-/**
- * The byte that QEMU locks in a file that it writes to, and the first and the last of all that it locks (block/file-posix.c
- * of QEMU 7.2: from 100 on what it does, from 200 on what others must not; 2 is writing).
- */
+/** The byte that QEMU locks in a file that it writes to: 100 + the bit for writing (block/file-posix.c of QEMU 7.2). */
 const WRITES = 101;
-const FIRST = 100;
-const LAST = 299;
 
 /** What happened to an image: a program writes to it, or has written in between. */
 export type ImageUse = "in use" | "changed";
@@ -45,7 +40,7 @@ export class QemuLocks {
 
   async #look(): Promise<void> {
     const locks = await readFile("/proc/locks", "utf8").catch(() => "");
-    const written = new Set(locked(locks, WRITES, WRITES));
+    const written = lockedForWriting(locks);
     for (const watched of [...this.#watched]) {
       const how = written.has(watched.file) ? "in use" : (await hasChanged(watched)) ? "changed" : undefined;
       if (how !== undefined && this.#watched.delete(watched)) watched.used(how);
@@ -63,36 +58,27 @@ async function hasChanged({ path, changed }: Watched): Promise<boolean> {
   );
 }
 
-/** Whether some program has the image locked for writing, as far as can be seen; see canSeeLocks. */
-export function isWritten(path: string): boolean {
-  return isLocked(path, WRITES, WRITES);
-}
-
 /**
- * Whether locks of an image that a program of QEMU's has open are to be seen at all: not where the file system has another
- * number for itself than it tells (btrfs, overlays).
+ * Whether some program has the image locked for writing. It is not to be seen where a file system has another number for
+ * itself than it tells (btrfs, overlays): there the image's times tell of the first write.
  */
-export function canSeeLocks(path: string): boolean {
-  return isLocked(path, FIRST, LAST);
-}
-
-function isLocked(path: string, first: number, last: number): boolean {
+export function isWritten(path: string): boolean {
   try {
-    return locked(readFileSync("/proc/locks", "utf8"), first, last).includes(fileOf(path));
+    return lockedForWriting(readFileSync("/proc/locks", "utf8")).has(fileOf(path));
   } catch {
     // One that is not there is nobody's; whoever opens it tells.
     return false;
   }
 }
 
-/** The files of which locks overlap bytes `first` to `last`, as proc_locks(5) names them. */
-function locked(locks: string, first: number, last: number): string[] {
-  const files: string[] = [];
+/** Such files, as proc_locks(5) names them. */
+function lockedForWriting(locks: string): Set<string> {
+  const files = new Set<string>();
   for (const line of locks.split("\n")) {
     const parts = / OFDLCK +\S+ +\S+ +\S+ +([0-9a-f]+:[0-9a-f]+:\d+) (\d+) (\d+|EOF)$/.exec(line);
     if (parts === null) continue;
     const end = parts[3] === "EOF" ? Number.POSITIVE_INFINITY : Number(parts[3]);
-    if (Number(parts[2]) <= last && end >= first) files.push(parts[1] as string);
+    if (Number(parts[2]) <= WRITES && end >= WRITES) files.add(parts[1] as string);
   }
   return files;
 }

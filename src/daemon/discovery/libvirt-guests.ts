@@ -1,5 +1,6 @@
 /** From libvirt's domains to guests: which images are read, which QEMU is attached to, and why something is not shown. */
 import { formatByName } from "../../images/formats.js";
+import { isRemote } from "../../images/remote.js";
 import type { Domain, DomainDisk } from "./libvirt-domain.js";
 import { namesOf } from "./libvirt-names.js";
 import type { LibvirtSettings } from "./libvirt-settings.js";
@@ -73,6 +74,10 @@ function imageOf(
   if (isRunning && !isReadOnly)
     return {
       why: `${found.path} is a ${format} disk that a running QEMU changes, and it cannot be read past it`,
+    };
+  if (isRemote(found.path))
+    return {
+      why: `${found.path} is a ${format} disk on storage that other hosts may use: while it was shown, its QEMU could not start`,
     };
   return { image: `${format}:${found.path}` };
 }
