@@ -15,7 +15,7 @@ import { isNbdUrl } from "../images/nbd/url.js";
 import { isRemote } from "../images/remote.js";
 import type { GuestSpec } from "./guest-name.js";
 import { formatOf, parseImage } from "./image-name.js";
-import { type ImageUse, isWritten, QemuLocks } from "./qemu-locks.js";
+import { changedAt, type ImageUse, isWritten, QemuLocks } from "./qemu-locks.js";
 import {
   type ConvertedDisk,
   convertedDisk,
@@ -109,12 +109,14 @@ class DiskServer {
     // With a lock first: QEMU itself says whether anybody writes to the image.
     let child = await this.#spawn(false);
     if (!this.isRemote) {
+      // As long as it is locked.
+      const changed = changedAt(this.#disk.path);
       const ended = new Promise((resolve) => child.on("close", resolve));
       kill(child);
       await ended;
       if (this.#isStopped) return;
       child = await this.#spawn(true);
-      this.#unwatch = locks.watch(this.#disk.path, (how) => this.#yield(child, how));
+      this.#unwatch = locks.watch(this.#disk.path, changed, (how) => this.#yield(child, how));
     }
     child.on("close", (code, signal) => {
       if (this.#isStopped || child !== this.#child) return;

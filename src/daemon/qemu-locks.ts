@@ -25,9 +25,12 @@ export class QemuLocks {
   readonly #watched = new Set<Watched>();
   #timer: NodeJS.Timeout | undefined;
 
-  /** Calls `used` once, when some program uses the image. Returns what ends that. Throws a system error. */
-  watch(path: string, used: (how: ImageUse) => void): () => void {
-    const watched = { path, file: fileOf(path), changed: statSync(path).mtimeMs, used };
+  /**
+   * Calls `used` once, when some program uses the image, or has changed it since it was as `changed` says (see changedAt).
+   * Returns what ends that. Throws a system error.
+   */
+  watch(path: string, changed: number, used: (how: ImageUse) => void): () => void {
+    const watched = { path, file: fileOf(path), changed, used };
     this.#watched.add(watched);
     this.#next();
     return () => this.#watched.delete(watched);
@@ -48,6 +51,11 @@ export class QemuLocks {
     this.#timer = undefined;
     this.#next();
   }
+}
+
+/** When a file was changed last, ms. Throws a system error. */
+export function changedAt(path: string): number {
+  return statSync(path).mtimeMs;
 }
 
 /** By a program that was faster than we look: one that resizes it, or makes a snapshot in it. */
