@@ -1,5 +1,6 @@
 /** From libvirt's domains to guests: which images are read, which QEMU is attached to, and why something is not shown. */
 import { formatByName } from "../../images/formats.js";
+import { isRemote } from "../../images/remote.js";
 import type { Domain, DomainDisk } from "./libvirt-domain.js";
 import { namesOf } from "./libvirt-names.js";
 import type { LibvirtSettings } from "./libvirt-settings.js";
@@ -8,25 +9,16 @@ import type { FoundGuest } from "./source.js";
 /** Where a volume of a pool lies; what is no path is why it has none. */
 export type VolumePath = (pool: string, volume: string) => { path: string } | { why: string };
 
-/** A domain, and the guest that it is in the tree. */
-export interface DomainGuest {
-  readonly domain: Domain;
-  readonly guest: FoundGuest;
-}
-
 /** Guests for all domains, by name. */
 export function guestsOf(
   domains: readonly Domain[],
   attach: LibvirtSettings["attach"],
   volumePath: VolumePath,
-): DomainGuest[] {
+): FoundGuest[] {
   const names = namesOf(domains);
   return domains
-    .map((domain) => ({
-      domain,
-      guest: guestOf(domain, names.get(domain.uuid) as string, attach, volumePath),
-    }))
-    .sort((one, other) => (one.guest.name < other.guest.name ? -1 : 1));
+    .map((domain) => guestOf(domain, names.get(domain.uuid) as string, attach, volumePath))
+    .sort((one, other) => (one.name < other.name ? -1 : 1));
 }
 
 function guestOf(
@@ -82,6 +74,10 @@ function imageOf(
   if (isRunning && !isReadOnly)
     return {
       why: `${found.path} is a ${format} disk that a running QEMU changes, and it cannot be read past it`,
+    };
+  if (isRemote(found.path))
+    return {
+      why: `${found.path} is a ${format} disk on storage that other hosts may use: while it was shown, its QEMU could not start`,
     };
   return { image: `${format}:${found.path}` };
 }

@@ -16,7 +16,9 @@ const INTERVAL = 10_000;
 const DEADLINE = 10_000;
 /** ms for which events are gathered: they come in groups. */
 const SETTLE = 100;
-/** ms after which events surely come: what happened before is looked for once more. So long, too, is a restarted guest gone. */
+/** ms between looks at least, whatever a guest makes happen. */
+const LEAST = 500;
+/** ms after which events surely come: what happened before is looked for once more. */
 const SOON = 1_000;
 /** ms until events are asked for again where libvirt has none. */
 const EVENTS_RETRY = 300_000;
@@ -48,15 +50,15 @@ export class LibvirtSource implements GuestSource {
   /** When they may be asked for again. */
   #eventsFrom = 0;
   #isStopped = false;
-  /** When the next look is due, and what to call when that changes. */
+  /** When the last look began, when the next one is due, and what to call when that changes. */
+  #begun = 0;
   #due = 0;
   #wake: () => void = () => {};
-  /** The last problem that the log was told of; "": none. */
-  #problem = "";
+  /** Whether it could not be asked when it was last tried, which the log was told of. */
+  #isAway = false;
   #toldOfEvents = false;
-  /** What was found last, and the domains' ids then, by UUID. */
+  /** What was found last. */
   #found = "";
-  #ids = new Map<string, string | undefined>();
 
   constructor(settings: LibvirtSettings, { interval = INTERVAL, deadline = DEADLINE }: LibvirtOptions = {}) {
     this.#settings = settings;
@@ -84,20 +86,20 @@ export class LibvirtSource implements GuestSource {
     say: (line: string) => void,
   ): Promise<void> {
     while (!this.#isStopped) {
-      this.#due = performance.now() + this.#interval;
+      this.#begun = performance.now();
+      this.#due = this.#begun + this.#interval;
       try {
         const domains = await inventory.domains();
         if (this.#isStopped) return;
-        if (this.#problem !== "") say("answers again");
-        this.#problem = "";
+        if (this.#isAway) say("answers again");
+        this.#isAway = false;
         this.#listen(say);
         this.#tell(domains, inventory, found);
       } catch (error) {
         const { message } = error as Error;
         if (this.#isStopped) return;
-        if (message !== this.#problem)
-          say(`${message}; guests that were found stay as they were, and it is tried again`);
-        this.#problem = message;
+        if (!this.#isAway) say(`${message}; guests that were found stay as they were, and it is tried again`);
+        this.#isAway = true;
       }
       await this.#untilDue();
     }
@@ -108,17 +110,9 @@ export class LibvirtSource implements GuestSource {
     inventory: LibvirtInventory,
     found: (guests: readonly FoundGuest[]) => void,
   ): void {
-    const all = guestsOf(domains, this.#settings.attach, (pool, volume) =>
+    const guests = guestsOf(domains, this.#settings.attach, (pool, volume) =>
       inventory.volumePath(pool, volume),
     );
-    const guests = all.map(({ domain, guest }) => {
-      const former = this.#ids.get(domain.uuid);
-      if (guest.qmp === undefined || former === undefined || former === domain.id) return guest;
-      // Another QEMU listens there now: it is attached to anew, even if nobody has seen the domain stop.
-      this.#lookWithin(SOON);
-      return { name: guest.name, images: [], reason: "the domain was started again a moment ago" };
-    });
-    this.#ids = new Map(domains.map(({ uuid, id }) => [uuid, id]));
     const text = JSON.stringify(guests);
     if (text === this.#found) return;
     this.#found = text;
@@ -146,9 +140,9 @@ export class LibvirtSource implements GuestSource {
     this.#lookWithin(SOON);
   }
 
-  /** Has the next look be in so many ms at most. */
+  /** Has the next look be in so many ms, if not before. */
   #lookWithin(wait: number): void {
-    this.#due = Math.min(this.#due, performance.now() + wait);
+    this.#due = Math.min(this.#due, Math.max(performance.now() + wait, this.#begun + LEAST));
     this.#wake();
   }
 

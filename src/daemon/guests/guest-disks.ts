@@ -143,7 +143,7 @@ export class GuestDisks {
       sources = await Promise.all(images.map((image, disk) => this.#converted.open(converted[disk]!, image)));
     } catch (error) {
       if (isRequired) throw error;
-      this.#trouble(name, "refused", (error as Error).message, signature);
+      this.#trouble(name, "unreadable", (error as Error).message, signature);
       return undefined;
     }
     for (const [disk, image] of images.entries()) {

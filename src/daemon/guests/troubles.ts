@@ -3,14 +3,16 @@
 /** ms until a guest is tried again whose images have changed: at first and at most, each time twice as long. */
 const RETRY = 2500;
 const LONGEST_RETRY = 600_000;
+/** The same of one in another format, which is tried without another server. */
+const LONGEST_UNREADABLE = 30_000;
 /** So many times as long until it is tried though nothing about its images has changed. */
 const UNCHANGED = 6;
 
 /**
- * `missing`: there is no such image, which is seen at once when there is. `refused`: it cannot be opened, which may change
- * though its files do not. `blank`: there is nothing on it.
+ * `missing`: there is no such image, which is seen at once when there is. `unreadable`: nobody can read the image's format,
+ * or may now. `refused`: it cannot be opened, which may change though its files do not. `blank`: there is nothing on it.
  */
-export type TroubleKind = "missing" | "refused" | "blank";
+export type TroubleKind = "missing" | "unreadable" | "refused" | "blank";
 
 interface Trouble {
   readonly reason: string;
@@ -28,7 +30,8 @@ export class Troubles {
   set(guest: string, kind: TroubleKind, reason: string, signature: string): boolean {
     const before = this.#troubles.get(guest);
     const isFirst = kind === "missing" || before === undefined || before.kind === "missing";
-    const delay = isFirst ? RETRY : Math.min(2 * before.delay, LONGEST_RETRY);
+    const longest = kind === "unreadable" ? LONGEST_UNREADABLE : LONGEST_RETRY;
+    const delay = isFirst ? RETRY : Math.min(2 * before.delay, longest);
     this.#troubles.set(guest, { kind, reason, signature, delay, since: performance.now() });
     return before?.reason !== reason;
   }
@@ -57,6 +60,7 @@ export class Troubles {
     const { kind, since, delay } = trouble;
     const waited = performance.now() - since;
     if (signature !== trouble.signature) return isQuiet && (kind === "missing" || waited >= delay);
+    if (kind === "unreadable") return waited >= delay;
     return kind === "refused" && waited >= Math.min(UNCHANGED * delay, LONGEST_RETRY);
   }
 }
