@@ -2,6 +2,7 @@
 
 import { parseGuests } from "../daemon/guest-name.js";
 import { parseCrawls } from "../daemon/made-crawls.js";
+import { metricsAddress } from "../daemon/metrics-address.js";
 import { type PipeForm, parsePipes } from "../daemon/pipe-option.js";
 import { redisAddress } from "../daemon/redis.js";
 import { type Driver, serve } from "../daemon/serve.js";
@@ -36,6 +37,8 @@ export interface UpOptions extends QueueOptions {
   readonly pipeForm: PipeForm;
   /** Seconds for which a write is kept that nothing explains yet. */
   readonly unknownLife: number;
+  /** Where metrics are told. */
+  readonly metrics?: string;
 }
 
 /**
@@ -79,6 +82,7 @@ export async function up(images: readonly string[], options: UpOptions): Promise
         }
       : undefined;
   const writes = { limits: queueLimits(options), unknownLife: 1000 * options.unknownLife };
+  const metrics = options.metrics === undefined ? undefined : metricsAddress(options.metrics);
   let isStopping = false;
   const stopped = new Promise<void>((resolve) => {
     for (const signal of ["SIGINT", "SIGTERM"] as const) {
@@ -88,7 +92,17 @@ export async function up(images: readonly string[], options: UpOptions): Promise
       });
     }
   });
-  const served = await serve({ directory, host, driver, guests, events, tap, writes, log: complain });
+  const served = await serve({
+    directory,
+    host,
+    driver,
+    guests,
+    events,
+    tap,
+    writes,
+    metrics,
+    log: complain,
+  });
   process.on("SIGUSR2", () => {
     if (served.upgrade === undefined)
       complain("this driver cannot be upgraded while it serves: start it again");

@@ -24,7 +24,7 @@ const AT_REST: Currency = { refresh: () => {}, holds: () => true, isFollowed: ()
 
 /**
  * Opens all guests. `log` gets a line for whatever had to be passed over. Throws ImageError for an image that cannot be
- * opened.
+ * opened. `cacheCounts`: see BlockCache.
  */
 export function openTree(
   host: string,
@@ -33,8 +33,9 @@ export function openTree(
   currency: Currency = AT_REST,
   events?: EventsShown,
   share?: TreeShare,
+  cacheCounts?: Float64Array,
 ): OpenTree {
-  const cache = new BlockCache(CACHE_BYTES);
+  const cache = new BlockCache(CACHE_BYTES, cacheCounts);
   const guests = specs.map((spec) => openGuest(spec, cache, (line) => log(`${spec.name}: ${line}`)));
   for (const { name, disks } of guests) {
     if (disks.every(({ volumes }) => volumes.every(({ fileSystem }) => fileSystem === undefined))) {

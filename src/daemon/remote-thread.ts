@@ -17,6 +17,7 @@ import type { EventTaker, ResumePoint } from "./event-hub.js";
 import { Following } from "./following.js";
 import type { Forwarded, ForwardedRequest } from "./forwarding.js";
 import type { GuestSpec } from "./guest-name.js";
+import { type SharedCounts, ThreadCounts } from "./insight/thread-counts.js";
 import { type MountedVolume, mountedVolumes } from "./mounted-volume.js";
 import { PostedNotifications } from "./notifying.js";
 import { type OpenTree, openTree } from "./open-tree.js";
@@ -45,6 +46,8 @@ export interface RemoteData {
   readonly waiting: SharedArrayBuffer;
   /** Notices for the kernel go here. */
   readonly notices: MessagePort;
+  /** Where it counts what it answers; who reads requests counts them. */
+  readonly counts: SharedCounts;
   /** Undefined: no events are told. */
   readonly events:
     | {
@@ -58,6 +61,8 @@ export interface RemoteData {
 
 /** What the thread tells, in the order in which it happens. */
 export type RemoteMessage =
+  /** The images cannot be opened; it is tried again. */
+  | { readonly kind: "unopened"; readonly reason: string }
   | { readonly kind: "opened"; readonly mounts: readonly MountedVolume[] }
   | {
       readonly kind: "begin";
@@ -148,6 +153,7 @@ class RemoteGuest {
       this.#server = this.#open();
     } catch (error) {
       const { message } = error as Error;
+      this.#tell({ kind: "unopened", reason: message });
       if (message !== this.#problem)
         log(`${this.#data.guest.name}: cannot be opened, and is tried again: ${message}`);
       this.#problem = message;
@@ -158,6 +164,7 @@ class RemoteGuest {
   /** Throws ImageError. */
   #open(): FuseServer {
     const { host, guest, names, owner, fd, notices, events } = this.#data;
+    const counts = new ThreadCounts(this.#data.counts);
     let updating: Updating | undefined;
     const following = new Following(
       [guest],
@@ -181,6 +188,7 @@ class RemoteGuest {
         },
         events && { logs: new LogReaders(events.logs), areListed: events.areListed },
         { guests: names, owners: new IdOwners(this.#data.owners), owner },
+        counts.cache,
       );
     } catch (error) {
       following.close();
@@ -194,11 +202,14 @@ class RemoteGuest {
     this.#tell({ kind: "opened", mounts: mountedVolumes(opened) });
     if (events !== undefined) following.tell(this.#eventTaker(events.resumePoints));
     following.start(new PostedNotifications(notices), shownVolumes(opened), opened.host.id, () => {});
+    const tellStatus = () => this.#tell({ kind: "status", volumes: following.status() });
+    tellStatus();
+    setInterval(tellStatus, STATUS_EVERY);
     following.tellMetadata((_, disk, ranges) => this.#tell({ kind: "metadata", disk, ranges }));
     for (const [disk, life] of this.#streams) following.streamBegins(guest.name, disk, life);
     this.#following = following;
     opened.tree.tellReads(new EarlyReads((high, low) => following.read(high, low)));
-    return new FuseServer({ fd, tree: opened.tree, log, longTimeouts: true });
+    return new FuseServer({ fd, tree: opened.tree, log, longTimeouts: true, counts: counts.requests });
   }
 
   #eventTaker(points: ReadonlyMap<string, readonly ResumePoint[]>): EventTaker {
@@ -215,9 +226,6 @@ class RemoteGuest {
         const told = { sequence, ...(logical && { logical }) };
         const step = { commit: told, changes: toPost(changes), seconds, nanoseconds };
         this.#tell({ kind: "step", volume, step });
-      },
-      tellStatus: (volumes) => {
-        setInterval(() => this.#tell({ kind: "status", volumes: volumes() }), STATUS_EVERY);
       },
       write: (_, volume, written) => this.#tell({ kind: "written", volume, written }),
       lost: (_, volume) => this.#tell({ kind: "lost", volume }),

@@ -7,6 +7,9 @@ import { mountAt } from "../fuse/mountpoint.js";
 import type { RunCommand } from "./commands.js";
 import { openEventHub } from "./event-hub.js";
 import { Following } from "./following.js";
+import { Insight } from "./insight/insight.js";
+import { MetricsListener } from "./insight/metrics-listener.js";
+import { supervisorReport } from "./insight/supervisor-report.js";
 import { mountedVolumes } from "./mounted-volume.js";
 import { openTree } from "./open-tree.js";
 import { loadPublishing } from "./redis.js";
@@ -17,11 +20,20 @@ import { UserError } from "./user-error.js";
 
 /** Mounts and serves; returns when the tree answers. Throws UserError, ImageError or MountError. */
 export async function serveByLibfuse(options: DriverOptions): Promise<Served> {
-  const { directory, host, guests, log } = options;
+  const { directory, host, guests, log, metrics, taps, mirrors } = options;
+  const insight = new Insight({
+    host,
+    guests: guests.map(({ name }) => name),
+    counts: undefined,
+    askSupervisor: () => supervisorReport({ tap: taps, attached: mirrors }, 1),
+  });
+  const listener = metrics && new MetricsListener(metrics, insight, log);
   const publishOn = await loadPublishing(options.events?.redis);
-  const events = options.events && openEventHub(host, guests, options.events, log, cannot, publishOn);
+  const events =
+    options.events && openEventHub(host, guests, options.events, log, cannot, publishOn, insight);
   let updating: Updating | undefined;
   const following = new Following(guests, (update) => void updating?.take(update), log);
+  insight.follow(() => following.status());
   // libfuse holds what it was told for a second, whatever it is told: so no place counts as followed.
   const opened = openTree(
     host,
@@ -44,6 +56,7 @@ export async function serveByLibfuse(options: DriverOptions): Promise<Served> {
   const streams = new Streams({ paths: feedsOf(options), takerOf: () => following, log });
   following.tellMetadata((...metadata) => streams.tellMetadata(...metadata));
   await events?.listen();
+  listener?.start();
   let end: () => void = () => {};
   const ended = new Promise<void>((resolve) => {
     end = resolve;
@@ -57,11 +70,13 @@ export async function serveByLibfuse(options: DriverOptions): Promise<Served> {
       clearInterval(watching);
       streams.stop();
       following.stop();
+      await listener?.stop();
       await events?.stop();
     }),
     stop: async () => {
       streams.stop();
       following.stop();
+      await listener?.stop();
       await events?.stop();
       await mounted.unmount();
       end();

@@ -3,6 +3,7 @@ import type { Log } from "../images/image.js";
 import { ConvertedDisks } from "./converted-disks.js";
 import type { EventsOptions } from "./event-hub.js";
 import type { GuestSpec } from "./guest-name.js";
+import { checkMetricsAddress, type MetricsAddress } from "./metrics-address.js";
 import { StateDirectory } from "./state-directory.js";
 import { supervise } from "./supervisor.js";
 import { TapKeeper, type TapOptions, type WriteOptions } from "./tap-keeper.js";
@@ -21,6 +22,8 @@ export interface ServeOptions {
   /** Undefined: guests' writes are not told, only watched for. */
   readonly tap?: TapOptions | undefined;
   readonly writes: WriteOptions;
+  /** Where metrics are told, beside the control socket; undefined: nowhere. */
+  readonly metrics?: MetricsAddress | undefined;
   /** Told of what had to be passed over. */
   readonly log: (line: string) => void;
 }
@@ -81,6 +84,7 @@ export async function serve(options: ServeOptions): Promise<Served> {
     return closing;
   };
   try {
+    if (options.metrics !== undefined) await checkMetricsAddress(options.metrics);
     disks = new ConvertedDisks(options.guests, options.log);
     await disks.start();
     const { guests } = disks;

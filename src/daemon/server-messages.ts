@@ -2,6 +2,8 @@
 import type { Command, CommandDone } from "./commands.js";
 import type { EventsOptions } from "./event-hub.js";
 import type { GuestSpec } from "./guest-name.js";
+import type { SupervisorReport } from "./insight/supervisor-report.js";
+import type { MetricsAddress } from "./metrics-address.js";
 
 /** What a server shows. */
 export interface ServerOptions {
@@ -11,6 +13,8 @@ export interface ServerOptions {
   readonly events: EventsOptions | undefined;
   /** The sockets that guests' writes are told on. */
   readonly feeds: readonly string[];
+  /** Where metrics are told, beside the control socket; undefined: nowhere. */
+  readonly metrics: MetricsAddress | undefined;
 }
 
 /** A mount, as unmount() of fuse/kernel/mount.ts takes it. */
@@ -27,6 +31,7 @@ export type ToServer =
   /** What came of a command, and why nothing. */
   | { readonly kind: "done"; readonly id: number; readonly done: CommandDone }
   | { readonly kind: "failed"; readonly id: number; readonly message: string }
+  | { readonly kind: "report"; readonly id: number; readonly report: SupervisorReport }
   | { readonly kind: "stop" };
 
 /** From the server. */
@@ -39,6 +44,8 @@ export type FromServer =
   | { readonly kind: "ask" }
   /** Somebody wants something done that is the supervisor's to do. */
   | { readonly kind: "command"; readonly id: number; readonly command: Command }
+  /** How the daemon's other processes are. */
+  | { readonly kind: "ask report"; readonly id: number }
   /** If it dies, no other server can go on with this mount. */
   | { readonly kind: "unresumable"; readonly message: string }
   /** It has ended everything but the answering of requests, and may be killed. */

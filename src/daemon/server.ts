@@ -12,6 +12,10 @@ import type { CommandDone, RunCommand } from "./commands.js";
 import { type EventHub, openEventHub } from "./event-hub.js";
 import { Following } from "./following.js";
 import type { GuestSpec } from "./guest-name.js";
+import { Insight } from "./insight/insight.js";
+import { MetricsListener } from "./insight/metrics-listener.js";
+import type { SupervisorReport } from "./insight/supervisor-report.js";
+import { ThreadCounts } from "./insight/thread-counts.js";
 import { loadPublishing } from "./redis.js";
 import { RemoteGuests } from "./remote-guests.js";
 import {
@@ -62,6 +66,17 @@ const runCommand: RunCommand = (command) => {
   });
 };
 
+/** Who has asked how the daemon's other processes are, by number. */
+const reports = new Map<number, (report: SupervisorReport) => void>();
+
+function askSupervisor(): Promise<SupervisorReport> {
+  const id = ++lastCommand;
+  return new Promise((resolve) => {
+    reports.set(id, resolve);
+    tell({ kind: "ask report", id });
+  });
+}
+
 /** Guests that are open, and what serves them. */
 interface OpenServer {
   serve(isTakenOver: boolean): void;
@@ -70,7 +85,7 @@ interface OpenServer {
 
 /** Throws UserError, ImageError. */
 async function open(options: ServerOptions): Promise<OpenServer> {
-  const { host, guests, events: eventsOptions, feeds } = options;
+  const { host, guests, events: eventsOptions, feeds, metrics } = options;
   const names = guests.map(({ name }) => name);
   const local = guests.filter(({ isRemote }) => !isRemote);
   const owners = new IdOwners();
@@ -82,6 +97,9 @@ async function open(options: ServerOptions): Promise<OpenServer> {
   };
   const publishOn = await loadPublishing(eventsOptions?.redis);
   const following = new Following(local, send, log);
+  const counts = new ThreadCounts();
+  const insight = new Insight({ host, guests: names, counts: [counts], askSupervisor });
+  insight.follow(() => following.status());
   const thread = new Worker(new URL("./serving-thread.js", import.meta.url), {
     workerData: {
       host,
@@ -92,6 +110,7 @@ async function open(options: ServerOptions): Promise<OpenServer> {
       updates: port2,
       sent,
       events: eventsOptions,
+      counts: counts.shared,
     } satisfies ServingData,
     transferList: [port2],
   });
@@ -109,7 +128,9 @@ async function open(options: ServerOptions): Promise<OpenServer> {
   let events: EventHub | undefined;
   let remotes: RemoteGuests | undefined;
   let streams: Streams | undefined;
+  const listener = metrics && new MetricsListener(metrics, insight, log);
   const stop = async (): Promise<void> => {
+    await listener?.stop();
     streams?.stop();
     following.stop();
     remotes?.stop();
@@ -120,7 +141,7 @@ async function open(options: ServerOptions): Promise<OpenServer> {
   const tellEvents = (): void => {
     if (eventsOptions === undefined) return;
     try {
-      events = openEventHub(host, guests, eventsOptions, log, runCommand, publishOn);
+      events = openEventHub(host, guests, eventsOptions, log, runCommand, publishOn, insight);
       events.setMounts(message.volumes.map(({ mounted }) => mounted));
       following.tell(events);
       void events.listen();
@@ -161,7 +182,9 @@ async function open(options: ServerOptions): Promise<OpenServer> {
         eventsAreListed: eventsOptions?.areListed ?? false,
         log,
         crash,
+        insight,
       });
+      listener?.start();
       streams = listenTo(feeds, guests, following, remotes);
       const { routes } = remotes;
       thread.postMessage(
@@ -235,6 +258,10 @@ export function runServer(): void {
       case "failed":
         commands.get(message.id)?.reject(new UserError(message.message));
         commands.delete(message.id);
+        break;
+      case "report":
+        reports.get(message.id)?.(message.report);
+        reports.delete(message.id);
         break;
       case "stop":
         (server?.stop() ?? Promise.resolve()).then(

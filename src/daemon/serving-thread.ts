@@ -12,6 +12,7 @@ import { FuseServer } from "../fuse/kernel/server.js";
 import { EarlyReads } from "./early-reads.js";
 import { Forwarding, type RemoteRoute, SERVING_OWNER } from "./forwarding.js";
 import type { GuestSpec } from "./guest-name.js";
+import { type SharedCounts, ThreadCounts } from "./insight/thread-counts.js";
 import { LateLogs } from "./late-logs.js";
 import { Ledger } from "./ledger.js";
 import { type OpenTree, openTree } from "./open-tree.js";
@@ -34,6 +35,8 @@ export interface ServingData {
   readonly sent: Int32Array;
   /** Whether directories show files of events, and whether they list them; undefined: they show none. */
   readonly events: { readonly areListed: boolean } | undefined;
+  /** Where it counts what is asked of it. */
+  readonly counts: SharedCounts;
 }
 
 /**
@@ -77,6 +80,7 @@ class Serving {
   readonly #opened: OpenTree;
   readonly #owners: IdOwners;
   readonly #logs = new LateLogs();
+  readonly #counts: ThreadCounts;
   #taken = 0;
   readonly #updating: Updating;
 
@@ -85,6 +89,7 @@ class Serving {
     this.#data = data;
     const { host, guests, names, followed, events } = data;
     this.#owners = new IdOwners(data.owners);
+    this.#counts = new ThreadCounts(data.counts);
     this.#opened = openTree(
       host,
       guests,
@@ -96,6 +101,7 @@ class Serving {
       },
       events === undefined ? undefined : { logs: this.#logs, areListed: events.areListed },
       { guests: names, owners: this.#owners, owner: SERVING_OWNER },
+      this.#counts.cache,
     );
     this.#updating = new Updating(this.#opened, data.followed, log);
   }
@@ -135,7 +141,9 @@ class Serving {
       remotes.length === 0
         ? undefined
         : new Forwarding(remotes, this.#data.names, this.#owners, this.hostDirectory, ledger);
-    new FuseServer({ fd, tree: this.#opened.tree, log, longTimeouts: true, ledger, forwarder }).serve();
+    const { requests: counts } = this.#counts;
+    const { tree } = this.#opened;
+    new FuseServer({ fd, tree, log, longTimeouts: true, counts, ledger, forwarder }).serve();
   }
 
   #refresh(): void {

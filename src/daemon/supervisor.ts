@@ -11,6 +11,7 @@ import { mountAt } from "../fuse/mountpoint.js";
 import { ask } from "./asking.js";
 import type { Command, CommandDone } from "./commands.js";
 import { type GuestSpec, guestOf, isGuestName } from "./guest-name.js";
+import { supervisorReport } from "./insight/supervisor-report.js";
 import { clearLedger, closeLedger, createLedger } from "./ledger.js";
 import { type DriverOptions, feedsOf, type Served } from "./serve.js";
 import { type Death, ServerProcess } from "./server-process.js";
@@ -42,6 +43,7 @@ class Supervisor implements Served {
   /** Why no other server can go on with the mount; "" if one can. */
   #unresumable = "";
   #isEnding = false;
+  #serverStarts = 0;
   /** One change of the server at a time. */
   #changing: Promise<unknown> = Promise.resolve();
   #guests: readonly GuestSpec[];
@@ -203,10 +205,11 @@ class Supervisor implements Served {
   }
 
   #spawn(guests = this.#guests): ServerProcess {
-    const { host, events } = this.#options;
+    const { host, events, metrics, taps, mirrors } = this.#options;
+    this.#serverStarts++;
     const feeds = feedsOf(this.#options);
     const server = new ServerProcess(
-      { host, guests, events, feeds },
+      { host, guests, events, feeds, metrics },
       this.#device,
       this.#ledger,
       (why) => {
@@ -214,6 +217,7 @@ class Supervisor implements Served {
         this.#options.log(`${why}: should the server die, the tree is mounted anew`);
       },
       (command) => this.#run(command),
+      () => supervisorReport({ tap: taps, attached: mirrors }, this.#serverStarts),
     );
     void server.dead.then((death) => this.#died(server, death));
     return server;

@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import type { QueueLimits } from "../queue/write-queue.js";
+import type { ReportingTap, TapFigures, TapReport } from "./insight/supervisor-report.js";
 import type {
   AttachRequest,
   FromTapProcess,
@@ -23,6 +24,8 @@ const PATIENCE = 5000;
 /** ms until it is started again: at first, and at most. */
 const RETRY = 50;
 const LONGEST_RETRY = 10_000;
+/** ms that it is given to tell how it is. */
+const REPORT_WITHIN = 1000;
 /** How often a guest is attached to again, and ms in between: who cleans up may still be at its monitor. */
 const ATTEMPTS = 5;
 const PAUSE = 1000;
@@ -61,12 +64,14 @@ interface Pending {
   reject(error: Error): void;
 }
 
-export class TapKeeper {
+export class TapKeeper implements ReportingTap {
   /** Of its sockets, once it is started. */
   #directory = "";
   readonly #options: TapKeeperOptions;
   readonly #attached = new Map<string, Attached>();
   readonly #pending = new Map<number, Pending>();
+  /** Who has asked how it is, by request. */
+  readonly #reports = new Map<number, (figures: TapFigures) => void>();
   #lastRequest = 0;
   #child: ChildProcess | undefined;
   #isStopping = false;
@@ -154,6 +159,22 @@ export class TapKeeper {
     await this.#ask((id) => ({ kind: "detach", id, guest }));
   }
 
+  /** How it is; undefined: nobody has needed it. Never rejects. */
+  async report(): Promise<Omit<TapReport, "role"> | undefined> {
+    if (this.#directory === "") return undefined;
+    if (!this.#child?.connected)
+      return { problem: "it has died and is being started again", figures: undefined };
+    const id = ++this.#lastRequest;
+    const asked = new Promise<TapFigures>((resolve) => {
+      this.#reports.set(id, resolve);
+      this.#tell({ kind: "report", id });
+    });
+    const figures = await Promise.race([asked, sleep(REPORT_WITHIN, undefined, { ref: false })]);
+    this.#reports.delete(id);
+    const problem = figures === undefined ? `it does not answer within ${REPORT_WITHIN / 1000} s` : "";
+    return { problem, figures };
+  }
+
   async stop(): Promise<void> {
     this.#isStopping = true;
     const child = this.#child;
@@ -185,6 +206,9 @@ export class TapKeeper {
       case "done":
         this.#pending.get(message.id)?.resolve(message.images);
         this.#pending.delete(message.id);
+        break;
+      case "report":
+        this.#reports.get(message.id)?.(message.figures);
         break;
       case "failed":
         this.#pending.get(message.id)?.reject(new UserError(message.message));
