@@ -14,6 +14,7 @@ import type { TapOptions } from "./cli/tap.js";
 import type { TopOptions } from "./cli/top.js";
 import type { TraceOptions } from "./cli/trace.js";
 import type { UpOptions } from "./cli/up.js";
+import { LOG_FORMS } from "./daemon/log/writer.js";
 import { METRICS_ADDRESS } from "./daemon/metrics-address.js";
 
 const program = new Command("slashcloud")
@@ -135,6 +136,14 @@ example(
           "--metrics [address]",
           "tell metrics to Prometheus at http://ADDRESS/metrics, on this host alone: HOST:PORT or a port",
         ).preset(METRICS_ADDRESS),
+      )
+      .addOption(
+        new Option(
+          "--log <form>",
+          "what is logged, on standard error: text, json (an object a line), or journal, which is systemd's and chosen where it reads",
+        )
+          .choices(LOG_FORMS)
+          .env("SLASHCLOUD_LOG"),
       ),
   ).action(async (images: string[], options: UpOptions) => {
     const { up } = await import("./cli/up.js");

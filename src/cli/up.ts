@@ -1,6 +1,7 @@
 /** `slashcloud up`: serves guests' disks as a tree, in the foreground. */
 
 import { parseGuests } from "../daemon/guest-name.js";
+import { type LogForm, setLogForm, writeLog } from "../daemon/log/writer.js";
 import { parseCrawls } from "../daemon/made-crawls.js";
 import { metricsAddress } from "../daemon/metrics-address.js";
 import { type PipeForm, parsePipes } from "../daemon/pipe-option.js";
@@ -39,6 +40,8 @@ export interface UpOptions extends QueueOptions {
   readonly unknownLife: number;
   /** Where metrics are told. */
   readonly metrics?: string;
+  /** The form of what is logged; undefined: the journal's if it goes there, else text. */
+  readonly log?: LogForm;
 }
 
 /**
@@ -46,6 +49,7 @@ export interface UpOptions extends QueueOptions {
  * over. Returns the exit code. Throws UserError, MountError.
  */
 export async function up(images: readonly string[], options: UpOptions): Promise<number> {
+  setLogForm(options.log);
   const guests = parseGuests(images);
   const { mount: directory, host, driver, eventsSize: logSize, listEvents } = options;
   if (options.redis !== undefined && !options.events)
@@ -101,7 +105,7 @@ export async function up(images: readonly string[], options: UpOptions): Promise
     tap,
     writes,
     metrics,
-    log: complain,
+    log: writeLog,
   });
   process.on("SIGUSR2", () => {
     if (served.upgrade === undefined)

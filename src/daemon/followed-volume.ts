@@ -1,7 +1,7 @@
 /** A volume that is followed: its follower, opened afresh when that is needed, and how it goes. */
 import type { FileMaps, Follower, Look, ReopenReason, Step, TakenPart } from "../filesystems/follower.js";
 import { followFileSystem, identify, restMarkOf } from "../filesystems/formats.js";
-import type { Image, Log, Service, Source, Spot } from "../images/image.js";
+import { type Image, type Log, logWithin, type Service, type Source, type Spot } from "../images/image.js";
 import { IoError } from "../images/io-error.js";
 import { BlockCache } from "../versions/block-cache.js";
 import type { Volume } from "../volumes/volumes.js";
@@ -64,8 +64,8 @@ export class FollowedVolume {
     this.offset = offset;
     this.length = length;
     this.#source = source;
-    this.#log = log;
-    this.#follower = followFileSystem(source, this.#cache, (line) => log(`${this.key}: ${line}`));
+    this.#log = logWithin(log, this.key, { guest, volume: name });
+    this.#follower = followFileSystem(source, this.#cache, this.#log);
   }
 
   /** Whether it goes on from the transaction that it was to go on from. */
@@ -132,8 +132,7 @@ export class FollowedVolume {
   reopen(after?: number, parts?: readonly TakenPart[]): void {
     this.#isCaughtUp = false;
     try {
-      const log = (line: string) => this.#log(`${this.key}: ${line}`);
-      this.#follower = followFileSystem(this.#source, this.#cache, log, after, parts);
+      this.#follower = followFileSystem(this.#source, this.#cache, this.#log, after, parts);
       this.#problem = "";
     } catch (error) {
       this.#say(`cannot be followed: ${(error as Error).message}`);
@@ -171,7 +170,7 @@ export class FollowedVolume {
       if (outages !== this.#outages) {
         // What was read half, and what users could not be told: all that is known begins anew.
         this.#outages = outages;
-        this.#log(`${this.key}: can be read again`);
+        this.#log("can be read again", { level: "notice" });
         return { reopen: "unreachable" };
       }
     }
@@ -203,7 +202,7 @@ export class FollowedVolume {
   }
 
   #say(problem: string): void {
-    if (problem !== this.#problem) this.#log(`${this.key}: ${problem}`);
+    if (problem !== this.#problem) this.#log(problem);
     this.#problem = problem;
   }
 }

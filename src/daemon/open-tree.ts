@@ -1,7 +1,7 @@
 /** Guests opened and composed into a tree, in this thread. */
 import { type BuiltTree, buildTree, type EventsShown, type TreeShare } from "../cloud/build.js";
 import type { Upkeep } from "../cloud/cloud-tree.js";
-import type { Log } from "../images/image.js";
+import { type Log, logWithin } from "../images/image.js";
 import { BlockCache } from "../versions/block-cache.js";
 import { type Guest, type OpenVolume, openGuest } from "./guest.js";
 import type { GuestSpec } from "./guest-name.js";
@@ -36,10 +36,10 @@ export function openTree(
   cacheCounts?: Float64Array,
 ): OpenTree {
   const cache = new BlockCache(CACHE_BYTES, cacheCounts);
-  const guests = specs.map((spec) => openGuest(spec, cache, (line) => log(`${spec.name}: ${line}`)));
+  const guests = specs.map((spec) => openGuest(spec, cache, logWithin(log, spec.name, { guest: spec.name })));
   for (const { name, disks } of guests) {
     if (disks.every(({ volumes }) => volumes.every(({ fileSystem }) => fileSystem === undefined))) {
-      log(`${name}: no file system that can be shown`);
+      log(`${name}: no file system that can be shown`, { guest: name });
     }
   }
   const built = buildTree(

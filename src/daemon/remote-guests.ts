@@ -194,6 +194,7 @@ export class RemoteGuests implements StreamTaker {
         isStalled
           ? `${remote.guest}: ${STALLED}: until it does, reading fails`
           : `${remote.guest}: its storage answers again`,
+        { guest: remote.guest, level: isStalled ? "error" : "notice" },
       );
     }
   }

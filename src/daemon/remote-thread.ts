@@ -2,7 +2,6 @@
  * The thread of one guest whose storage may stall: it opens the guest's images, follows them, and answers all that users
  * ask of that guest, so that nobody else waits for them.
  */
-import { writeSync } from "node:fs";
 import { type MessagePort, parentPort, workerData } from "node:worker_threads";
 import { IdOwners } from "../cloud/id-owners.js";
 import { LogReaders, type SharedLogs } from "../events/log-reader.js";
@@ -18,6 +17,7 @@ import { Following } from "./following.js";
 import type { Forwarded, ForwardedRequest } from "./forwarding.js";
 import type { GuestSpec } from "./guest-name.js";
 import { type SharedCounts, ThreadCounts } from "./insight/thread-counts.js";
+import { writeLog as log } from "./log/writer.js";
 import { type MountedVolume, mountedVolumes } from "./mounted-volume.js";
 import { PostedNotifications } from "./notifying.js";
 import { type OpenTree, openTree } from "./open-tree.js";
@@ -94,14 +94,6 @@ const STATUS_EVERY = 1000;
 /** ms until images that could not be opened are tried again. */
 const OPEN_AGAIN = 5000;
 
-function log(line: string): void {
-  try {
-    writeSync(2, `slashcloud: ${line}\n`);
-  } catch {
-    // Nobody listens.
-  }
-}
-
 class RemoteGuest {
   readonly #data: RemoteData;
   readonly #tell: (message: RemoteMessage) => void;
@@ -155,7 +147,10 @@ class RemoteGuest {
       const { message } = error as Error;
       this.#tell({ kind: "unopened", reason: message });
       if (message !== this.#problem)
-        log(`${this.#data.guest.name}: cannot be opened, and is tried again: ${message}`);
+        log(`${this.#data.guest.name}: cannot be opened, and is tried again: ${message}`, {
+          level: "error",
+          guest: this.#data.guest.name,
+        });
       this.#problem = message;
       setTimeout(() => this.#tryToOpen(), OPEN_AGAIN);
     }

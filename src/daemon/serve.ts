@@ -25,7 +25,7 @@ export interface ServeOptions {
   /** Where metrics are told, beside the control socket; undefined: nowhere. */
   readonly metrics?: MetricsAddress | undefined;
   /** Told of what had to be passed over. */
-  readonly log: (line: string) => void;
+  readonly log: Log;
 }
 
 /** What a driver serves. */

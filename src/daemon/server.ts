@@ -3,7 +3,6 @@
  * what the supervisor says. When the supervisor is no more, the server unmounts the tree and ends.
  */
 import { once } from "node:events";
-import { writeSync } from "node:fs";
 import { MessageChannel, Worker } from "node:worker_threads";
 import { IdOwners } from "../cloud/id-owners.js";
 import { unmount } from "../fuse/kernel/mount.js";
@@ -16,6 +15,7 @@ import { Insight } from "./insight/insight.js";
 import { MetricsListener } from "./insight/metrics-listener.js";
 import type { SupervisorReport } from "./insight/supervisor-report.js";
 import { ThreadCounts } from "./insight/thread-counts.js";
+import { writeLog as log } from "./log/writer.js";
 import { loadPublishing } from "./redis.js";
 import { RemoteGuests } from "./remote-guests.js";
 import {
@@ -32,14 +32,6 @@ import { takeOver } from "./taking-over.js";
 import type { Update } from "./updates.js";
 import { UserError } from "./user-error.js";
 
-function log(line: string): void {
-  try {
-    writeSync(2, `slashcloud: ${line}\n`);
-  } catch {
-    // Nobody listens.
-  }
-}
-
 function tell(message: FromServer, then: () => void = () => {}): void {
   if (process.connected) process.send?.(message, then);
 }
@@ -50,7 +42,8 @@ function end(): void {
 }
 
 function crash(message: string): void {
-  log(message);
+  // A stack has many lines.
+  log(message.replace(/\s*\n\s*/g, " "), { level: "error" });
   tell({ kind: "crashed", message }, end);
 }
 
@@ -146,7 +139,7 @@ async function open(options: ServerOptions): Promise<OpenServer> {
       following.tell(events);
       void events.listen();
     } catch (error) {
-      log(`no events are told: ${(error as Error).message}`);
+      log(`no events are told: ${(error as Error).message}`, { level: "error" });
     }
   };
   return {

@@ -2,7 +2,6 @@
  * The thread that serves: it owns the views that users read, opens the guests, and then blocks in reads of the FUSE
  * descriptor until the tree is unmounted. Before each request it takes in what the main thread found in the guests.
  */
-import { writeSync } from "node:fs";
 import { type MessagePort, parentPort, receiveMessageOnPort, workerData } from "node:worker_threads";
 import { IdOwners } from "../cloud/id-owners.js";
 import { placeOf } from "../cloud/ids.js";
@@ -15,6 +14,7 @@ import type { GuestSpec } from "./guest-name.js";
 import { type SharedCounts, ThreadCounts } from "./insight/thread-counts.js";
 import { LateLogs } from "./late-logs.js";
 import { Ledger } from "./ledger.js";
+import { writeLog as log } from "./log/writer.js";
 import { type OpenTree, openTree } from "./open-tree.js";
 import { type ShownVolume, shownVolumes } from "./shown-volumes.js";
 import { type Told, type Update, volumeKey } from "./updates.js";
@@ -63,15 +63,6 @@ export interface ServeMessage {
   readonly logs: SharedLogs | undefined;
   /** The guests that others answer for. */
   readonly remotes: readonly RemoteRoute[];
-}
-
-/** The thread's own standard error would need its event loop, which stands still while it serves. */
-function log(line: string): void {
-  try {
-    writeSync(2, `slashcloud: ${line}\n`);
-  } catch {
-    // Nobody listens.
-  }
 }
 
 class Serving {

@@ -96,7 +96,7 @@ class Supervisor implements Served {
     await this.#inTurn(async () => {
       try {
         await this.#change((guests) => guests);
-        if (!this.#isEnding) log("another server has taken over");
+        if (!this.#isEnding) log("another server has taken over", { level: "info" });
       } catch (error) {
         log(`the server stays as it is, as the new one does not start: ${(error as Error).message}`);
       }
@@ -104,7 +104,7 @@ class Supervisor implements Served {
   }
 
   readonly gone = (guest: string, reason: string): void => {
-    this.#options.log(`${guest}: ${reason}: it is no longer shown`);
+    this.#options.log(`${guest}: ${reason}: it is no longer shown`, { guest });
     this.#later((guests) => guests.filter(({ name }) => name !== guest));
   };
 
@@ -251,7 +251,7 @@ class Supervisor implements Served {
       );
       return;
     }
-    this.#options.log(`the server died (${reason}) and is started again`);
+    this.#options.log(`the server died (${reason}) and is started again`, { level: "error" });
     this.#replace().catch((error: Error) => this.#fail(error.message));
   }
 

@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
+import type { Log } from "../images/image.js";
 import type { QueueLimits } from "../queue/write-queue.js";
 import type { ReportingTap, TapFigures, TapReport } from "./insight/supervisor-report.js";
 import type {
@@ -46,7 +47,7 @@ export interface WriteOptions {
 }
 
 export interface TapKeeperOptions extends TapOptions, WriteOptions {
-  readonly log: (line: string) => void;
+  readonly log: Log;
   /** A guest that was attached to has gone by itself. */
   readonly gone: (guest: string, reason: string) => void;
   /** Its disks can be read elsewhere now: paths or NBD URLs. */
@@ -201,7 +202,7 @@ export class TapKeeper implements ReportingTap {
   #take(message: FromTapProcess): void {
     switch (message.kind) {
       case "log":
-        this.#options.log(message.line);
+        this.#options.log(message.line, message.about);
         break;
       case "done":
         this.#pending.get(message.id)?.resolve(message.images);
@@ -236,7 +237,7 @@ export class TapKeeper implements ReportingTap {
           await this.#ask((id) => ({ kind: "detach", id, guest }));
           return;
         }
-        this.#options.log(`${guest}: is attached again`);
+        this.#options.log(`${guest}: is attached again`, { level: "notice", guest });
         const isSame = images.join("\n") === attached.images.join("\n");
         attached.images = images;
         if (!isSame) this.#options.moved(guest, images);
@@ -257,7 +258,7 @@ export class TapKeeper implements ReportingTap {
     for (const { reject } of this.#pending.values()) reject(new UserError(why));
     this.#pending.clear();
     if (this.#isStopping) return;
-    this.#options.log(`${why} and is started again`);
+    this.#options.log(`${why} and is started again`, { level: "error" });
     setTimeout(() => {
       if (this.#isStopping) return;
       this.start().then(

@@ -1,5 +1,6 @@
 /** What passes between the supervisor and the process that hosts the tap, on the channel between a parent and its child. */
 import type { PipeForm, PipePlace } from "../capture/pipe/pipe-capture.js";
+import type { LogAbout } from "../images/image.js";
 import type { QueueLimits } from "../queue/write-queue.js";
 import type { TapFigures } from "./insight/supervisor-report.js";
 
@@ -69,4 +70,4 @@ export type FromTapProcess =
   | { readonly kind: "failed"; readonly id: number; readonly message: string }
   /** A guest that was attached to has gone, and need not be detached. */
   | { readonly kind: "gone"; readonly guest: string; readonly reason: string }
-  | { readonly kind: "log"; readonly line: string };
+  | { readonly kind: "log"; readonly line: string; readonly about: LogAbout | undefined };

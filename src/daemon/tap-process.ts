@@ -5,6 +5,7 @@
 import { FeedServer } from "../capture/feed/feed-server.js";
 import type { FeedDisk } from "../capture/feed/frames.js";
 import { diskName } from "../cloud/mount-table.js";
+import type { Log } from "../images/image.js";
 import type { QueueLimits } from "../queue/write-queue.js";
 import type { WriteRecord } from "../queue/write-record.js";
 import { AttachedGuests } from "./attached-guests.js";
@@ -27,9 +28,7 @@ function tell(message: FromTapProcess, then: () => void = () => {}): void {
   if (process.connected) process.send?.(message, then);
 }
 
-function log(line: string): void {
-  tell({ kind: "log", line });
-}
+const log: Log = (line, about) => tell({ kind: "log", line, about });
 
 function answer(id: number, images: Promise<readonly string[]> | undefined): void {
   images?.then(
@@ -86,7 +85,8 @@ class TapHost {
       log,
       used,
       consume: (name, records) => this.#written(group, name, records),
-      onDeath: ({ message }) => tell({ kind: "log", line: `the tap failed: ${message}` }, () => end(1)),
+      onDeath: ({ message }) =>
+        tell({ kind: "log", line: `the tap failed: ${message}`, about: { level: "error" } }, () => end(1)),
     });
   }
 
