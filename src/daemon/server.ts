@@ -102,6 +102,7 @@ async function open(options: ServerOptions): Promise<OpenServer> {
       followed: following.followed,
       updates: port2,
       sent,
+      marks: following.marks.shared,
       events: eventsOptions,
       counts: counts.shared,
     } satisfies ServingData,
