@@ -3,7 +3,6 @@
 import { parseGuests } from "../daemon/guest-name.js";
 import { type LogForm, setLogForm, writeLog } from "../daemon/log/writer.js";
 import { parseCrawls } from "../daemon/made-crawls.js";
-import { metricsAddress } from "../daemon/metrics-address.js";
 import { type PipeForm, parsePipes } from "../daemon/pipe-option.js";
 import { redisAddress } from "../daemon/redis.js";
 import { type Driver, serve } from "../daemon/serve.js";
@@ -86,7 +85,6 @@ export async function up(images: readonly string[], options: UpOptions): Promise
         }
       : undefined;
   const writes = { limits: queueLimits(options), unknownLife: 1000 * options.unknownLife };
-  const metrics = options.metrics === undefined ? undefined : metricsAddress(options.metrics);
   let isStopping = false;
   const stopped = new Promise<void>((resolve) => {
     for (const signal of ["SIGINT", "SIGTERM"] as const) {
@@ -104,7 +102,7 @@ export async function up(images: readonly string[], options: UpOptions): Promise
     events,
     tap,
     writes,
-    metrics,
+    metrics: options.metrics === undefined ? undefined : { listen: options.metrics },
     log: writeLog,
   });
   process.on("SIGUSR2", () => {

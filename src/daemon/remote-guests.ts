@@ -158,7 +158,7 @@ export class RemoteGuests implements StreamTaker {
     const { guest } = remote;
     if (message.kind === "metadata") this.#tellMetadata(guest, message.disk, message.ranges);
     if (message.kind === "status") remote.status = message.volumes;
-    if (message.kind === "unopened") remote.problem = message.reason;
+    if (message.kind === "problem") remote.problem = message.reason;
     if (message.kind === "opened") remote.problem = "";
     if (events === undefined) return;
     switch (message.kind) {

@@ -62,7 +62,7 @@ export interface RemoteData {
 /** What the thread tells, in the order in which it happens. */
 export type RemoteMessage =
   /** The images cannot be opened; it is tried again. */
-  | { readonly kind: "unopened"; readonly reason: string }
+  | { readonly kind: "problem"; readonly reason: string }
   | { readonly kind: "opened"; readonly mounts: readonly MountedVolume[] }
   | {
       readonly kind: "begin";
@@ -145,7 +145,7 @@ class RemoteGuest {
       this.#server = this.#open();
     } catch (error) {
       const { message } = error as Error;
-      this.#tell({ kind: "unopened", reason: message });
+      this.#tell({ kind: "problem", reason: message });
       if (message !== this.#problem)
         log(`${this.#data.guest.name}: cannot be opened, and is tried again: ${message}`, {
           level: "error",

@@ -20,14 +20,14 @@ import { UserError } from "./user-error.js";
 
 /** Mounts and serves; returns when the tree answers. Throws UserError, ImageError or MountError. */
 export async function serveByLibfuse(options: DriverOptions): Promise<Served> {
-  const { directory, host, guests, log, metrics, taps, mirrors } = options;
+  const { directory, host, guests, log, metricsAt, taps, mirrors } = options;
   const insight = new Insight({
     host,
     guests: guests.map(({ name }) => name),
     counts: undefined,
     askSupervisor: () => supervisorReport({ tap: taps, attached: mirrors }, 1),
   });
-  const listener = metrics && new MetricsListener(metrics, insight, log);
+  const listener = metricsAt && new MetricsListener(metricsAt, insight, log);
   const publishOn = await loadPublishing(options.events?.redis);
   const events =
     options.events && openEventHub(host, guests, options.events, log, cannot, publishOn, insight);

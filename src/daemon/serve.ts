@@ -3,7 +3,7 @@ import type { Log } from "../images/image.js";
 import { ConvertedDisks } from "./converted-disks.js";
 import type { EventsOptions } from "./event-hub.js";
 import type { GuestSpec } from "./guest-name.js";
-import { checkMetricsAddress, type MetricsAddress } from "./metrics-address.js";
+import { checkMetricsAddress, type MetricsAddress, metricsAddress } from "./metrics-address.js";
 import { StateDirectory } from "./state-directory.js";
 import { supervise } from "./supervisor.js";
 import { TapKeeper, type TapOptions, type WriteOptions } from "./tap-keeper.js";
@@ -22,14 +22,16 @@ export interface ServeOptions {
   /** Undefined: guests' writes are not told, only watched for. */
   readonly tap?: TapOptions | undefined;
   readonly writes: WriteOptions;
-  /** Where metrics are told, beside the control socket; undefined: nowhere. */
-  readonly metrics?: MetricsAddress | undefined;
+  /** Where metrics are told, beside the control socket: HOST:PORT of this host alone. */
+  readonly metrics?: { readonly listen: string } | undefined;
   /** Told of what had to be passed over. */
   readonly log: Log;
 }
 
 /** What a driver serves. */
-export interface DriverOptions extends ServeOptions {
+export interface DriverOptions extends Omit<ServeOptions, "metrics"> {
+  /** Undefined: metrics are told at the control socket alone. */
+  readonly metricsAt: MetricsAddress | undefined;
   /** What guests reach or write to by themselves; undefined: nothing. */
   readonly taps: TapKeeper | undefined;
   /** For running guests that are attached to: if one of them has to be saved from it, no other guest's disk goes. */
@@ -61,6 +63,7 @@ export interface Served {
 export async function serve(options: ServeOptions): Promise<Served> {
   const driver =
     options.driver === "auto" ? (process.geteuid?.() === 0 ? "kernel" : "libfuse") : options.driver;
+  const metricsAt = options.metrics && metricsAddress(options.metrics.listen);
   const state = options.events && lockState(options.events, options.log);
   let driven: Served | undefined;
   const { log, writes } = options;
@@ -84,13 +87,13 @@ export async function serve(options: ServeOptions): Promise<Served> {
     return closing;
   };
   try {
-    if (options.metrics !== undefined) await checkMetricsAddress(options.metrics);
+    if (metricsAt !== undefined) await checkMetricsAddress(metricsAt);
     disks = new ConvertedDisks(options.guests, options.log);
     await disks.start();
     const { guests } = disks;
     const usable = { ...options, guests, events: state === undefined ? undefined : options.events };
     const urls = (await taps?.start()) ?? [];
-    const all = { ...usable, taps, mirrors };
+    const all = { ...usable, metricsAt, taps, mirrors };
     const served = await (driver === "kernel" ? supervise(all) : serveByLibfuse(all));
     driven = served;
     return {

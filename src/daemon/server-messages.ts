@@ -14,7 +14,7 @@ export interface ServerOptions {
   /** The sockets that guests' writes are told on. */
   readonly feeds: readonly string[];
   /** Where metrics are told, beside the control socket; undefined: nowhere. */
-  readonly metrics: MetricsAddress | undefined;
+  readonly metricsAt: MetricsAddress | undefined;
 }
 
 /** A mount, as unmount() of fuse/kernel/mount.ts takes it. */

@@ -78,7 +78,7 @@ interface OpenServer {
 
 /** Throws UserError, ImageError. */
 async function open(options: ServerOptions): Promise<OpenServer> {
-  const { host, guests, events: eventsOptions, feeds, metrics } = options;
+  const { host, guests, events: eventsOptions, feeds, metricsAt } = options;
   const names = guests.map(({ name }) => name);
   const local = guests.filter(({ isRemote }) => !isRemote);
   const owners = new IdOwners();
@@ -122,7 +122,7 @@ async function open(options: ServerOptions): Promise<OpenServer> {
   let events: EventHub | undefined;
   let remotes: RemoteGuests | undefined;
   let streams: Streams | undefined;
-  const listener = metrics && new MetricsListener(metrics, insight, log);
+  const listener = metricsAt && new MetricsListener(metricsAt, insight, log);
   const stop = async (): Promise<void> => {
     await listener?.stop();
     streams?.stop();

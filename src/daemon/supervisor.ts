@@ -205,11 +205,11 @@ class Supervisor implements Served {
   }
 
   #spawn(guests = this.#guests): ServerProcess {
-    const { host, events, metrics, taps, mirrors } = this.#options;
+    const { host, events, metricsAt, taps, mirrors } = this.#options;
     this.#serverStarts++;
     const feeds = feedsOf(this.#options);
     const server = new ServerProcess(
-      { host, guests, events, feeds, metrics },
+      { host, guests, events, feeds, metricsAt },
       this.#device,
       this.#ledger,
       (why) => {
