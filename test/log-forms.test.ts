@@ -133,7 +133,7 @@ async function logged(
     }
   });
   let output = "";
-  child.stdout.setEncoding("utf8").on("data", (text: string) => {
+  child.stdout!.setEncoding("utf8").on("data", (text: string) => {
     output += text;
   });
   const ended = new Promise<number | null>((resolve) => child.on("close", resolve));

@@ -6,7 +6,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, expect, test, vi } from "vitest";
 import { ask, eventually, slashcloud, statusOf } from "./support/control-socket.js";
 import { cleanUp, endWithTests, run, workFolder } from "./support/images-mount.js";
-import { host, main, serve } from "./support/images-serve.js";
+import { host, serve } from "./support/images-serve.js";
 import { nbdfuse } from "./support/nbd-tap.js";
 import { freePort, RedisServer } from "./support/redis-server.js";
 import { writtenGuest } from "./support/written-guest.js";
