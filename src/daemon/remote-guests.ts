@@ -49,8 +49,9 @@ interface Remote {
   isStalled: boolean;
   /** As it was told last. */
   status: readonly FollowedStatus[];
-  /** Why it is not open; "" if it is. */
+  /** Why it is not open; "" if it is, or nothing is known yet. */
   problem: string;
+  isOpen: boolean;
 }
 
 export class RemoteGuests implements StreamTaker {
@@ -131,7 +132,8 @@ export class RemoteGuests implements StreamTaker {
       waiting,
       isStalled: false,
       status: [],
-      problem: "it is being opened",
+      problem: "",
+      isOpen: false,
     };
     answering.on("message", (message: RemoteMessage) => this.#take(remote, message));
     const notifying = new Worker(new URL("./notifying-thread.js", import.meta.url), {
@@ -147,9 +149,10 @@ export class RemoteGuests implements StreamTaker {
         ? remote.status.map((status) => ({ ...status, state: "unreadable" as const, problem: STALLED }))
         : remote.status,
     );
-    insight.miss(() =>
-      remote.problem === "" ? [] : [{ guest: name, reason: remote.isStalled ? STALLED : remote.problem }],
-    );
+    insight.miss(() => {
+      const reason = remote.isStalled && !remote.isOpen ? STALLED : remote.problem;
+      return reason === "" ? [] : [{ guest: name, reason }];
+    });
     return { guest: name, owner, port: requests.port1, waiting: waiting.shared };
   }
 
@@ -159,7 +162,10 @@ export class RemoteGuests implements StreamTaker {
     if (message.kind === "metadata") this.#tellMetadata(guest, message.disk, message.ranges);
     if (message.kind === "status") remote.status = message.volumes;
     if (message.kind === "problem") remote.problem = message.reason;
-    if (message.kind === "opened") remote.problem = "";
+    if (message.kind === "opened") {
+      remote.problem = "";
+      remote.isOpen = true;
+    }
     if (events === undefined) return;
     switch (message.kind) {
       case "opened":
