@@ -12,8 +12,11 @@ import type { ReplayOptions } from "./cli/replay.js";
 import { dataSize, size } from "./cli/size.js";
 import type { StatusOptions } from "./cli/status.js";
 import type { TapOptions } from "./cli/tap.js";
+import type { TopOptions } from "./cli/top.js";
 import type { TraceOptions } from "./cli/trace.js";
 import type { UpOptions } from "./cli/up.js";
+import { LOG_FORMS } from "./daemon/log/writer.js";
+import { METRICS_ADDRESS } from "./daemon/metrics-address.js";
 
 const program = new Command("slashcloud")
   .description("The file systems inside this host's virtual machines, as one read-only tree")
@@ -42,6 +45,16 @@ SECONDS are since the start; read, write, zeroes or discard; OFFSET in the file,
 LENGTH in bytes, of what goes on from access to access together; what is there is told as by map, and as u where it is nobody's.
 Writes to a new file are told when the guest has committed whose they are. For a guest whose writes are not to be kept, give
 QEMU -snapshot.`;
+
+const STATUS_LINES = `
+COMMIT LAG is from the last commit, by the guest's clock, to its being in the tree; TAKEN IN the part of it from the look that
+found it; LOOKED how long ago the image was last seen: what was written before is shown. EVENTS/S are of the last 10 s.
+The exit code is 0 if all is well, 3 if something is not (it is told why), and 1 if no daemon answers.`;
+
+const TOP_LINES = `
+Keys: e, w, l and n sort by events, written bytes, lag and name; q ends.
+WRITTEN/S is what the guest writes if each of its writes is told (up --tap, attach); with a "+", it is what its journal
+brings, and file contents come on top. LOOKED is how long ago its image was last seen; what was written before is shown.`;
 
 /** An option that may be given more than once. */
 const several = (text: string, before: string[] | undefined): string[] => [...(before ?? []), text];
@@ -122,6 +135,20 @@ example(
         "how long a write is kept that nothing explains yet: the commit that does may come later",
         count(1),
         300,
+      )
+      .addOption(
+        new Option(
+          "--metrics [address]",
+          "tell metrics to Prometheus at http://ADDRESS/metrics, on this host alone: HOST:PORT or a port",
+        ).preset(METRICS_ADDRESS),
+      )
+      .addOption(
+        new Option(
+          "--log <form>",
+          "what is logged, on standard error: text, json (an object a line), or journal, which is systemd's and chosen where it reads",
+        )
+          .choices(LOG_FORMS)
+          .env("SLASHCLOUD_LOG"),
       ),
   ).action(async (images: string[], options: UpOptions, command: Command) => {
     const { up } = await import("./cli/up.js");
@@ -188,6 +215,7 @@ example(
   program
     .command("status")
     .description("What the daemon of a mounted tree follows, and how that goes")
+    .addHelpText("after", STATUS_LINES)
     .option("--mount <dir>", "where the tree is mounted", "/cloud")
     .option("--state <dir>", "the daemon's state directory, if it was named")
     .option("--json", "as JSON")
@@ -196,6 +224,26 @@ example(
       process.exitCode = await status(options);
     }),
   "slashcloud status --mount /cloud",
+);
+
+example(
+  program
+    .command("top")
+    .description("Which guests are busy, live; one look where the output is no terminal")
+    .addHelpText("after", TOP_LINES)
+    .option("--mount <dir>", "where the tree is mounted", "/cloud")
+    .option("--state <dir>", "the daemon's state directory, if it was named")
+    .addOption(
+      new Option("--sort <what>", "what comes first")
+        .choices(["events", "written", "lag", "name"])
+        .default("events"),
+    )
+    .option("--interval <s>", "seconds between looks", count(1), 1)
+    .action(async (options: TopOptions) => {
+      const { top } = await import("./cli/top.js");
+      process.exitCode = await top(options);
+    }),
+  "slashcloud top --sort written",
 );
 
 example(

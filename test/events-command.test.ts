@@ -65,6 +65,7 @@ class Daemon {
       directory: state,
       events: this.logs,
       status: () => ({ guests: 2 }),
+      metrics: async () => "",
       run: async () => ({ lines: [], guests: [] }),
     });
   }

@@ -4,10 +4,11 @@ import { existsSync } from "node:fs";
 import type { EventsOptions } from "../daemon/event-hub.js";
 import { type GuestSpec, guestOf, parseGuests } from "../daemon/guest-name.js";
 import { isThere } from "../daemon/image-name.js";
+import { type LogForm, setLogForm, writeLog } from "../daemon/log/writer.js";
 import { parseCrawls } from "../daemon/made-crawls.js";
 import { type PipeForm, parsePipes } from "../daemon/pipe-option.js";
 import { redisAddress } from "../daemon/redis.js";
-import { type Driver, type ServeOptions, serve } from "../daemon/serve.js";
+import { type Driver, serve } from "../daemon/serve.js";
 import { stateDirectoryFor } from "../daemon/state-directory.js";
 import { tapDisks } from "../daemon/tap.js";
 import type { TapOptions } from "../daemon/tap-keeper.js";
@@ -44,10 +45,10 @@ export interface UpOptions extends QueueOptions {
   readonly pipeForm: PipeForm;
   /** Seconds for which a write is kept that nothing explains yet. */
   readonly unknownLife: number;
-  /** Where numbers on the daemon are offered: HOST:PORT. */
+  /** Where metrics are told. */
   readonly metrics?: string;
-  /** The form of what is logged. */
-  readonly log?: ServeOptions["logFormat"];
+  /** The form of what is logged; undefined: the journal's if it goes there, else text. */
+  readonly log?: LogForm;
 }
 
 /** Whether an option was given by the user, on the command line or in the environment. */
@@ -69,9 +70,10 @@ export async function up(
       ? undefined
       : await (await import("./up-configured.js")).configuredUp({ file, given, isGiven, named });
   const options = configured?.options ?? given;
+  setLogForm(options.log);
   // All that are known by their images now; what is offered to them is settled at the start.
   const known = [...named, ...(configured?.plan.guests ?? []).flatMap((guest) => knownGuest(guest, named))];
-  const { mount: directory, host, driver, metrics, log: logFormat } = options;
+  const { mount: directory, host, driver, metrics } = options;
   const tap: TapOptions | undefined =
     options.tap || options.pipe
       ? {
@@ -103,18 +105,17 @@ export async function up(
     tap,
     writes,
     metrics: metrics === undefined ? undefined : { listen: metrics },
-    logFormat,
-    log: complain,
+    log: writeLog,
   });
   reload = () => {
     served.reload().then(
       (lines) => {
-        complain("the configuration was read again");
-        for (const line of lines) complain(line);
+        writeLog("the configuration was read again", { level: "info" });
+        for (const line of lines) writeLog(line, { level: "info" });
       },
       ({ message }: Error) => {
-        for (const line of message.split("\n")) complain(line);
-        complain("the configuration is wrong, and all stays as it is");
+        for (const line of message.split("\n")) writeLog(line, { level: "error" });
+        writeLog("the configuration is wrong, and all stays as it is", { level: "error" });
       },
     );
   };

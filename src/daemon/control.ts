@@ -8,6 +8,8 @@ import type { LogReplay } from "../events/log-replay.js";
 import { Selection } from "../events/selection.js";
 import type { Missed, Subscription } from "../events/subscribers.js";
 import { COMMANDS, type Command, parseCommand, type RunCommand } from "./commands.js";
+import { CONTROL_INDEX, knownPaths } from "./control-index.js";
+import { METRICS_TYPE } from "./insight/metrics-listener.js";
 import { controlSocket, type SocketPath } from "./socket-path.js";
 
 /** Where events come from. */
@@ -27,7 +29,9 @@ export interface ControlOptions {
   readonly directory: string;
   readonly events: EventSource;
   /** What `/v1/status` answers. */
-  readonly status: () => object;
+  readonly status: () => object | Promise<object>;
+  /** What `/v1/metrics` answers. */
+  readonly metrics: () => Promise<string>;
   /** Does what `/v1/attach` and the other commands ask for. */
   readonly run: RunCommand;
 }
@@ -88,14 +92,13 @@ export class Control {
       this.#commands.add(done);
       await done.finally(() => this.#commands.delete(done));
     } else if (request.method !== "GET") refuse(response, 405, `${request.method}: only GET is known`);
-    else if (pathname === "/v1/status") {
-      const status = JSON.stringify(this.#options.status());
-      response.writeHead(200, { "content-type": "application/json" }).end(`${status}\n`);
+    else if (pathname === "/") answerJson(response, CONTROL_INDEX, 1);
+    else if (pathname === "/v1/status") answerJson(response, await this.#options.status());
+    else if (pathname === "/v1/metrics") {
+      const text = await this.#options.metrics();
+      response.writeHead(200, { "content-type": METRICS_TYPE }).end(text);
     } else if (pathname === "/v1/events") await this.#events(searchParams, response);
-    else {
-      const known = ["events", "status", ...COMMANDS].map((name) => `/v1/${name}`).join(", ");
-      refuse(response, 404, `${pathname}: not known; there are ${known}`);
-    }
+    else refuse(response, 404, `${pathname}: not known; there are ${knownPaths()}`);
   }
 
   async #command(kind: Command["kind"], request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -199,6 +202,11 @@ async function drained(response: ServerResponse): Promise<void> {
     };
     response.on("drain", done).on("close", done);
   });
+}
+
+function answerJson(response: ServerResponse, body: object, indent?: number): void {
+  const text = JSON.stringify(body, undefined, indent);
+  response.writeHead(200, { "content-type": "application/json" }).end(`${text}\n`);
 }
 
 function refuse(response: ServerResponse, code: number, error: string): void {

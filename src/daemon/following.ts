@@ -2,7 +2,7 @@
  * Following the guests: what each journal shows is handed to the serving thread first, and then the kernel is told what
  * it must not rely on any longer. In that order, as what it asks then is to be answered by the new version.
  */
-import { Watch } from "../capture/watch.js";
+import { Watch, type Watching } from "../capture/watch.js";
 import { ReadMarks } from "../cloud/read-marks.js";
 import type { Changes } from "../filesystems/changes.js";
 import type { Image, Log } from "../images/image.js";
@@ -16,7 +16,9 @@ import type { GuestSpec } from "./guest-name.js";
 import { KernelCopies } from "./kernel-copies.js";
 import type { Notifications } from "./notifying.js";
 import type { ShownVolume } from "./shown-volumes.js";
+import type { FollowedStatus } from "./status.js";
 import type { MetadataTaker, StreamTaker } from "./stream-taker.js";
+import { unfollowed } from "./unfollowed.js";
 import type { Told, Update } from "./updates.js";
 import { VolumeStreams } from "./volume-streams.js";
 
@@ -41,6 +43,9 @@ export class Following implements StreamTaker {
   readonly marks = new ReadMarks();
   readonly #copies = new KernelCopies((key) => this.#streams.tells(key), this.marks);
   readonly #watch = new Watch();
+  readonly #watched = new Map<FollowedVolume, Watching>();
+  /** Volumes that are not followed, and why. */
+  readonly #others: FollowedStatus[] = [];
   #events: EventTaker | undefined;
   #poke: () => void = () => {};
   #clock: NodeJS.Timeout | undefined;
@@ -63,10 +68,11 @@ export class Following implements StreamTaker {
     for (const { name, disks } of guests) {
       for (const [disk, { image, volumes }] of disks.entries()) {
         this.#images.push(image);
-        for (const { volume, fileSystem } of volumes) {
-          if (fileSystem === undefined) continue;
-          const followed = new FollowedVolume(name, volume, image, disk, log);
-          if (followed.isFollowed) this.#volumes.push(followed);
+        for (const open of volumes) {
+          const { volume, fileSystem } = open;
+          const followed = fileSystem && new FollowedVolume(name, volume, image, disk, log);
+          if (followed?.isFollowed) this.#volumes.push(followed);
+          else this.#others.push(...unfollowed(name, open));
         }
       }
     }
@@ -78,12 +84,18 @@ export class Following implements StreamTaker {
     return new Set(this.#volumes.map(({ key }) => key));
   }
 
+  /** How following goes. */
+  status(): FollowedStatus[] {
+    const followed = this.#volumes.map((volume) => ({
+      ...volume.status(this.#watched.get(volume)?.glancedAt ?? 0),
+      ...this.#streams.statusOf(volume.key),
+    }));
+    return [...followed, ...this.#others];
+  }
+
   /** Has events told, from where those end that have been. To be called before it begins. */
   tell(events: EventTaker): void {
     this.#events = events;
-    events.tellStatus(() =>
-      this.#volumes.map((volume) => ({ ...volume.status, ...this.#streams.statusOf(volume.key) })),
-    );
     const volumes = new Map(this.#volumes.map((followed) => [followed.key, followed]));
     events.readFilesBy?.((key, ...file) => volumes.get(key)?.read(...file));
     for (const followed of this.#volumes) {
@@ -106,11 +118,12 @@ export class Following implements StreamTaker {
   /** Begins, where nobody can be notified. */
   startUnnotified(): void {
     for (const volume of this.#volumes) {
-      this.#watch.add({
+      const watching = this.#watch.add({
         path: volume.path,
         look: (quietAt) => this.#lookAndTell(volume, quietAt),
         spots: () => volume.spots(),
       });
+      this.#watched.set(volume, watching);
     }
     this.#clock = setInterval(() => {
       for (const volume of this.#volumes) this.#tellWritten(volume);
@@ -212,6 +225,7 @@ export class Following implements StreamTaker {
 
   /** Returns whether there may be more to take. */
   #look(volume: FollowedVolume, quietAt?: number): boolean {
+    const begun = performance.now();
     const found = volume.look(quietAt);
     if (found === undefined) return false;
     if ("reopen" in found) {
@@ -252,6 +266,7 @@ export class Following implements StreamTaker {
     }
     if (this.#untaken > MOST_UNTAKEN) this.#pokeSoon();
     this.#copies.reveal(volume.key, found.revealed);
+    volume.took(found.steps, begun, this.#streams.has(volume.key));
     // Last, as users who read files wait for what comes before.
     for (const step of found.steps) this.#events?.take(volume.guest, volume.volume, step);
     this.#streams.follow(volume, found.steps);

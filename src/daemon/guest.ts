@@ -2,7 +2,7 @@
 import { diskName } from "../cloud/mount-table.js";
 import type { FileSystem } from "../filesystems/filesystem.js";
 import { type Identity, identify, openFileSystem } from "../filesystems/formats.js";
-import type { Image, Log } from "../images/image.js";
+import { type Image, type Log, logWithin } from "../images/image.js";
 import { ImageError } from "../images/image-error.js";
 import { IoError } from "../images/io-error.js";
 import { openImage } from "../images/open.js";
@@ -47,7 +47,7 @@ export function openGuests(
 ): Guest[] {
   return specs.flatMap((spec) => {
     try {
-      return [openGuest(spec, cache, (line) => log(`${spec.name}: ${line}`))];
+      return [openGuest(spec, cache, logWithin(log, spec.name, { guest: spec.name }))];
     } catch (error) {
       if (passOver === undefined) throw error;
       passOver(spec.name, error as Error);
@@ -98,11 +98,15 @@ function openVolume(volume: Volume, cache: BlockCache, log: Log): OpenVolume {
   let identity: Identity | undefined;
   try {
     identity = identify(volume.source);
-    const fileSystem = openFileSystem(volume.source, cache, (line) => log(`${volume.name}: ${line}`));
+    const fileSystem = openFileSystem(
+      volume.source,
+      cache,
+      logWithin(log, volume.name, { volume: volume.name }),
+    );
     return { volume, identity, fileSystem, problem: "" };
   } catch (error) {
     if (!(error instanceof IoError)) throw error;
-    log(`${volume.name}: cannot be shown: ${error.message}`);
+    log(`${volume.name}: cannot be shown: ${error.message}`, { level: "error", volume: volume.name });
     return { volume, identity, fileSystem: undefined, problem: error.message };
   }
 }

@@ -24,7 +24,7 @@ const AT_REST: Currency = { refresh: () => {}, holds: () => true, isFollowed: ()
 
 /**
  * Opens all guests. `log` gets a line for whatever had to be passed over. Throws ImageError for an image that cannot be
- * opened, unless `passOver` is there to be told.
+ * opened, unless `passOver` is there to be told. `cacheCounts`: see BlockCache.
  */
 export function openTree(
   host: string,
@@ -33,9 +33,10 @@ export function openTree(
   currency: Currency = AT_REST,
   events?: EventsShown,
   share?: TreeShare,
+  cacheCounts?: Float64Array,
   passOver?: PassOver,
 ): OpenTree {
-  const cache = new BlockCache(CACHE_BYTES);
+  const cache = new BlockCache(CACHE_BYTES, cacheCounts);
   const passed = new Set<string>();
   const guests = openGuests(
     specs,
@@ -49,7 +50,7 @@ export function openTree(
   );
   for (const { name, disks } of guests) {
     if (disks.every(({ volumes }) => volumes.every(({ fileSystem }) => fileSystem === undefined))) {
-      log(`${name}: no file system that can be shown`);
+      log(`${name}: no file system that can be shown`, { guest: name });
     }
   }
   const built = buildTree(

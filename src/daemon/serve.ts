@@ -7,6 +7,7 @@ import type { GuestSpec } from "./guest-name.js";
 import type { OpenedGuests } from "./guest-problem.js";
 import { GuestKeeper, type Shows } from "./guests/guest-keeper.js";
 import { type GuestPlan, NOTHING_PLANNED } from "./guests/plan.js";
+import { checkMetricsAddress, type MetricsAddress, metricsAddress } from "./metrics-address.js";
 import type { ServerSettings } from "./server-messages.js";
 import { StateDirectory } from "./state-directory.js";
 import { supervise } from "./supervisor.js";
@@ -34,16 +35,16 @@ export interface ServeOptions {
   /** Undefined: guests' writes are not told, only watched for. */
   readonly tap?: TapOptions | undefined;
   readonly writes: WriteOptions;
-  /** Where numbers on the daemon are offered to those who ask for them: HOST:PORT. */
+  /** Where metrics are told, beside the control socket: HOST:PORT of this host alone. */
   readonly metrics?: { readonly listen: string } | undefined;
-  /** How lines are written that tell what happens. Default: text. */
-  readonly logFormat?: "text" | "journal" | "json" | undefined;
   /** Told of what had to be passed over. */
-  readonly log: (line: string) => void;
+  readonly log: Log;
 }
 
 /** What a driver serves. */
-export interface DriverOptions extends Omit<ServeOptions, "plan" | "reread"> {
+export interface DriverOptions extends Omit<ServeOptions, "plan" | "reread" | "metrics"> {
+  /** Undefined: metrics are told at the control socket alone. */
+  readonly metricsAt: MetricsAddress | undefined;
   /** The names of the guests without which nothing is served. */
   readonly required: readonly string[];
   /** What guests reach or write to by themselves; undefined: nothing. */
@@ -85,8 +86,9 @@ export interface Served extends Pick<Driven, "ended" | "stop" | "upgrade"> {
 export async function serve(options: ServeOptions): Promise<Served> {
   const driver =
     options.driver === "auto" ? (process.geteuid?.() === 0 ? "kernel" : "libfuse") : options.driver;
-  const state = options.settings.events && lockState(options.settings.events, options.log);
-  const { log, writes, plan = NOTHING_PLANNED, reread, ...rest } = options;
+  const { log, writes, metrics, plan = NOTHING_PLANNED, reread, ...rest } = options;
+  const metricsAt = metrics && metricsAddress(metrics.listen);
+  const state = options.settings.events && lockState(options.settings.events, log);
   const settings = state === undefined ? { ...options.settings, events: undefined } : options.settings;
   const taps =
     options.tap && new TapKeeper({ ...options.tap, ...writes, log, gone: () => {}, moved: () => {} });
@@ -117,10 +119,11 @@ export async function serve(options: ServeOptions): Promise<Served> {
     return closing;
   };
   try {
+    if (metricsAt !== undefined) await checkMetricsAddress(metricsAt);
     const guests = await keeper.first();
     const urls = (await taps?.start()) ?? [];
     const { opened, required, run } = keeper;
-    const all = { ...rest, log, writes, guests, settings, taps, mirrors, opened, required, run };
+    const all = { ...rest, log, writes, metricsAt, guests, settings, taps, mirrors, opened, required, run };
     const driven: Driven = await (driver === "kernel" ? supervise(all) : serveByLibfuse(all));
     const { upgrade, show, tellUnavailable } = driven;
     if (show !== undefined && tellUnavailable !== undefined)

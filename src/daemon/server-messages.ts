@@ -4,6 +4,8 @@ import type { Command, CommandDone } from "./commands.js";
 import type { EventsOptions } from "./event-hub.js";
 import type { GuestSpec } from "./guest-name.js";
 import type { GuestProblem, OpenedGuests } from "./guest-problem.js";
+import type { SupervisorReport } from "./insight/supervisor-report.js";
+import type { MetricsAddress } from "./metrics-address.js";
 
 /** How a server shows guests: what can be changed while the daemon runs, by another server. */
 export interface ServerSettings {
@@ -25,6 +27,8 @@ export interface ServerOptions extends ServerSettings {
   readonly known: readonly string[];
   /** The sockets that guests' writes are told on. */
   readonly feeds: readonly string[];
+  /** Where metrics are told, beside the control socket; undefined: nowhere. */
+  readonly metricsAt: MetricsAddress | undefined;
 }
 
 /** A mount, as unmount() of fuse/kernel/mount.ts takes it. */
@@ -43,6 +47,7 @@ export type ToServer =
   | { readonly kind: "failed"; readonly id: number; readonly message: string }
   /** Guests that ought to be shown and are not, for those who ask for the status. */
   | { readonly kind: "unavailable"; readonly guests: readonly GuestProblem[] }
+  | { readonly kind: "report"; readonly id: number; readonly report: SupervisorReport }
   | { readonly kind: "stop" };
 
 /** From the server. */
@@ -55,6 +60,8 @@ export type FromServer =
   | { readonly kind: "ask" }
   /** Somebody wants something done that is the supervisor's to do. */
   | { readonly kind: "command"; readonly id: number; readonly command: Command }
+  /** How the daemon's other processes are. */
+  | { readonly kind: "ask report"; readonly id: number }
   /** If it dies, no other server can go on with this mount. */
   | { readonly kind: "unresumable"; readonly message: string }
   /** It has ended everything but the answering of requests, and may be killed. */

@@ -7,6 +7,7 @@ import { fileURLToPath } from "node:url";
 import { ask } from "./asking.js";
 import type { RunCommand } from "./commands.js";
 import type { GuestProblem, OpenedGuests } from "./guest-problem.js";
+import type { SupervisorReport } from "./insight/supervisor-report.js";
 import type { FromServer, MountedAt, ServerOptions, ToServer } from "./server-messages.js";
 import { UserError } from "./user-error.js";
 
@@ -47,7 +48,7 @@ export class ServerProcess {
 
   /**
    * Starts a server; it inherits the descriptors. `unresumable` is told if no other can go on with its mount, `run` does
-   * what it asks for.
+   * what it asks for, `report` tells of the daemon's other processes and never rejects.
    */
   constructor(
     options: ServerOptions,
@@ -55,6 +56,7 @@ export class ServerProcess {
     ledger: number,
     unresumable: (why: string) => void,
     run: RunCommand,
+    report: () => Promise<SupervisorReport>,
   ) {
     const child = spawn(process.execPath, [...process.execArgv, PROGRAM], {
       stdio: ["ignore", "ignore", "inherit", device, ledger, "ipc"],
@@ -89,6 +91,9 @@ export class ServerProcess {
           );
           break;
         }
+        case "ask report":
+          void report().then((told) => this.#tell({ kind: "report", id: message.id, report: told }));
+          break;
         case "unresumable":
           unresumable(message.message);
           break;

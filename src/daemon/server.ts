@@ -3,7 +3,6 @@
  * what the supervisor says. When the supervisor is no more, the server unmounts the tree and ends.
  */
 import { once } from "node:events";
-import { writeSync } from "node:fs";
 import { MessageChannel, Worker } from "node:worker_threads";
 import { IdOwners } from "../cloud/id-owners.js";
 import { unmount } from "../fuse/kernel/mount.js";
@@ -13,6 +12,11 @@ import { type EventHub, openEventHub } from "./event-hub.js";
 import { Following } from "./following.js";
 import type { GuestSpec } from "./guest-name.js";
 import { type GuestProblem, type OpenedGuests, passingOver } from "./guest-problem.js";
+import { Insight } from "./insight/insight.js";
+import { MetricsListener } from "./insight/metrics-listener.js";
+import type { SupervisorReport } from "./insight/supervisor-report.js";
+import { ThreadCounts } from "./insight/thread-counts.js";
+import { writeLog as log } from "./log/writer.js";
 import { loadPublishing } from "./redis.js";
 import { RemoteGuests } from "./remote-guests.js";
 import {
@@ -29,14 +33,6 @@ import { takeOver } from "./taking-over.js";
 import type { Update } from "./updates.js";
 import { UserError } from "./user-error.js";
 
-function log(line: string): void {
-  try {
-    writeSync(2, `slashcloud: ${line}\n`);
-  } catch {
-    // Nobody listens.
-  }
-}
-
 function tell(message: FromServer, then: () => void = () => {}): void {
   if (process.connected) process.send?.(message, then);
 }
@@ -47,7 +43,8 @@ function end(): void {
 }
 
 function crash(message: string): void {
-  log(message);
+  // A stack has many lines.
+  log(message.replace(/\s*\n\s*/g, " "), { level: "error" });
   tell({ kind: "crashed", message }, end);
 }
 
@@ -66,6 +63,17 @@ const runCommand: RunCommand = (command) => {
 /** Guests that ought to be shown and are not. */
 let unavailable: readonly GuestProblem[] = [];
 
+/** Who has asked how the daemon's other processes are, by number. */
+const reports = new Map<number, (report: SupervisorReport) => void>();
+
+function askSupervisor(): Promise<SupervisorReport> {
+  const id = ++lastCommand;
+  return new Promise((resolve) => {
+    reports.set(id, resolve);
+    tell({ kind: "ask report", id });
+  });
+}
+
 /** Guests that are open, and what serves them. */
 interface OpenServer {
   readonly opened: OpenedGuests;
@@ -75,7 +83,7 @@ interface OpenServer {
 
 /** Throws UserError, ImageError. */
 async function open(options: ServerOptions): Promise<OpenServer> {
-  const { host, required, known, events: eventsOptions, feeds } = options;
+  const { host, required, known, events: eventsOptions, feeds, metricsAt } = options;
   const owners = new IdOwners();
   const { port1: updates, port2 } = new MessageChannel();
   const sent = new Int32Array(new SharedArrayBuffer(4));
@@ -88,6 +96,7 @@ async function open(options: ServerOptions): Promise<OpenServer> {
   const isOpen = ({ name }: GuestSpec): boolean => !problems.some(({ guest }) => guest === name);
   const local = options.guests.filter(({ isRemote }) => !isRemote);
   const following = new Following(local, send, log, passingOver(required, problems));
+  const counts = new ThreadCounts();
   const thread = new Worker(new URL("./serving-thread.js", import.meta.url), {
     workerData: {
       host,
@@ -101,6 +110,7 @@ async function open(options: ServerOptions): Promise<OpenServer> {
       sent,
       marks: following.marks.shared,
       events: eventsOptions,
+      counts: counts.shared,
     } satisfies ServingData,
     transferList: [port2],
   });
@@ -111,6 +121,9 @@ async function open(options: ServerOptions): Promise<OpenServer> {
   problems.push(...message.problems);
   const guests = options.guests.filter(isOpen);
   const names = guests.map(({ name }) => name);
+  const insight = new Insight({ host, guests: names, counts: [counts], askSupervisor });
+  insight.follow(() => following.status());
+  insight.miss(() => unavailable);
   thread.on("message", (told: ServingMessage) => {
     if (told.kind === "told") following.told(told);
     if (told.kind === "uncommon") following.uncommon(told.high, told.low, told.generation);
@@ -121,7 +134,9 @@ async function open(options: ServerOptions): Promise<OpenServer> {
   let events: EventHub | undefined;
   let remotes: RemoteGuests | undefined;
   let streams: Streams | undefined;
+  const listener = metricsAt && new MetricsListener(metricsAt, insight, log);
   const stop = async (): Promise<void> => {
+    await listener?.stop();
     streams?.stop();
     following.stop();
     remotes?.stop();
@@ -132,13 +147,12 @@ async function open(options: ServerOptions): Promise<OpenServer> {
   const tellEvents = (): void => {
     if (eventsOptions === undefined) return;
     try {
-      events = openEventHub(host, guests, eventsOptions, log, runCommand, publishOn);
+      events = openEventHub(host, guests, eventsOptions, log, runCommand, publishOn, insight);
       events.setMounts(message.volumes.map(({ mounted }) => mounted));
-      events.tellUnavailable(() => [...unavailable, ...(remotes?.problems ?? [])]);
       following.tell(events);
       void events.listen();
     } catch (error) {
-      log(`no events are told: ${(error as Error).message}`);
+      log(`no events are told: ${(error as Error).message}`, { level: "error" });
     }
   };
   return {
@@ -175,7 +189,9 @@ async function open(options: ServerOptions): Promise<OpenServer> {
         eventsAreListed: eventsOptions?.areListed ?? false,
         log,
         crash,
+        insight,
       });
+      listener?.start();
       streams = listenTo(feeds, guests, following, remotes);
       const { routes } = remotes;
       thread.postMessage(
@@ -252,6 +268,10 @@ export function runServer(): void {
         break;
       case "unavailable":
         unavailable = message.guests;
+        break;
+      case "report":
+        reports.get(message.id)?.(message.report);
+        reports.delete(message.id);
         break;
       case "stop":
         (server?.stop() ?? Promise.resolve()).then(

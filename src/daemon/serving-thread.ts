@@ -2,7 +2,6 @@
  * The thread that serves: it owns the views that users read, opens the guests, and then blocks in reads of the FUSE
  * descriptor until the tree is unmounted. Before each request it takes in what the main thread found in the guests.
  */
-import { writeSync } from "node:fs";
 import { type MessagePort, parentPort, receiveMessageOnPort, workerData } from "node:worker_threads";
 import { IdOwners } from "../cloud/id-owners.js";
 import { placeOf } from "../cloud/ids.js";
@@ -14,8 +13,10 @@ import { EarlyReads } from "./early-reads.js";
 import { Forwarding, type RemoteRoute, SERVING_OWNER } from "./forwarding.js";
 import type { GuestSpec } from "./guest-name.js";
 import { type GuestProblem, passingOver } from "./guest-problem.js";
+import { type SharedCounts, ThreadCounts } from "./insight/thread-counts.js";
 import { LateLogs } from "./late-logs.js";
 import { Ledger } from "./ledger.js";
+import { writeLog as log } from "./log/writer.js";
 import { type OpenTree, openTree } from "./open-tree.js";
 import { type ShownVolume, shownVolumes } from "./shown-volumes.js";
 import { type Told, type Update, volumeKey } from "./updates.js";
@@ -42,6 +43,8 @@ export interface ServingData {
   readonly marks: SharedArrayBuffer;
   /** Whether directories show files of events, and whether they list them; undefined: they show none. */
   readonly events: { readonly areListed: boolean } | undefined;
+  /** Where it counts what is asked of it. */
+  readonly counts: SharedCounts;
 }
 
 /**
@@ -75,15 +78,6 @@ export interface ServeMessage {
   readonly remotes: readonly RemoteRoute[];
 }
 
-/** The thread's own standard error would need its event loop, which stands still while it serves. */
-function log(line: string): void {
-  try {
-    writeSync(2, `slashcloud: ${line}\n`);
-  } catch {
-    // Nobody listens.
-  }
-}
-
 class Serving {
   readonly #port: MessagePort;
   readonly #data: ServingData;
@@ -92,6 +86,7 @@ class Serving {
   readonly #logs = new LateLogs();
   /** Of guests that could not be opened. */
   readonly problems: GuestProblem[] = [];
+  readonly #counts: ThreadCounts;
   #taken = 0;
   readonly #updating: Updating;
 
@@ -100,11 +95,12 @@ class Serving {
     this.#data = data;
     const { host, guests, names, required, known, followed, events } = data;
     this.#owners = new IdOwners(data.owners);
+    this.#counts = new ThreadCounts(data.counts);
     this.#opened = openTree(
       host,
       guests,
-      (line) => {
-        if (!known.some((guest) => line.startsWith(`${guest}: `))) log(line);
+      (line, about) => {
+        if (about?.guest === undefined || !known.includes(about.guest)) log(line, about);
       },
       {
         refresh: () => this.#refresh(),
@@ -113,6 +109,7 @@ class Serving {
       },
       events === undefined ? undefined : { logs: this.#logs, areListed: events.areListed },
       { guests: names, owners: this.#owners, owner: SERVING_OWNER },
+      this.#counts.cache,
       passingOver(required, this.problems),
     );
     this.#updating = new Updating(this.#opened, data.followed, log);
@@ -154,7 +151,9 @@ class Serving {
       remotes.length === 0
         ? undefined
         : new Forwarding(remotes, this.#data.names, this.#owners, this.hostDirectory, ledger);
-    new FuseServer({ fd, tree: this.#opened.tree, log, longTimeouts: true, ledger, forwarder }).serve();
+    const { requests: counts } = this.#counts;
+    const { tree } = this.#opened;
+    new FuseServer({ fd, tree, log, longTimeouts: true, counts, ledger, forwarder }).serve();
   }
 
   #refresh(): void {

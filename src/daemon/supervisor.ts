@@ -11,6 +11,7 @@ import { mountAt } from "../fuse/mountpoint.js";
 import { ask } from "./asking.js";
 import type { GuestSpec } from "./guest-name.js";
 import type { GuestProblem, OpenedGuests } from "./guest-problem.js";
+import { supervisorReport } from "./insight/supervisor-report.js";
 import { clearLedger, closeLedger, createLedger } from "./ledger.js";
 import { type Driven, type DriverOptions, feedsOf } from "./serve.js";
 import type { ServerSettings } from "./server-messages.js";
@@ -40,6 +41,7 @@ class Supervisor implements Driven {
   /** Why no other server can go on with the mount; "" if one can. */
   #unresumable = "";
   #isEnding = false;
+  #serverStarts = 0;
   /** One change of the server at a time. */
   #changing: Promise<unknown> = Promise.resolve();
   #guests: readonly GuestSpec[];
@@ -97,7 +99,7 @@ class Supervisor implements Driven {
     await this.#inTurn(async () => {
       try {
         await this.#change(this.#guests, this.#settings, shown, opened);
-        if (!this.#isEnding) log("another server has taken over");
+        if (!this.#isEnding) log("another server has taken over", { level: "info" });
       } catch (error) {
         log(`the server stays as it is, as the new one does not start: ${(error as Error).message}`);
       }
@@ -162,12 +164,13 @@ class Supervisor implements Driven {
   }
 
   #spawn(required: readonly string[], guests = this.#guests, settings = this.#settings): ServerProcess {
-    const { host, run } = this.#options;
+    const { host, run, metricsAt, taps, mirrors } = this.#options;
+    this.#serverStarts++;
     const feeds = feedsOf(this.#options);
     const shown = new Set(this.#mounted === undefined ? [] : this.#guests);
     const known = guests.flatMap((spec) => (isAmong(shown, spec) ? [spec.name] : []));
     const server = new ServerProcess(
-      { ...settings, host, guests, required, known, feeds },
+      { ...settings, host, guests, required, known, feeds, metricsAt },
       this.#device,
       this.#ledger,
       (why) => {
@@ -175,6 +178,7 @@ class Supervisor implements Driven {
         this.#options.log(`${why}: should the server die, the tree is mounted anew`);
       },
       run,
+      () => supervisorReport({ tap: taps, attached: mirrors }, this.#serverStarts),
     );
     void server.dead.then((death) => this.#died(server, death));
     return server;
@@ -211,7 +215,7 @@ class Supervisor implements Driven {
       );
       return;
     }
-    this.#options.log(`the server died (${reason}) and is started again`);
+    this.#options.log(`the server died (${reason}) and is started again`, { level: "error" });
     this.#replace().catch((error: Error) => this.#fail(error.message));
   }
 

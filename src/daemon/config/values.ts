@@ -6,6 +6,7 @@ import { bytesIn, LEAST_SIZE, MOST_DATA } from "../byte-count.js";
 import { isGuestName } from "../guest-name.js";
 import { isAbsoluteImage } from "../image-name.js";
 import { parseListenAddress } from "../listen-address.js";
+import { metricsAddress } from "../metrics-address.js";
 
 export const flag = z.boolean("expected true or false");
 
@@ -47,22 +48,25 @@ export const size = bytes(
 
 export const dataSize = bytes(0, MOST_DATA, "expected a size of at most 64K, such as 4K or 0");
 
-/** As `--tap` takes it. */
-export const listenAddress = z
-  .union([z.string(), z.number()], "expected unix:PATH, HOST:PORT, or a port")
-  .transform(String)
-  .superRefine((address, context) => {
-    try {
-      parseListenAddress(address);
-    } catch (error) {
-      context.addIssue({ code: "custom", message: (error as Error).message });
-    }
-  });
+/** What `parse` takes; what it throws tells what is wrong. */
+function address(expected: string, parse: (text: string) => unknown) {
+  return z
+    .union([z.string(), z.number()], `expected ${expected}`)
+    .transform(String)
+    .superRefine((text, context) => {
+      try {
+        parse(text);
+      } catch (error) {
+        context.addIssue({ code: "custom", message: (error as Error).message });
+      }
+    });
+}
 
-export const hostAndPort = text("HOST:PORT").regex(
-  /^(\[[0-9A-Fa-f:.]+\]|[^\s:/]+):\d{1,5}$/,
-  "expected HOST:PORT",
-);
+/** As `--tap` takes it. */
+export const listenAddress = address("unix:PATH, HOST:PORT, or a port", parseListenAddress);
+
+/** As `--metrics` takes it. */
+export const metricsListenAddress = address("HOST:PORT, or a port", metricsAddress);
 
 /** An image as `up` takes it, wherever that is started. */
 export const image = text("an image").superRefine((name, context) => {

@@ -162,7 +162,7 @@ export class GuestDisks {
   #trouble(guest: string, kind: TroubleKind, reason: string, signature: string): void {
     this.#taken.delete(guest);
     if (this.#troubles.set(guest, kind, reason, signature))
-      this.#log(`${guest}: is not shown, and is tried again: ${reason}`);
+      this.#log(`${guest}: is not shown, and is tried again: ${reason}`, { guest });
   }
 
   /** Guests of the command line are read as they were at the start, unless they could not be. */

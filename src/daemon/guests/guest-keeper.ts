@@ -128,7 +128,7 @@ export class GuestKeeper {
   /** A guest that was attached to has gone by itself. */
   readonly gone = (guest: string, reason: string): void => {
     if (!this.#qmp.gone(guest, reason) && !this.#attached.delete(guest)) return;
-    this.#log(`${guest}: ${reason}: it is no longer shown`);
+    this.#log(`${guest}: ${reason}: it is no longer shown`, { guest });
     this.#changes.later(0);
   };
 

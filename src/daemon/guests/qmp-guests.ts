@@ -146,7 +146,7 @@ export class QmpGuests {
       if (!guest.hasBeenTried) tried();
       if (problem === "") return;
       if (isNew && guest.isWanted) {
-        if (file !== "") log(`${name}: is not attached to yet: ${problem}`);
+        if (file !== "") log(`${name}: is not attached to yet: ${problem}`, { guest: name });
         changed();
       }
       retryAt = performance.now() + wait;
@@ -162,7 +162,7 @@ export class QmpGuests {
       const images = await mirrors.attach({ guest: name, socket, disks });
       if (guest.isWanted) {
         guest.images = images;
-        log(`${name}: is attached to`);
+        log(`${name}: is attached to`, { guest: name, level: "info" });
         changed();
       } else await mirrors.detach(name);
       return "";
