@@ -4,7 +4,7 @@ import { parseGuests } from "../daemon/guest-name.js";
 import { parseCrawls } from "../daemon/made-crawls.js";
 import { type PipeForm, parsePipes } from "../daemon/pipe-option.js";
 import { redisAddress } from "../daemon/redis.js";
-import { type Driver, serve } from "../daemon/serve.js";
+import { type Driver, NO_POLICY, type Policy, serve } from "../daemon/serve.js";
 import { stateDirectoryFor } from "../daemon/state-directory.js";
 import { tapDisks } from "../daemon/tap.js";
 import type { TapOptions } from "../daemon/tap-keeper.js";
@@ -36,6 +36,8 @@ export interface UpOptions extends QueueOptions {
   readonly pipeForm: PipeForm;
   /** Seconds for which a write is kept that nothing explains yet. */
   readonly unknownLife: number;
+  /** A file that says who may see what. */
+  readonly policy?: string;
 }
 
 /**
@@ -88,7 +90,12 @@ export async function up(images: readonly string[], options: UpOptions): Promise
       });
     }
   });
-  const served = await serve({ directory, host, driver, guests, events, tap, writes, log: complain });
+  const readPolicy = await policyReader(options.policy);
+  const served = await serve({
+    ...{ directory, host, driver, guests, events, tap, writes, log: complain },
+    policy: readPolicy?.() ?? NO_POLICY,
+    readPolicy,
+  });
   process.on("SIGUSR2", () => {
     if (served.upgrade === undefined)
       complain("this driver cannot be upgraded while it serves: start it again");
@@ -104,4 +111,11 @@ export async function up(images: readonly string[], options: UpOptions): Promise
   }
   await served.stop();
   return 0;
+}
+
+/** Reads the file of a policy, again each time. What it takes to read one is loaded only if there is one. */
+async function policyReader(path: string | undefined): Promise<(() => Policy) | undefined> {
+  if (path === undefined) return undefined;
+  const { readPolicyFile } = await import("../daemon/policy-file.js");
+  return () => readPolicyFile(path);
 }

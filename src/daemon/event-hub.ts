@@ -1,5 +1,6 @@
 /** The events of all guests of a daemon: maps of names, logs, who listens, and the control socket. */
 import { join } from "node:path";
+import { NO_POLICY, type Policy } from "../cloud/policy/policy.js";
 import type { SharedLogs } from "../events/log-reader.js";
 import { Logs } from "../events/logs.js";
 import type { ReadFile } from "../events/redis/changed-bytes.js";
@@ -82,9 +83,10 @@ export function openEventHub(
   log: Log,
   run: RunCommand,
   publishOn: PublishOn | undefined,
+  policy: Policy = NO_POLICY,
 ): EventHub {
   try {
-    return new EventHub(host, guests, options, log, run, publishOn);
+    return new EventHub(host, guests, options, log, run, publishOn, policy);
   } catch (error) {
     throw new UserError(
       `${options.state}: events cannot be kept there: ${(error as Error).message}; name another directory with --state, or turn them off with --no-events`,
@@ -114,6 +116,7 @@ export class EventHub {
     log: Log,
     run: RunCommand,
     publishOn: PublishOn | undefined,
+    { rules }: Policy,
   ) {
     const specs = new Map(guests.map((spec) => [spec.name, spec]));
     this.#log = log;
@@ -124,7 +127,9 @@ export class EventHub {
       log,
     });
     const read: ReadFile = ({ guest, volume, inode = 0, generation = 0 }, position, length) =>
-      this.#readFile(volumeKey(guest, volume), inode, generation, position, length);
+      this.#telling.isReadable(guest, volume, inode)
+        ? this.#readFile(volumeKey(guest, volume), inode, generation, position, length)
+        : undefined;
     const publisher =
       redis && publishOn?.(redis, { host, guests: specs.keys(), logs: this.logs, read, state, log });
     this.#publisher = publisher;
@@ -148,6 +153,7 @@ export class EventHub {
     const { everything } = this.logs;
     this.#telling = new Telling({
       host,
+      rules,
       guestLog: (guest) => this.logs.guest(guest),
       everything: {
         get lastId() {

@@ -9,19 +9,27 @@ import { openEventHub } from "./event-hub.js";
 import { Following } from "./following.js";
 import { mountedVolumes } from "./mounted-volume.js";
 import { openTree } from "./open-tree.js";
+import { Policing } from "./policing.js";
 import { loadPublishing } from "./redis.js";
 import { type DriverOptions, feedsOf, type Served } from "./serve.js";
 import { Streams } from "./streams.js";
+import type { Update } from "./updates.js";
 import { Updating } from "./updating.js";
 import { UserError } from "./user-error.js";
 
 /** Mounts and serves; returns when the tree answers. Throws UserError, ImageError or MountError. */
 export async function serveByLibfuse(options: DriverOptions): Promise<Served> {
-  const { directory, host, guests, log } = options;
+  const { directory, host, guests, log, policy } = options;
   const publishOn = await loadPublishing(options.events?.redis);
-  const events = options.events && openEventHub(host, guests, options.events, log, cannot, publishOn);
+  const events = options.events && openEventHub(host, guests, options.events, log, cannot, publishOn, policy);
   let updating: Updating | undefined;
-  const following = new Following(guests, (update) => void updating?.take(update), log);
+  const policing = new Policing(policy.rules, guests, log);
+  const send = (update: Update): void => void updating?.take(update);
+  const follow = (update: Update): void => {
+    send(update);
+    if (update.kind === "reopen") void policing.tell(update.volume, send);
+  };
+  const following = new Following(guests, follow, log, policy);
   // libfuse holds what it was told for a second, whatever it is told: so no place counts as followed.
   const opened = openTree(
     host,
@@ -35,9 +43,12 @@ export async function serveByLibfuse(options: DriverOptions): Promise<Served> {
     events === undefined
       ? undefined
       : { logs: new LogReaders(events.shared), areListed: options.events?.areListed ?? false },
+    undefined,
+    policy,
   );
   events?.setMounts(mountedVolumes(opened));
   updating = new Updating(opened, following.followed, log);
+  await policing.begin(mountedVolumes(opened), send);
   const mounted = await mountLibfuse({ path: directory, tree: opened.tree, log });
   if (events !== undefined) following.tell(events);
   following.startUnnotified();
@@ -56,11 +67,13 @@ export async function serveByLibfuse(options: DriverOptions): Promise<Served> {
     ended: ended.finally(async () => {
       clearInterval(watching);
       streams.stop();
+      policing.stop();
       following.stop();
       await events?.stop();
     }),
     stop: async () => {
       streams.stop();
+      policing.stop();
       following.stop();
       await events?.stop();
       await mounted.unmount();

@@ -1,4 +1,5 @@
 /** Serving a tree at a mount point, by one of the two drivers, until it is told to stop. */
+import type { Policy } from "../cloud/policy/policy.js";
 import type { Log } from "../images/image.js";
 import { ConvertedDisks } from "./converted-disks.js";
 import type { EventsOptions } from "./event-hub.js";
@@ -8,6 +9,8 @@ import { supervise } from "./supervisor.js";
 import { TapKeeper, type TapOptions, type WriteOptions } from "./tap-keeper.js";
 import { UserError } from "./user-error.js";
 
+export { NO_POLICY, type Policy } from "../cloud/policy/policy.js";
+
 export type Driver = "auto" | "kernel" | "libfuse";
 
 export interface ServeOptions {
@@ -16,6 +19,10 @@ export interface ServeOptions {
   readonly host: string;
   readonly driver: Driver;
   readonly guests: readonly GuestSpec[];
+  /** Who may see what. */
+  readonly policy: Policy;
+  /** The same as it is settled now, for a server that takes over. Throws UserError. */
+  readonly readPolicy?: (() => Policy) | undefined;
   /** Undefined: no events are told. */
   readonly events: EventsOptions | undefined;
   /** Undefined: guests' writes are not told, only watched for. */

@@ -1,4 +1,5 @@
 /** What passes between the supervisor and the server, on the channel that Node keeps between a parent and its child. */
+import type { Policy } from "../cloud/policy/policy.js";
 import type { Command, CommandDone } from "./commands.js";
 import type { EventsOptions } from "./event-hub.js";
 import type { GuestSpec } from "./guest-name.js";
@@ -7,6 +8,7 @@ import type { GuestSpec } from "./guest-name.js";
 export interface ServerOptions {
   readonly host: string;
   readonly guests: readonly GuestSpec[];
+  readonly policy: Policy;
   /** Undefined: no events are told. */
   readonly events: EventsOptions | undefined;
   /** The sockets that guests' writes are told on. */

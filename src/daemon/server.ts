@@ -12,6 +12,7 @@ import type { CommandDone, RunCommand } from "./commands.js";
 import { type EventHub, openEventHub } from "./event-hub.js";
 import { Following } from "./following.js";
 import type { GuestSpec } from "./guest-name.js";
+import { Policing, type SendUpdate } from "./policing.js";
 import { loadPublishing } from "./redis.js";
 import { RemoteGuests } from "./remote-guests.js";
 import {
@@ -70,18 +71,24 @@ interface OpenServer {
 
 /** Throws UserError, ImageError. */
 async function open(options: ServerOptions): Promise<OpenServer> {
-  const { host, guests, events: eventsOptions, feeds } = options;
+  const { host, guests, events: eventsOptions, feeds, policy } = options;
   const names = guests.map(({ name }) => name);
   const local = guests.filter(({ isRemote }) => !isRemote);
   const owners = new IdOwners();
   const { port1: updates, port2 } = new MessageChannel();
   const sent = new Int32Array(new SharedArrayBuffer(4));
-  const send = (update: Update): void => {
-    updates.postMessage(update);
+  const policing = new Policing(policy.rules, guests, log);
+  const send: SendUpdate = (update, transfers = []) => {
+    updates.postMessage(update, transfers);
     Atomics.add(sent, 0, 1);
   };
+  /** What is read anew may have other names. */
+  const follow = (update: Update): void => {
+    send(update);
+    if (update.kind === "reopen") void policing.tell(update.volume, send);
+  };
   const publishOn = await loadPublishing(eventsOptions?.redis);
-  const following = new Following(local, send, log);
+  const following = new Following(local, follow, log, policy);
   const thread = new Worker(new URL("./serving-thread.js", import.meta.url), {
     workerData: {
       host,
@@ -92,6 +99,7 @@ async function open(options: ServerOptions): Promise<OpenServer> {
       updates: port2,
       sent,
       events: eventsOptions,
+      policy,
     } satisfies ServingData,
     transferList: [port2],
   });
@@ -99,6 +107,10 @@ async function open(options: ServerOptions): Promise<OpenServer> {
   const [message] = (await once(thread, "message")) as [ServingMessage];
   if (message.kind !== "open")
     throw new UserError(message.kind === "failed" ? message.message : "it did not start");
+  await policing.begin(
+    message.volumes.map(({ mounted }) => mounted),
+    send,
+  );
   thread.on("message", (told: ServingMessage) => {
     if (told.kind === "told") following.told(told);
     if (told.kind === "uncommon") following.uncommon(told.high, told.low, told.generation);
@@ -111,6 +123,7 @@ async function open(options: ServerOptions): Promise<OpenServer> {
   let streams: Streams | undefined;
   const stop = async (): Promise<void> => {
     streams?.stop();
+    policing.stop();
     following.stop();
     remotes?.stop();
     updates.close();
@@ -120,7 +133,7 @@ async function open(options: ServerOptions): Promise<OpenServer> {
   const tellEvents = (): void => {
     if (eventsOptions === undefined) return;
     try {
-      events = openEventHub(host, guests, eventsOptions, log, runCommand, publishOn);
+      events = openEventHub(host, guests, eventsOptions, log, runCommand, publishOn, policy);
       events.setMounts(message.volumes.map(({ mounted }) => mounted));
       following.tell(events);
       void events.listen();
@@ -159,6 +172,8 @@ async function open(options: ServerOptions): Promise<OpenServer> {
         hostDirectory: message.hostDirectory,
         events,
         eventsAreListed: eventsOptions?.areListed ?? false,
+        policy,
+        policing,
         log,
         crash,
       });

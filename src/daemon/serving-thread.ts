@@ -7,6 +7,7 @@ import { type MessagePort, parentPort, receiveMessageOnPort, workerData } from "
 import { IdOwners } from "../cloud/id-owners.js";
 import { placeOf } from "../cloud/ids.js";
 import type { Place } from "../cloud/place.js";
+import type { Policy } from "../cloud/policy/policy.js";
 import type { SharedLogs } from "../events/log-reader.js";
 import { FuseServer } from "../fuse/kernel/server.js";
 import { EarlyReads } from "./early-reads.js";
@@ -32,6 +33,7 @@ export interface ServingData {
   /** Updates come here; how many have been sent is in `sent`, so that asking costs nothing while there are none. */
   readonly updates: MessagePort;
   readonly sent: Int32Array;
+  readonly policy: Policy;
   /** Whether directories show files of events, and whether they list them; undefined: they show none. */
   readonly events: { readonly areListed: boolean } | undefined;
 }
@@ -83,7 +85,7 @@ class Serving {
   constructor(port: MessagePort, data: ServingData) {
     this.#port = port;
     this.#data = data;
-    const { host, guests, names, followed, events } = data;
+    const { host, guests, names, followed, events, policy } = data;
     this.#owners = new IdOwners(data.owners);
     this.#opened = openTree(
       host,
@@ -96,6 +98,7 @@ class Serving {
       },
       events === undefined ? undefined : { logs: this.#logs, areListed: events.areListed },
       { guests: names, owners: this.#owners, owner: SERVING_OWNER },
+      policy,
     );
     this.#updating = new Updating(this.#opened, data.followed, log);
   }

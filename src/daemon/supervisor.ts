@@ -6,6 +6,7 @@
 import { closeSync } from "node:fs";
 import { join } from "node:path";
 import { setImmediate } from "node:timers/promises";
+import type { Policy } from "../cloud/policy/policy.js";
 import { type KernelMount, mountDevice, openDevice } from "../fuse/kernel/mount.js";
 import { mountAt } from "../fuse/mountpoint.js";
 import { ask } from "./asking.js";
@@ -45,12 +46,14 @@ class Supervisor implements Served {
   /** One change of the server at a time. */
   #changing: Promise<unknown> = Promise.resolve();
   #guests: readonly GuestSpec[];
+  #policy: Policy;
   #resolve: () => void = () => {};
   #reject: (error: Error) => void = () => {};
 
   constructor(options: DriverOptions) {
     this.#options = options;
     this.#guests = options.guests;
+    this.#policy = options.policy;
     this.ended = new Promise((resolve, reject) => {
       this.#resolve = resolve;
       this.#reject = reject;
@@ -90,12 +93,15 @@ class Supervisor implements Served {
   }
 
   async upgrade(): Promise<void> {
-    const { log } = this.#options;
+    const { log, readPolicy } = this.#options;
     await this.#inTurn(async () => {
+      const before = this.#policy;
       try {
+        this.#policy = readPolicy?.() ?? before;
         await this.#change((guests) => guests);
         if (!this.#isEnding) log("another server has taken over");
       } catch (error) {
+        this.#policy = before;
         log(`the server stays as it is, as the new one does not start: ${(error as Error).message}`);
       }
     });
@@ -206,7 +212,7 @@ class Supervisor implements Served {
     const { host, events } = this.#options;
     const feeds = feedsOf(this.#options);
     const server = new ServerProcess(
-      { host, guests, events, feeds },
+      { host, guests, policy: this.#policy, events, feeds },
       this.#device,
       this.#ledger,
       (why) => {
