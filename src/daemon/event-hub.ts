@@ -25,6 +25,7 @@ import type { DaemonStatus, FollowedStatus, VolumeStatus } from "./status.js";
 import { Telling, type ToldStep } from "./telling.js";
 import { volumeKey } from "./updates.js";
 import { UserError } from "./user-error.js";
+import { withholdStored } from "./withheld-logs.js";
 
 export interface EventsOptions {
   /** The daemon's state directory. */
@@ -120,6 +121,7 @@ export class EventHub {
   ) {
     const specs = new Map(guests.map((spec) => [spec.name, spec]));
     this.#log = log;
+    withholdStored(state, rules);
     this.logs = new Logs({
       folder: eventsFolder(state),
       guests: [...specs.keys()],

@@ -7,7 +7,7 @@ import { ToldInodes } from "../../src/cloud/told-inodes.js";
 const PROGRAM = `
 import ctypes, fcntl, json, os, struct, sys
 libc = ctypes.CDLL(None, use_errno=True)
-order, root, argument = sys.argv[1:4]
+order, root, arguments = sys.argv[1], sys.argv[2], sys.argv[3:]
 def of(path):
     buffer = ctypes.create_string_buffer(8 + 128)
     struct.pack_into('Ii', buffer, 0, 128, 0)
@@ -27,37 +27,40 @@ def opened(handle):
 def generation(path):
     fd = os.open(path, os.O_RDONLY)
     return struct.unpack('I', fcntl.ioctl(fd, 0x80087601, bytes(8))[:4])[0]
-print(json.dumps({'of': of, 'open': opened, 'generation': generation}[order](argument)))
+print(json.dumps([{'of': of, 'open': opened, 'generation': generation}[order](one) for one in arguments]))
 `;
 
-function python<T>(order: string, root: string, argument: string): T {
-  const out = execFileSync("python3", ["-c", PROGRAM, order, root, argument], { encoding: "utf8" });
-  return JSON.parse(out) as T;
+function python<T>(order: string, root: string, all: readonly string[]): T[] {
+  const out = execFileSync("python3", ["-c", PROGRAM, order, root, ...all], { encoding: "utf8" });
+  return JSON.parse(out) as T[];
 }
 
-/** The handle of a file, in hexadecimal. */
-export function handleOf(path: string): string {
-  return python("of", "/", path);
+/** The handles of files, in hexadecimal. */
+export function handlesOf(paths: readonly string[]): string[] {
+  return python("of", "/", paths);
 }
 
-/** What the file of a handle has in it, or the names in the directory; or why it cannot be had. `root`: of the mount. */
-export function openHandle(root: string, handle: string): string {
-  return python("open", root, handle);
+/** What the files of handles have in them, or the names in directories; or why that cannot be had. `root`: of the mount. */
+export function openHandles(root: string, handles: readonly string[]): string[] {
+  return python("open", root, handles);
 }
 
 /**
- * The handle that a file would have which the guest has at `inside`, in the place whose root is shown at `place`: as one
- * makes it who knows how they are made.
+ * The handles that files would have which the guest has at `inside`, in the place whose root is shown at `place`: as one
+ * makes them who knows how they are made.
  */
-export function forgedHandle(place: string, inside: string): string {
-  const generation = python<number>("generation", "/", inside);
-  const { ino } = statSync(inside);
+export function forgedHandles(place: string, inside: readonly string[]): string[] {
+  const generations = python<number>("generation", "/", inside);
   const placeId = Number(statSync(place, { bigint: true }).ino >> 32n);
-  const bytes = Buffer.alloc(8 + 12);
-  bytes.writeUInt32LE(12, 0);
-  bytes.writeInt32LE(0x81, 4);
-  bytes.writeUInt32LE(nodeHigh(placeId, new ToldInodes().digest(ino, generation)), 8);
-  bytes.writeUInt32LE(ino, 12);
-  bytes.writeUInt32LE(generation, 16);
-  return bytes.toString("hex");
+  return inside.map((path, index) => {
+    const generation = generations[index] as number;
+    const { ino } = statSync(path);
+    const bytes = Buffer.alloc(8 + 12);
+    bytes.writeUInt32LE(12, 0);
+    bytes.writeInt32LE(0x81, 4);
+    bytes.writeUInt32LE(nodeHigh(placeId, new ToldInodes().digest(ino, generation)), 8);
+    bytes.writeUInt32LE(ino, 12);
+    bytes.writeUInt32LE(generation, 16);
+    return bytes.toString("hex");
+  });
 }
