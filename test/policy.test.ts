@@ -7,6 +7,7 @@ import {
   openSync,
   readdirSync,
   readFileSync,
+  readlinkSync,
   readSync,
   renameSync,
   rmSync,
@@ -24,6 +25,7 @@ import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { forgedHandles, handlesOf, openHandles } from "./support/handles.js";
 import { cleanUp, mount, run, workFolder } from "./support/images-mount.js";
 import { host, main, type Served, serve } from "./support/images-serve.js";
+import { qemuNbd } from "./support/nbd-servers.js";
 import { RedisServer } from "./support/redis-server.js";
 
 vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
@@ -95,6 +97,8 @@ async function makeGuest(name: string): Promise<Guest> {
   symlinkSync("/secret/key", join(inside, "pub/symlink"));
   symlinkSync("../secret/deep/../key", join(inside, "pub/winding"));
   symlinkSync("data", join(inside, "meta/link"));
+  symlinkSync("deep", join(inside, "secret/alias"));
+  symlinkSync("../secret/alias/er/../file", join(inside, "pub/telling"));
   execFileSync("chmod", ["0664", join(inside, "pub/twice")]);
   sync(inside);
   return { images: `${first},${second}`, inside, unmount };
@@ -218,9 +222,14 @@ describe("a guest with a policy", () => {
     expect(read(join(tree, "srv/open"))).toBe("open\n");
   });
 
+  test("links do not tell where hidden links lead", () => {
+    expect(readlinkSync(join(tree, "pub/telling"))).not.toContain("deep");
+    expect(read(join(tree, "pub/telling"))).toBe("ENOENT");
+  });
+
   test("a file with a hidden name is hidden by all its names, and one without by none", () => {
     expect(read(join(tree, "pub/hardlink"))).toBe("ENOENT");
-    expect(names(join(tree, "pub"))).toEqual(["plain", "sub", "symlink", "twice", "winding"]);
+    expect(names(join(tree, "pub"))).toEqual(["plain", "sub", "symlink", "telling", "twice", "winding"]);
     expect(read(join(tree, "pub/twice"))).toBe("twice\n");
     expect(read(join(tree, "pub/sub/twice"))).toBe("twice\n");
   });
@@ -435,7 +444,9 @@ describe("another policy", () => {
     expect(read(join(tree, "secret/deep/er/file"))).toBe("deep\n");
     expect(read(join(tree, "pub/hardlink"))).toBe("the key\n");
     expect(names(join(tree, "pub"))).toContain("hardlink");
-    const handles = handlesOf(["secret/key", "secret/deep/er/file", "secret"].map((one) => join(tree, one)));
+    const handles = handlesOf(
+      ["secret/key", "secret/deep/er/file", "secret", "secret/.events"].map((one) => join(tree, one)),
+    );
     writeFileSync(join(inside, "secret/told"), "before the rule\n");
     sync(inside);
     await eventually(() => read(join(tree, ".events")).includes("/secret/told"), true);
@@ -501,6 +512,47 @@ describe("another policy", () => {
       expect([text, status]).toEqual([text, 1]);
       expect(stderr.trim().split("\n")).toHaveLength(1);
       expect(stderr).toMatch(message);
+    }
+  });
+});
+
+describe.each([
+  { by: "a thread of its own, as its storage may stall", driver: "kernel" },
+  { by: "libfuse", driver: "libfuse" },
+])("a guest that is served by $by", ({ driver }) => {
+  test("is shown without what is hidden, now and later", async () => {
+    const { images, inside, unmount } = await makeGuest(driver);
+    const socket = join(folder, `${driver}.sock`);
+    const [root = ""] = images.split(",");
+    const server = driver === "kernel" ? await qemuNbd(socket, root, "-r", "-f", "raw") : undefined;
+    const image = server === undefined ? root : `nbd+unix:///?socket=${socket}`;
+    const options = ["--driver", driver, "--policy", writePolicy(driver, RULES)];
+    const served = await serve(join(folder, `${driver}-cloud`), { web: image }, options);
+    const tree = served.guest("web");
+    try {
+      await eventually(
+        () => names(join(tree, "pub")),
+        ["plain", "sub", "symlink", "telling", "twice", "winding"],
+      );
+      expect(names(join(tree, "etc"))).toEqual(["fstab", "passwd"]);
+      expect(read(join(tree, "pub/hardlink"))).toBe("ENOENT");
+      expect(read(join(tree, ".volumes/sda/secret/key"))).toBe("ENOENT");
+      expect(read(join(tree, "pub/plain"))).toBe("EACCES");
+      expect(read(join(tree, "pub/twice"))).toBe("twice\n");
+      expect(statSync(join(tree, "pub/twice")).gid).toBe(1234);
+      renameSync(join(inside, "pub/sub"), join(inside, "secret/sub"));
+      writeFileSync(join(inside, "pub/later"), "later\n");
+      sync(inside);
+      await eventually(() => read(join(tree, "pub/later")), "later\n");
+      await eventually(() => names(join(tree, "pub")), ["later", "plain", "symlink", "telling", "winding"]);
+      expect(read(join(tree, "pub/sub/below"))).toBe("ENOENT");
+      expect(read(join(tree, "pub/twice"))).toBe("ENOENT");
+      await eventually(() => read(join(tree, ".events")).includes("/pub/later"), true);
+      expect(read(join(tree, ".events"))).not.toContain("secret");
+    } finally {
+      await served.stop();
+      await server?.kill();
+      unmount();
     }
   });
 });

@@ -8,7 +8,7 @@ import { wholeVolume } from "../events/line.js";
 import type { Step } from "../filesystems/follower.js";
 import type { Log } from "../images/image.js";
 import { compareIndexes } from "../inference/compare-indexes.js";
-import type { FileEvent } from "../inference/file-event.js";
+import type { FileEvent, Names } from "../inference/file-event.js";
 import type { InodeIndex } from "../inference/inode-index.js";
 import { type Moment, type Transaction, VolumeEvents } from "../inference/volume-events.js";
 import type { Written } from "../inference/written.js";
@@ -81,7 +81,7 @@ class ToldVolume {
     this.events = new VolumeEvents<InodeIndex>({
       crawl: () => void this.#crawl(),
       compare: compareIndexes,
-      publish: (events, moment) => telling.publish(this, events, moment),
+      publish: (events, moment, names) => telling.publish(this, events, moment, names),
       publishGap: (reason, at) => telling.publishGap(this, reason, at),
     });
   }
@@ -237,16 +237,15 @@ export class Telling {
     return events.index !== undefined && grantOfNames(root, events.index, ino) === Grant.SHOW;
   }
 
-  publish(volume: ToldVolume, events: readonly FileEvent[], moment: Moment): void {
+  publish(volume: ToldVolume, events: readonly FileEvent[], moment: Moment, names: Names | undefined): void {
     const { root } = volume;
     if (root === undefined) {
       this.#publish(volume, events, moment);
       return;
     }
-    const { index } = volume.events;
-    if (index !== undefined) {
+    if (names !== undefined) {
       volume.isWithholdingTold = false;
-      this.#publish(volume, policedEvents(events, root, index), moment);
+      this.#publish(volume, policedEvents(events, root, names), moment);
     } else if (!volume.isWithholdingTold) {
       volume.isWithholdingTold = true;
       this.publishGap(volume, "without paths nobody knows which events may be told", moment);

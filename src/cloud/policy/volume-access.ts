@@ -140,6 +140,11 @@ export class VolumeAccess {
     }
     const kept = this.#files.get(ino);
     if (kept === undefined || kept === Grant.HIDE) {
+      if (isListed && attributes.nlink === 1) {
+        // The one name that it has.
+        this.#link(directory, name, ino);
+        return this.#keep(ino, attributes.generation, state.grant);
+      }
       // What is hidden for want of names is looked at again.
       if (isListed || (attributes.nlink === 1 && this.#namesOf(ino).length === 0)) {
         this.#link(directory, name, ino);
