@@ -90,6 +90,10 @@ example(
           .choices(["auto", "kernel", "libfuse"])
           .default("auto"),
       )
+      .option(
+        "--policy <file>",
+        "who may see what of the guests, and as whose: YAML or JSON; read again at SIGUSR2",
+      )
       .option("--state <dir>", "where events are kept (default: /var/lib/slashcloud/<mount>)")
       .option(
         "--events-size <size>",

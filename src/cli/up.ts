@@ -8,7 +8,7 @@ import { type LogForm, setLogForm, writeLog } from "../daemon/log/writer.js";
 import { parseCrawls } from "../daemon/made-crawls.js";
 import { type PipeForm, parsePipes } from "../daemon/pipe-option.js";
 import { redisAddress } from "../daemon/redis.js";
-import { type Driver, serve } from "../daemon/serve.js";
+import { type Driver, NO_POLICY, type Policy, serve } from "../daemon/serve.js";
 import { stateDirectoryFor } from "../daemon/state-directory.js";
 import { tapDisks } from "../daemon/tap.js";
 import type { TapOptions } from "../daemon/tap-keeper.js";
@@ -49,6 +49,8 @@ export interface UpOptions extends QueueOptions {
   readonly metrics?: string;
   /** The form of what is logged; undefined: the journal's if it goes there, else text. */
   readonly log?: LogForm;
+  /** A file that says who may see what. */
+  readonly policy?: string;
 }
 
 /** Whether an option was given by the user, on the command line or in the environment. */
@@ -65,10 +67,11 @@ export async function up(
 ): Promise<number> {
   const named = parseGuests(images);
   const file = configurationOf(images, given);
+  const readPolicy = await policyReader(given.policy);
   const configured =
     file === undefined
       ? undefined
-      : await (await import("./up-configured.js")).configuredUp({ file, given, isGiven, named });
+      : await (await import("./up-configured.js")).configuredUp({ file, given, isGiven, named, readPolicy });
   const options = configured?.options ?? given;
   setLogForm(options.log);
   // All that are known by their images now; what is offered to them is settled at the start.
@@ -101,7 +104,11 @@ export async function up(
     driver,
     guests: named,
     ...(configured && { plan: configured.plan, reread: configured.reread }),
-    settings: { ...configured?.plan.settings, events: eventsOf(options, known) },
+    settings: {
+      events: eventsOf(options, known),
+      policy: configured?.plan.settings?.policy ?? readPolicy?.() ?? NO_POLICY,
+    },
+    readPolicy,
     tap,
     writes,
     metrics: metrics === undefined ? undefined : { listen: metrics },
@@ -192,4 +199,11 @@ function canBeTapped(named: readonly GuestSpec[]): (guest: GuestSpec) => boolean
       return false;
     }
   };
+}
+
+/** Reads the file of a policy, again each time. What it takes to read one is loaded only if there is one. */
+async function policyReader(path: string | undefined): Promise<(() => Policy) | undefined> {
+  if (path === undefined) return undefined;
+  const { readPolicyFile } = await import("../daemon/policy-file.js");
+  return () => readPolicyFile(path);
 }
