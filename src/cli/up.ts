@@ -5,6 +5,8 @@ import { parseCrawls } from "../daemon/made-crawls.js";
 import { type PipeForm, parsePipes } from "../daemon/pipe-option.js";
 import { redisAddress } from "../daemon/redis.js";
 import { type Driver, serve } from "../daemon/serve.js";
+import { startPulse } from "../daemon/service/pulse.js";
+import { serviceManager } from "../daemon/service/service-manager.js";
 import { stateDirectoryFor } from "../daemon/state-directory.js";
 import { tapDisks } from "../daemon/tap.js";
 import type { TapOptions } from "../daemon/tap-keeper.js";
@@ -79,6 +81,7 @@ export async function up(images: readonly string[], options: UpOptions): Promise
         }
       : undefined;
   const writes = { limits: queueLimits(options), unknownLife: 1000 * options.unknownLife };
+  const manager = serviceManager(complain);
   let isStopping = false;
   const stopped = new Promise<void>((resolve) => {
     for (const signal of ["SIGINT", "SIGTERM"] as const) {
@@ -97,11 +100,14 @@ export async function up(images: readonly string[], options: UpOptions): Promise
   for (const url of served.urls ?? []) write(`slashcloud: ${url}\n`);
   if (!isStopping)
     write(`slashcloud: serving ${directory} (${guests.length} guest${guests.length === 1 ? "" : "s"})\n`);
-  await Promise.race([stopped, served.ended]);
+  void manager?.ready(`serving ${directory} (${guests.length} guest${guests.length === 1 ? "" : "s"})`);
+  const endPulse = manager && startPulse({ manager, directory, replace: served.replace, log: complain });
+  await Promise.race([stopped, served.ended]).finally(endPulse);
   if (!isStopping) {
     complain(`${directory} was unmounted by somebody else`);
     return 0;
   }
+  void manager?.stopping();
   await served.stop();
   return 0;
 }

@@ -48,6 +48,8 @@ export interface Served {
   stop(): Promise<void>;
   /** Has another server, by the program as it is on disk now, take over; undefined where none can. */
   readonly upgrade?: () => Promise<void>;
+  /** Has another server take over from one that does not answer any more; undefined where none can. */
+  readonly replace?: () => void;
   /** A guest that was attached to has gone by itself. */
   readonly gone?: (guest: string, reason: string) => void;
   /** One is to be read elsewhere: paths or NBD URLs. */
@@ -97,6 +99,7 @@ export async function serve(options: ServeOptions): Promise<Served> {
         await close();
       },
       ...(served.upgrade && { upgrade: () => (served.upgrade as () => Promise<void>)() }),
+      ...(served.replace && { replace: served.replace }),
     };
   } catch (error) {
     await close();

@@ -101,6 +101,10 @@ class Supervisor implements Served {
     });
   }
 
+  readonly replace = (): void => {
+    if (!this.#isEnding) this.#server.kill();
+  };
+
   readonly gone = (guest: string, reason: string): void => {
     this.#options.log(`${guest}: ${reason}: it is no longer shown`);
     this.#later((guests) => guests.filter(({ name }) => name !== guest));
