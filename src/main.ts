@@ -6,6 +6,7 @@ import { Command, CommanderError, Option } from "commander";
 import type { AttachOptions } from "./cli/attach.js";
 import { count } from "./cli/count.js";
 import type { CrawlOptions } from "./cli/crawl.js";
+import type { DoctorOptions } from "./cli/doctor.js";
 import type { EventsOptions } from "./cli/events.js";
 import type { InstallOptions, PlaceOptions } from "./cli/install.js";
 import { complain } from "./cli/output.js";
@@ -340,6 +341,22 @@ example(
       process.exitCode = await replay(file, options);
     }),
   "cp base.img copy.img && slashcloud replay web.rec --onto copy.img --until 1200",
+);
+
+example(
+  program
+    .command("doctor")
+    .description("Check this host for what keeps the tree from working well, and say what to do")
+    .argument("[image...]", "images that are to be looked at, too; those of a daemon that runs are")
+    .option("--mount <dir>", "where the tree is mounted, or is to be", "/cloud")
+    .option("--state <dir>", "the daemon's state directory, if it was named")
+    .addOption(new Option("--redis <url>", "a Redis that is to answer, as for up").env("SLASHCLOUD_REDIS"))
+    .option("--json", "as JSON")
+    .action(async (images: string[], options: DoctorOptions) => {
+      const { doctor } = await import("./cli/doctor.js");
+      process.exitCode = await doctor(images, options);
+    }),
+  "slashcloud doctor /var/lib/libvirt/images/web.img",
 );
 
 /** Where an installation is. */
