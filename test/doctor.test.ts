@@ -346,11 +346,17 @@ describe("a daemon that runs", () => {
 
   test("that was killed leaves a dead mount, which is no failure", async () => {
     const point = join(folder, "dead");
-    const served = await serve(point, { web: image });
+    mkdirSync(point);
+    onEnd(() => unmountNow(point));
+    const words = [main, "up", "--mount", point, "--state", `${point}-state`, `web=${image}`];
+    const served = spawn(process.execPath, words, { stdio: ["ignore", "pipe", "inherit"] });
+    endWithTests(served);
+    await once(served.stdout, "data");
     const children = (await run("pgrep", ["-P", String(served.pid)])).trim().split("\n").map(Number);
     // So that no other server takes over.
-    process.kill(served.pid, "SIGSTOP");
-    for (const pid of [...children, served.pid]) process.kill(pid, "SIGKILL");
+    served.kill("SIGSTOP");
+    for (const pid of children) process.kill(pid, "SIGKILL");
+    served.kill("SIGKILL");
     await vi.waitFor(() => run("sh", ["-c", `! stat ${point}`]), 5000);
     const report = await examine(["--mount", point, "--state", `${point}-state`]);
     expect(of(report, "mount")[0]).toMatchObject({ level: "warn", message: `${point} is a dead mount` });
