@@ -33,17 +33,6 @@ export class ServiceManager {
     return this.#tell("READY=1", `STATUS=${status}`);
   }
 
-  /** Something about the daemon for people, one line. */
-  status(status: string): Promise<void> {
-    return this.#tell(`STATUS=${status}`);
-  }
-
-  /** The configuration is being read again; `ready` is to follow. */
-  reloading(): Promise<void> {
-    // systemd wants to know when, by the clock that counts from the boot (CLOCK_MONOTONIC), which is Node's.
-    return this.#tell("RELOADING=1", `MONOTONIC_USEC=${process.hrtime.bigint() / 1000n}`);
-  }
-
   /** The daemon is about to end. */
   stopping(): Promise<void> {
     return this.#tell("STOPPING=1", "STATUS=unmounting");
