@@ -8,7 +8,7 @@ import { cleanUp, endWithTests, onEnd, run, unmountNow, workFolder } from "./sup
 import { main, serve } from "./support/images-serve.js";
 import { RedisServer } from "./support/redis-server.js";
 
-vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
+vi.setConfig({ testTimeout: 120_000, hookTimeout: 300_000 });
 
 const folder = workFolder("doctor");
 const image = join(folder, "web.img");

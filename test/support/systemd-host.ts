@@ -9,7 +9,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { onEnd, run, unmountNow } from "./images-mount.js";
 
 /** ms until it is up. */
-const BOOT_LIMIT = 30_000;
+const BOOT_LIMIT = 120_000;
 
 export interface Ended {
   readonly code: number;
@@ -109,7 +109,7 @@ export class SystemdHost {
   }
 
   /** Waits until something holds. */
-  async until(what: string, holds: () => Promise<boolean>, limit = 20_000): Promise<void> {
+  async until(what: string, holds: () => Promise<boolean>, limit = 60_000): Promise<void> {
     const end = performance.now() + limit;
     while (!(await holds())) {
       if (performance.now() > end) throw new Error(`never: ${what}`);

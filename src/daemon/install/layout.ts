@@ -2,6 +2,7 @@
 import { readdirSync, readFileSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { generatedFiles } from "./generated.js";
 import { packagesOf } from "./packages.js";
 
 /** Something that is to be there. */
@@ -85,10 +86,8 @@ export function layout({ prefix, command, mount }: LayoutOptions): Item[] {
     addFile(join(PROGRAM, "systemd", name), join(program, "systemd", name));
   }
   add({ kind: "directory", path: join(CONFIGURATION, "guests.d"), mode: 0o755 });
-  for (const [folder, place] of Object.entries(GENERATED)) {
-    for (const file of filesBelow(join(PROGRAM, "dist", folder), /./))
-      addFile(join(PROGRAM, "dist", folder, file), join(prefix, place, file));
-  }
+  for (const { path, content } of generatedFiles(PROGRAM, prefix))
+    add({ kind: "file", path: join(prefix, path), content, mode: 0o644 });
   for (const folder of ["docs", "patches"]) {
     for (const file of filesBelow(join(PROGRAM, folder), /./))
       addFile(join(PROGRAM, folder, file), join(prefix, "share/doc/slashcloud", folder, file), {
@@ -100,14 +99,6 @@ export function layout({ prefix, command, mount }: LayoutOptions): Item[] {
   if (mount !== undefined && !items.has(mount)) add({ kind: "directory", path: mount, mode: 0o755 });
   return [...items.values()].sort((a, b) => depth(a) - depth(b) || (a.path < b.path ? -1 : 1));
 }
-
-/** Folders of dist/ whose files the build makes from the commands, and where they go below the prefix. */
-const GENERATED: Record<string, string> = {
-  man: "share/man",
-  "completions/bash": "share/bash-completion/completions",
-  "completions/zsh": "share/zsh/vendor-completions",
-  "completions/fish": "share/fish/vendor_completions.d",
-};
 
 const depth = ({ path }: Item): number => path.split("/").length;
 
