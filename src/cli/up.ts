@@ -9,6 +9,8 @@ import { parseCrawls } from "../daemon/made-crawls.js";
 import { type PipeForm, parsePipes } from "../daemon/pipe-option.js";
 import { redisAddress } from "../daemon/redis.js";
 import { type Driver, NO_POLICY, type Policy, serve } from "../daemon/serve.js";
+import { startPulse } from "../daemon/service/pulse.js";
+import { serviceManager } from "../daemon/service/service-manager.js";
 import { stateDirectoryFor } from "../daemon/state-directory.js";
 import { tapDisks } from "../daemon/tap.js";
 import type { TapOptions } from "../daemon/tap-keeper.js";
@@ -86,6 +88,7 @@ export async function up(
         }
       : undefined;
   const writes = { limits: queueLimits(options), unknownLife: 1000 * options.unknownLife };
+  const manager = serviceManager(complain);
   let isStopping = false;
   const stopped = new Promise<void>((resolve) => {
     for (const signal of ["SIGINT", "SIGTERM"] as const) {
@@ -133,12 +136,16 @@ export async function up(
   });
   for (const url of served.urls) write(`slashcloud: ${url}\n`);
   const { guests } = served;
-  if (!isStopping) write(`slashcloud: serving ${directory} (${guests} guest${guests === 1 ? "" : "s"})\n`);
-  await Promise.race([stopped, served.ended]);
+  const serving = `serving ${directory} (${guests} guest${guests === 1 ? "" : "s"})`;
+  if (!isStopping) write(`slashcloud: ${serving}\n`);
+  void manager?.ready(serving);
+  const endPulse = manager && startPulse({ manager, directory, replace: served.replace, log: writeLog });
+  await Promise.race([stopped, served.ended]).finally(endPulse);
   if (!isStopping) {
     complain(`${directory} was unmounted by somebody else`);
     return 0;
   }
+  void manager?.stopping();
   await served.stop();
   return 0;
 }

@@ -75,12 +75,16 @@ export interface Driven extends Partial<Shows> {
   stop(): Promise<void>;
   /** Has another server, by the program as it is on disk now, take over; undefined where none can. */
   readonly upgrade?: (settings: ServerSettings) => Promise<void>;
+  /** Has another server take over from one that does not answer any more; undefined where none can. */
+  readonly replace?: () => void;
 }
 
 /** The same, for who has it served. */
 export interface Served extends Pick<Driven, "ended" | "stop"> {
   /** Has another server, by the program as it is on disk now, take over; undefined where none can. */
   readonly upgrade?: () => Promise<void>;
+  /** Has another server take over from one that does not answer any more; undefined where none can. */
+  readonly replace?: () => void;
   /** Where guests' disks are offered, as NBD URLs. */
   readonly urls: readonly string[];
   /** How many guests are shown now. */
@@ -147,6 +151,7 @@ export async function serve(options: ServeOptions): Promise<Served> {
         await close();
       },
       reload: () => keeper.reload(),
+      ...(driven.replace && { replace: driven.replace }),
       ...(upgrade && {
         upgrade: async () => {
           try {

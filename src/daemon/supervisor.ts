@@ -106,6 +106,10 @@ class Supervisor implements Driven {
     });
   }
 
+  readonly replace = (): void => {
+    if (!this.#isEnding) this.#server.kill();
+  };
+
   show(
     guests: readonly GuestSpec[],
     settings: ServerSettings,
