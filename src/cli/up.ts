@@ -199,10 +199,10 @@ function canBeTapped(named: readonly GuestSpec[]): (guest: GuestSpec) => boolean
     if (named.includes(guest)) return false;
     try {
       const isOffered = tapDisks([guest]).every(({ path }) => isThere(path));
-      if (!isOffered) complain(`${guest.name}: is not offered at the tap, as an image of it is not there`);
+      if (!isOffered) writeLog(`${guest.name}: is not offered at the tap, as an image of it is not there`);
       return isOffered;
     } catch (error) {
-      complain(`${guest.name}: is not offered at the tap: ${(error as Error).message}`);
+      writeLog(`${guest.name}: is not offered at the tap: ${(error as Error).message}`);
       return false;
     }
   };

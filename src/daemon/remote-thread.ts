@@ -66,8 +66,6 @@ export type RemoteMessage =
   /** The images cannot be opened; it is tried again. */
   | { readonly kind: "problem"; readonly reason: string }
   | { readonly kind: "opened"; readonly mounts: readonly MountedVolume[] }
-  /** It cannot be opened, and is tried again. */
-  | { readonly kind: "problem"; readonly reason: string }
   | {
       readonly kind: "begin";
       readonly volume: string;
@@ -171,7 +169,6 @@ class RemoteGuest {
           guest: this.#data.guest.name,
         });
       this.#problem = message;
-      this.#tell({ kind: "problem", reason: message });
       setTimeout(() => this.#tryToOpen(), OPEN_AGAIN);
     }
   }
