@@ -15,6 +15,7 @@ import { linkTarget } from "./link-target.js";
 import { Place } from "./place.js";
 import { Grant } from "./policy/grant.js";
 import { own } from "./policy/ownership.js";
+import type { ReadMarks } from "./read-marks.js";
 import type { Entry, Statistics, Tree, TreeVisitor } from "./tree.js";
 
 /** The name, in a guest's root, of the directory that has every volume on its own. */
@@ -53,6 +54,7 @@ export class CloudTree implements Tree {
   readonly #eventsAreListed: boolean;
   readonly #eventsEntry: Entry = emptyEntry();
   #readers: ChangedReads = { changedSince: Number.POSITIVE_INFINITY, read: () => {} };
+  #marks: ReadMarks | undefined;
 
   /** `events` are listed only if that is asked for. */
   constructor(
@@ -72,6 +74,11 @@ export class CloudTree implements Tree {
   /** Has reads of files told that have changed lately. */
   tellReads(readers: ChangedReads): void {
     this.#readers = readers;
+  }
+
+  /** Has each read of a file marked. */
+  markReads(marks: ReadMarks): void {
+    this.#marks = marks;
   }
 
   refresh(): void {
@@ -194,6 +201,7 @@ export class CloudTree implements Tree {
       return this.#eventFiles().read(high, low, position, length, target, targetOffset);
     }
     const place = this.#readablePlace(high, low, Errno.EISDIR);
+    this.#marks?.mark(high, low);
     if (this.#attributes.ctime >= this.#readers.changedSince) this.#readers.read(high, low);
     return place.fileSystem.read(low, position, length, target, targetOffset);
   }

@@ -6,6 +6,7 @@ import { Watch } from "../capture/watch.js";
 import { NO_POLICY, type Policy } from "../cloud/policy/policy.js";
 import type { ChangedName } from "../cloud/policy/volume-access.js";
 import { isRestricted } from "../cloud/policy/volume-roots.js";
+import { ReadMarks } from "../cloud/read-marks.js";
 import type { Changes, InodeState } from "../filesystems/changes.js";
 import { FileType } from "../filesystems/filesystem.js";
 import type { Image, Log } from "../images/image.js";
@@ -40,7 +41,9 @@ export class Following implements StreamTaker {
   readonly #images: Image[] = [];
   readonly #send: (update: Update) => void;
   readonly #streams: VolumeStreams;
-  readonly #copies = new KernelCopies((key) => this.#streams.tells(key));
+  /** Whoever answers sets them. */
+  readonly marks = new ReadMarks();
+  readonly #copies = new KernelCopies((key) => this.#streams.tells(key), this.marks);
   readonly #watch = new Watch();
   #events: EventTaker | undefined;
   #poke: () => void = () => {};

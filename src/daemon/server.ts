@@ -98,6 +98,7 @@ async function open(options: ServerOptions): Promise<OpenServer> {
       followed: following.followed,
       updates: port2,
       sent,
+      marks: following.marks.shared,
       events: eventsOptions,
       policy,
     } satisfies ServingData,

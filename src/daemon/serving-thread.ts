@@ -8,6 +8,7 @@ import { IdOwners } from "../cloud/id-owners.js";
 import { placeOf } from "../cloud/ids.js";
 import type { Place } from "../cloud/place.js";
 import type { Policy } from "../cloud/policy/policy.js";
+import { ReadMarks } from "../cloud/read-marks.js";
 import type { SharedLogs } from "../events/log-reader.js";
 import { FuseServer } from "../fuse/kernel/server.js";
 import { EarlyReads } from "./early-reads.js";
@@ -34,6 +35,8 @@ export interface ServingData {
   readonly updates: MessagePort;
   readonly sent: Int32Array;
   readonly policy: Policy;
+  /** Of ReadMarks. */
+  readonly marks: SharedArrayBuffer;
   /** Whether directories show files of events, and whether they list them; undefined: they show none. */
   readonly events: { readonly areListed: boolean } | undefined;
 }
@@ -134,6 +137,7 @@ class Serving {
       this.#port.postMessage({ kind: "read", high, low } satisfies ServingMessage);
     });
     this.#opened.tree.tellReads(early);
+    this.#opened.tree.markReads(new ReadMarks(this.#data.marks));
     const forwarder =
       remotes.length === 0
         ? undefined
