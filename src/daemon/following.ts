@@ -2,7 +2,9 @@
  * Following the guests: what each journal shows is handed to the serving thread first, and then the kernel is told what
  * it must not rely on any longer. In that order, as what it asks then is to be answered by the new version.
  */
+
 import { Watch, type Watching } from "../capture/watch.js";
+
 import { NO_POLICY, type Policy } from "../cloud/policy/policy.js";
 import type { ChangedName } from "../cloud/policy/volume-access.js";
 import { isRestricted } from "../cloud/policy/volume-roots.js";

@@ -166,7 +166,11 @@ export class VolumeAccess {
       if (ino === 0) continue;
       this.#hints.unlink(directory, name, ino);
       const above = this.#stateOf(directory, 0);
-      gone.set(ino, above === HIDDEN && !this.#isKnown(directory) ? undefined : child(above, name));
+      const state = above === HIDDEN && !this.#isKnown(directory) ? undefined : child(above, name);
+      const other = gone.get(ino);
+      // Of several names of one file, the strictest counts.
+      if (!gone.has(ino) || (other !== undefined && (state === undefined || state.grant > other.grant)))
+        gone.set(ino, state);
     }
     const crossed = { isAll: false, inodes: new Set<number>() };
     for (const { directory, name, now } of names) {
