@@ -88,10 +88,12 @@ async function open(options: ServerOptions): Promise<OpenServer> {
   const owners = new IdOwners();
   const { port1: updates, port2 } = new MessageChannel();
   const sent = new Int32Array(new SharedArrayBuffer(4));
+  let isServing = false;
   const policing = new Policing(policy.rules, options.guests, log);
   const send: SendUpdate = (update, transfers = []) => {
     updates.postMessage(update, transfers);
     Atomics.add(sent, 0, 1);
+    if (update.kind === "crawled" && isServing) tell({ kind: "ask" });
   };
   /** What is read anew may have other names. */
   const follow = (update: Update): void => {
@@ -219,6 +221,7 @@ async function open(options: ServerOptions): Promise<OpenServer> {
         routes.map(({ port }) => port),
       );
       tell({ kind: "serving" });
+      isServing = true;
       void finish();
     },
     stop,

@@ -77,7 +77,8 @@ export class Updating {
           break;
         case "crawled":
           access?.setHints(InodeIndex.from(update.parts));
-          break;
+          // What was hidden for want of names is in no listing that the kernel keeps.
+          return access && told(update.volume, places);
         case "reread":
           fileSystem.reread();
           return told(update.volume, places);

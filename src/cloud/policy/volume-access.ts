@@ -46,6 +46,8 @@ export interface Crossed {
 const MOST_GRANTED = 100_000;
 /** Files whose grants are kept until the volume changes. */
 const MOST_KEPT = 100_000;
+/** Directories whose states are remembered. */
+const MOST_ANSWERED = 1_000_000;
 /** Names that are remembered while a map of all is made. */
 const MOST_SINCE = 1_000_000;
 /** Directories above each other; more are a loop on a bad disk. */
@@ -68,6 +70,10 @@ export class VolumeAccess {
   /** By inode, what was answered last. */
   readonly #granted = new Map<number, Granted>();
   readonly #attributes = new Attributes();
+  /** The states that directories were found to have last, in whatever version. */
+  readonly #answered = new Map<number, PathState>();
+  /** Whether one of them has come under other rules, with all that is in it. */
+  #hasCrossed = false;
   /** What has become known since a map of all names was begun; undefined: none is being made. */
   #since: ChangedName[] | undefined;
 
@@ -136,6 +142,7 @@ export class VolumeAccess {
       if (known !== HIDDEN || this.#namesOf(ino).length > 0) return known.grant;
       this.#link(directory, name, ino);
       this.#directories.set(ino, state);
+      this.#answer(ino, state);
       return state.grant;
     }
     const kept = this.#files.get(ino);
@@ -184,15 +191,16 @@ export class VolumeAccess {
       const hasMoved = gone.has(now);
       const former = gone.get(now);
       gone.delete(now);
-      if (former === state || (!hasMoved && state.grant === Grant.SHOW)) continue;
-      if (!this.#isDirectory(now)) {
-        if (state.grant !== Grant.SHOW || former?.grant !== Grant.SHOW) this.#cross(now, crossed.inodes);
-      } else if (hasMoved) crossed.isAll = true;
+      if (this.#answered.has(now)) this.#stateOf(now, 0);
+      const isLess = state.grant !== Grant.SHOW || (hasMoved && former?.grant !== Grant.SHOW);
+      if (isLess && !this.#isDirectory(now)) this.#cross(now, crossed.inodes);
     }
     // With a restricted name gone, a file may be shown again by its others.
     for (const [ino, state] of gone) {
       if (state?.grant !== Grant.SHOW && this.#namesOf(ino).length > 0) this.#cross(ino, crossed.inodes);
     }
+    crossed.isAll = this.#hasCrossed;
+    this.#hasCrossed = false;
     return crossed.isAll || crossed.inodes.size > 0 ? crossed : undefined;
   }
 
@@ -260,7 +268,21 @@ export class VolumeAccess {
       if (state === undefined || next.grant > state.grant) state = next;
     }
     this.#directories.set(directory, state ?? HIDDEN);
+    if (state !== undefined) this.#answer(directory, state);
     return state ?? HIDDEN;
+  }
+
+  /** Nobody is told of anything in a directory whose state has not been found out here. */
+  #answer(directory: number, state: PathState): void {
+    const before = this.#answered.get(directory);
+    if (before === state) return;
+    const isAlike = before?.isFinal === true && state.isFinal && before.grant === state.grant;
+    if (before !== undefined && !isAlike) this.#hasCrossed = true;
+    if (this.#answered.size >= MOST_ANSWERED) {
+      this.#answered.clear();
+      this.#hasCrossed = true;
+    }
+    this.#answered.set(directory, state);
   }
 
   /** The names of the map that the file system has, too. */
