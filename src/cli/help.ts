@@ -1,0 +1,103 @@
+/** What is told of a command beside its options: `--help` shows it, and manual pages are made of it. */
+import type { Command } from "commander";
+
+/** A text, and what it stands for. */
+export type Told = readonly [what: string, meaning: string];
+
+export interface Help {
+  /** What it prints, say: lines that stay as they are, with a heading. They come first. */
+  readonly lines?: { readonly heading: string; readonly text: string };
+  /** What it does at length: paragraphs. */
+  readonly description?: readonly string[];
+  /** Examples after the first, which the command itself brings along. */
+  readonly examples?: readonly string[];
+  /** Exit codes that are not those of all commands. */
+  readonly exit?: readonly Told[];
+  /** Files that the command reads or keeps. */
+  readonly files?: readonly Told[];
+  /** Other commands, and pages of the manual with their sections: `tail(1)`. */
+  readonly seeAlso?: readonly string[];
+}
+
+/** Characters of a line of help. */
+const WIDTH = 80;
+
+const examples = new WeakMap<Command, string[]>();
+const helps = new WeakMap<Command, Help>();
+
+/** Gives a command an example; a line each, or several that belong together. */
+export function example(command: Command, text: string): Command {
+  examples.set(command, [...examplesOf(command), text]);
+  return command;
+}
+
+/** A command's examples. */
+export function examplesOf(command: Command): readonly string[] {
+  return examples.get(command) ?? [];
+}
+
+/** What else is told of a command. */
+export function helpOf(command: Command): Help {
+  return helps.get(command) ?? {};
+}
+
+/** A group of commands, with what is told of each. */
+export type Group = readonly [heading: string, commands: Readonly<Record<string, Help>>];
+
+/**
+ * Has a program and its commands tell what there is to tell, and its list of commands be in the order of the groups. What
+ * is told of a command that is not there is left out; a command that is in no group is told of last.
+ */
+export function describeProgram(program: Command, own: Help, groups: readonly Group[]): void {
+  const order = new Map<string, number>();
+  describe(program, own);
+  for (const [heading, commands] of groups) {
+    for (const [name, help] of Object.entries(commands)) {
+      const command = program.commands.find((candidate) => candidate.name() === name);
+      order.set(name, order.size);
+      if (command !== undefined) describe(command.helpGroup(`${heading}:`), help);
+    }
+  }
+  const place = (command: Command): number => order.get(command.name()) ?? order.size;
+  (program.commands as Command[]).sort((a, b) => place(a) - place(b));
+  // help, which commander adds by itself.
+  program.commandsGroup(`${groups.at(-1)?.[0]}:`).helpCommand(true);
+}
+
+function describe(command: Command, help: Help): void {
+  helps.set(command, help);
+  for (const text of help.examples ?? []) example(command, text);
+  command.addHelpText("after", () => helpText(help, examplesOf(command)));
+}
+
+function helpText({ description = [], lines, files = [] }: Help, shown: readonly string[]): string {
+  const parts = lines === undefined ? [] : [`${lines.heading}:\n${indented(lines.text)}`];
+  parts.push(...description.map((paragraph) => wrapped(paragraph, WIDTH).join("\n")));
+  if (files.length > 0) {
+    const told = files.map(
+      ([what, meaning]) => `  ${what}\n${indented(indented(wrapped(meaning, WIDTH - 4).join("\n")))}`,
+    );
+    parts.push(`Files:\n${told.join("\n")}`);
+  }
+  if (shown.length > 0)
+    parts.push(`${shown.length > 1 ? "Examples" : "Example"}:\n${shown.map(indented).join("\n")}`);
+  return parts.length === 0 ? "" : `\n${parts.join("\n\n")}\n`;
+}
+
+function indented(text: string): string {
+  return text.replace(/^ *(?=.)/gm, "$&  ");
+}
+
+/** A paragraph's lines. */
+export function wrapped(text: string, width: number): string[] {
+  const lines: string[] = [];
+  let line = "";
+  for (const word of text.split(/\s+/)) {
+    if (line !== "" && line.length + 1 + word.length > width) {
+      lines.push(line);
+      line = "";
+    }
+    line += line === "" ? word : ` ${word}`;
+  }
+  return [...lines, line];
+}
