@@ -70,11 +70,10 @@ function __slashcloud_words
       case ':*'
         set -l started (string split -m 1 \\t -- $line)[2]
         set -l rest (string sub -s (math (string length -- "$started") + 1) -- "$current")
-        if string match -q ':directories*' -- $line
-          printf '%s\\n' "$started"(__fish_complete_directories "$rest")
-        else
-          printf '%s\\n' "$started"(__fish_complete_path "$rest")
-        end
+        # As for a command that nothing is known of: paths.
+        set -l paths (complete -C "'' $rest")
+        string match -q ':directories*' -- $line && set paths (string match -r '^[^\\t]*/(?:\\t.*)?$' -- $paths)
+        printf '%s\\n' "$started"$paths
       case '*'
         printf '%s\\n' $line
     end
