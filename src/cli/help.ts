@@ -41,25 +41,30 @@ export function helpOf(command: Command): Help {
   return helps.get(command) ?? {};
 }
 
-/** A group of commands, with what is told of each. */
+/** A group of commands, with what is told of each, and of those below them: `export samba`. */
 export type Group = readonly [heading: string, commands: Readonly<Record<string, Help>>];
 
 /**
  * Has a program and its commands tell what there is to tell, and its list of commands be in the order of the groups. What
- * is told of a command that is not there is left out; a command that is in no group is told of last.
+ * is told of a command that is not there is left out; a command that is in no group comes last.
  */
 export function describeProgram(program: Command, own: Help, groups: readonly Group[]): void {
-  const order = new Map<string, number>();
+  const told = new Map(groups.flatMap(([, commands]) => Object.entries(commands)));
+  const order = [...told.keys()];
+  const place = ({ name }: { name: string }): number => (told.has(name) ? order.indexOf(name) : order.length);
   describe(program, own);
-  for (const [heading, commands] of groups) {
-    for (const [name, help] of Object.entries(commands)) {
-      const command = program.commands.find((candidate) => candidate.name() === name);
-      order.set(name, order.size);
-      if (command !== undefined) describe(command.helpGroup(`${heading}:`), help);
-    }
+  const commands = program.commands.map((command) => ({ command, name: command.name() }));
+  for (const { command, name } of commands) {
+    const group = groups.find(([, members]) => Object.hasOwn(members, name));
+    if (group !== undefined) command.helpGroup(`${group[0]}:`);
+    describe(command, told.get(name) ?? {});
+    for (const below of command.commands) describe(below, told.get(`${name} ${below.name()}`) ?? {});
   }
-  const place = (command: Command): number => order.get(command.name()) ?? order.size;
-  (program.commands as Command[]).sort((a, b) => place(a) - place(b));
+  (program.commands as Command[]).splice(
+    0,
+    commands.length,
+    ...commands.sort((a, b) => place(a) - place(b)).map(({ command }) => command),
+  );
   // help, which commander adds by itself.
   program.commandsGroup(`${groups.at(-1)?.[0]}:`).helpCommand(true);
 }

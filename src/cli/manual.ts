@@ -1,7 +1,8 @@
 /** `slashcloud manual`: the pages of the manual, made of what `--help` says. */
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Command } from "commander";
+import { configurationPage } from "./configuration-page.js";
 import { examplesOf, helpOf, type Told } from "./help.js";
 import { bold, item, literal, literalBlock, page, paragraph, section, slanted } from "./roff.js";
 
@@ -19,41 +20,50 @@ export function manual(program: Command, directory: string): number {
   return 0;
 }
 
-/** The pages, by the names of their files: the program's, and one for each command that is not hidden. */
+/** The pages, by the names of their files: one for each command that is not hidden, and the configuration's. */
 export function manualPages(program: Command): Map<string, string> {
   const pages = new Map<string, string>();
-  for (const command of [program, ...shownCommands(program)])
-    pages.set(`${pageName(program, command)}.1`, commandPage(program, command));
+  for (const command of withCommandsBelow(program)) pages.set(`${pageName(command)}.1`, commandPage(command));
+  const example = packageFile("systemd/slashcloud.yaml");
+  if (example !== undefined) pages.set("slashcloud.yaml.5", configurationPage(example, source()));
   return pages;
 }
 
+function withCommandsBelow(command: Command): Command[] {
+  return [command, ...shownCommands(command).flatMap(withCommandsBelow)];
+}
+
 /** Commands with a page: help tells of others only. */
-function shownCommands(program: Command): readonly Command[] {
-  return program
+function shownCommands(command: Command): readonly Command[] {
+  return command
     .createHelp()
-    .visibleCommands(program)
-    .filter((command) => command.name() !== "help");
+    .visibleCommands(command)
+    .filter((below) => below.name() !== "help");
 }
 
-function pageName(program: Command, command: Command): string {
-  return command === program ? program.name() : `${program.name()}-${command.name()}`;
+/** A command's name with those of the commands above it. */
+function words(command: Command): string[] {
+  return [...(command.parent === null ? [] : words(command.parent)), command.name()];
 }
 
-function commandPage(program: Command, command: Command): string {
-  const name = pageName(program, command);
+function pageName(command: Command): string {
+  return words(command).join("-");
+}
+
+function commandPage(command: Command): string {
+  const name = pageName(command);
   const help = helpOf(command);
-  const isProgram = command === program;
   const summary = command.description();
   const sections = [
     section("NAME", `${literal(name)} \\- ${literal(summary.charAt(0).toLowerCase() + summary.slice(1))}`),
-    section("SYNOPSIS", isProgram ? programUse(program) : commandUse(program, command)),
+    section("SYNOPSIS", command.commands.length > 0 ? groupUse(command) : commandUse(command)),
     section("DESCRIPTION", [
       paragraph(sentence(summary)),
       ...(help.lines ? [paragraph(`${help.lines.heading}:`), literalBlock(help.lines.text)] : []),
       ...(help.description ?? []).map(paragraph),
       ...argumentItems(command),
     ]),
-    ...(isProgram ? commandSections(program) : []),
+    section("COMMANDS", commandItems(command)),
     section("OPTIONS", optionItems(command)),
     section("EXAMPLES", examplesOf(command).map(literalBlock)),
     section(
@@ -64,16 +74,16 @@ function commandPage(program: Command, command: Command): string {
       "FILES",
       (help.files ?? []).map(([file, meaning]) => item(slanted(file), meaning)),
     ),
-    section("SEE ALSO", seeAlso(program, command)),
+    section("SEE ALSO", seeAlso(command)),
   ];
-  return page({ name, section: 1, source: `slashcloud ${version()}`, volume: "User Commands" }, sections);
+  return page({ name, section: 1, source: source(), volume: "User Commands" }, sections);
 }
 
-function programUse(program: Command): string {
-  return `${bold(program.name())} ${slanted("command")} [${slanted("option")} ...] [${slanted("argument")} ...]`;
+function groupUse(command: Command): string {
+  return `${bold(words(command).join(" "))} ${slanted("command")} [${slanted("option")} ...] [${slanted("argument")} ...]`;
 }
 
-function commandUse(program: Command, command: Command): string {
+function commandUse(command: Command): string {
   const helper = command.createHelp();
   const required = command.options
     .filter(({ mandatory }) => mandatory)
@@ -89,7 +99,7 @@ function commandUse(program: Command, command: Command): string {
     const text = `${slanted(argument.name())}${argument.variadic ? " ..." : ""}`;
     return ` ${argument.required ? text : `[${text}]`}`;
   });
-  return `${bold(`${program.name()} ${command.name()}`)}${options}${values.join("")}`;
+  return `${bold(words(command).join(" "))}${options}${values.join("")}`;
 }
 
 function argumentItems(command: Command): string[] {
@@ -110,30 +120,31 @@ function optionItems(command: Command): string[] {
   });
 }
 
-/** The commands, by groups. */
-function commandSections(program: Command): string[] {
+/** The commands below a command, by groups where it has some. */
+function commandItems(command: Command): string[] {
   const groups = new Map<string, string[]>();
-  for (const command of shownCommands(program)) {
-    const heading = (command.helpGroup() || "Commands:").replace(/:$/, "");
-    const told = item(`${bold(pageName(program, command))}(1)`, sentence(command.description()));
+  for (const below of shownCommands(command)) {
+    const heading = below.helpGroup().replace(/:$/, "");
+    const told = item(`${bold(pageName(below))}(1)`, sentence(below.description()));
     groups.set(heading, [...(groups.get(heading) ?? []), told]);
   }
-  return [
-    section(
-      "COMMANDS",
-      [...groups].flatMap(([heading, items]) => [`.SS ${literal(heading)}`, ...items]),
-    ),
-  ];
+  return [...groups].flatMap(([heading, items]) =>
+    heading === "" ? items : [`.SS ${literal(heading)}`, ...items],
+  );
 }
 
-function seeAlso(program: Command, command: Command): string {
-  const own = command === program ? [] : [program.name()];
-  const names = [...own, ...(helpOf(command).seeAlso ?? [])].map((name) => {
+function seeAlso(command: Command): string {
+  const above =
+    command.parent === null ? [] : words(command.parent).map((_, n, all) => all.slice(0, n + 1).join("-"));
+  const own = above.map((name) => `${bold(name)}(1)`);
+  const [program = ""] = words(command);
+  const others = (helpOf(command).seeAlso ?? []).map((name) => {
     const [, other, number] = /^(.*)\((\d)\)$/.exec(name) ?? [];
-    if (other !== undefined) return `${bold(other)}(${number})`;
-    return `${bold(name === program.name() ? name : `${program.name()}-${name}`)}(1)`;
+    return other === undefined
+      ? `${bold(`${program}-${name.replaceAll(" ", "-")}`)}(1)`
+      : `${bold(other)}(${number})`;
   });
-  return names.join(",\n");
+  return [...own, ...others].join(",\n");
 }
 
 function sentence(text: string): string {
@@ -141,7 +152,14 @@ function sentence(text: string): string {
   return /[.:]$/.test(full) ? full : `${full}.`;
 }
 
-function version(): string {
-  const file = join(import.meta.dirname, "../../package.json");
-  return (JSON.parse(readFileSync(file, "utf8")) as { version: string }).version;
+/** What pages belong to. */
+function source(): string {
+  const { version } = JSON.parse(packageFile("package.json") ?? "{}") as { version: string };
+  return `slashcloud ${version}`;
+}
+
+/** A file of the package; undefined if it is not there. */
+function packageFile(name: string): string | undefined {
+  const file = join(import.meta.dirname, "../..", name);
+  return existsSync(file) ? readFileSync(file, "utf8") : undefined;
 }

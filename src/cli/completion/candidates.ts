@@ -36,8 +36,8 @@ async function possible(program: Command, line: Line, word: string): Promise<Can
   const given = start === undefined ? undefined : optionOf(command, name);
   if (given !== undefined) return values(line, given, `${name}=`, word.slice(name.length + 1));
   if (word.startsWith("-") && !onlyArguments) return optionCandidates(command);
-  if (command === program || command.name() === "help")
-    return place > 0 ? [] : commandCandidates(program, command === program);
+  if (command.name() === "help") return place > 0 ? [] : commandCandidates(program, false);
+  if (command.commands.length > 0) return place > 0 ? [] : commandCandidates(command, command === program);
   if (command.name() === "completion" && place === 0) return SHELLS;
   const last = command.registeredArguments.at(-1);
   const argument = command.registeredArguments[place] ?? (last?.variadic ? last : undefined);
@@ -63,35 +63,33 @@ function readLine(program: Command, words: readonly string[]): Line {
       const found = optionOf(command, name);
       if (found !== undefined && value.length > 0) options.set(found.attributeName(), value.join("="));
       else if (found?.required) option = found;
-    } else if (command === program) {
-      command = program.commands.find((candidate) => candidate.name() === word) ?? command;
-      if (command === program && word === "help") command = helpCommand(program);
-      else if (command === program) place++;
+    } else if (command.commands.length > 0) {
+      const found = below(command, word);
+      if (found === undefined) place++;
+      else command = found;
     } else place++;
   }
   return { command, options, place, option, onlyArguments };
 }
 
-/** The help that commander adds by itself. */
-function helpCommand(program: Command): Command {
-  return (
-    program
-      .createHelp()
-      .visibleCommands(program)
-      .find((command) => command.name() === "help") ?? program
-  );
+/** The command of that name below one: help, which commander adds by itself, too. */
+function below(command: Command, name: string): Command | undefined {
+  return command
+    .createHelp()
+    .visibleCommands(command)
+    .find((candidate) => candidate.name() === name);
 }
 
 function optionOf(command: Command, name: string): Option | undefined {
   return command.options.find(({ long, short }) => long === name || short === name);
 }
 
-function commandCandidates(program: Command, withHelp: boolean): Candidate[] {
-  return program
+function commandCandidates(command: Command, withHelp: boolean): Candidate[] {
+  return command
     .createHelp()
-    .visibleCommands(program)
-    .filter((command) => withHelp || command.name() !== "help")
-    .map((command) => ({ text: command.name(), meaning: command.description() }));
+    .visibleCommands(command)
+    .filter((candidate) => withHelp || candidate.name() !== "help")
+    .map((candidate) => ({ text: candidate.name(), meaning: candidate.description() }));
 }
 
 function optionCandidates(command: Command): Candidate[] {
@@ -129,10 +127,9 @@ async function values(line: Line, of: Option | Argument, start: string, value: s
         text: `${start}${host}:${guest}:/`,
         meaning: "a guest",
       }));
-    case "guest":
     case "name":
       // attach gives a guest its name: there is none to choose from.
-      if (line.command.name() === "attach") return [];
+      if (isOption ? of.long !== "--guest" : line.command.name() === "attach") return [];
       return (await guestNames(line.options)).map(({ guest }) => ({
         text: start + guest,
         meaning: "a guest",
