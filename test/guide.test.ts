@@ -108,13 +108,14 @@ test("there are commands to run, and what is not run says why", () => {
 });
 
 test.each(commands().filter(({ isRun }) => isRun))("$text", async ({ text }) => {
-  // Something happens while somebody looks.
-  const busy = "(sleep 1; echo x >> /srv/inside/guest/etc/motd; sync -f /srv/inside/guest/etc) &";
+  // Something happens while somebody looks, and the first line of it is enough.
+  const busy =
+    "while sleep 0.3; do echo x >> /srv/inside/guest/etc/motd; sync -f /srv/inside/guest/etc; done &";
   const { stdout, stderr, status } = ENDLESS.test(text)
-    ? onHost(`${busy} timeout 4 ${text}`)
+    ? onHost(`${busy} timeout 20 ${text} | head -n 1; kill $!; wait`)
     : onHost(`set -o pipefail; ${text}`);
   expect(stderr).toBe("");
-  expect(status).toBe(ENDLESS.test(text) ? 124 : 0);
+  expect(status).toBe(0);
   if (QUIET.test(text)) expect(stdout).toBe("");
   else expect(stdout).not.toBe("");
 });
