@@ -3,6 +3,7 @@
  * it must not rely on any longer. In that order, as what it asks then is to be answered by the new version.
  */
 import { Watch } from "../capture/watch.js";
+import { ReadMarks } from "../cloud/read-marks.js";
 import type { Changes } from "../filesystems/changes.js";
 import type { Image, Log } from "../images/image.js";
 import type { WriteRecord } from "../queue/write-record.js";
@@ -36,7 +37,9 @@ export class Following implements StreamTaker {
   readonly #images: Image[] = [];
   readonly #send: (update: Update) => void;
   readonly #streams: VolumeStreams;
-  readonly #copies = new KernelCopies((key) => this.#streams.tells(key));
+  /** Whoever answers sets them. */
+  readonly marks = new ReadMarks();
+  readonly #copies = new KernelCopies((key) => this.#streams.tells(key), this.marks);
   readonly #watch = new Watch();
   #events: EventTaker | undefined;
   #poke: () => void = () => {};

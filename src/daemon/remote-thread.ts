@@ -198,6 +198,7 @@ class RemoteGuest {
     for (const [disk, life] of this.#streams) following.streamBegins(guest.name, disk, life);
     this.#following = following;
     opened.tree.tellReads(new EarlyReads((high, low) => following.read(high, low)));
+    opened.tree.markReads(following.marks);
     return new FuseServer({ fd, tree: opened.tree, log, longTimeouts: true });
   }
 

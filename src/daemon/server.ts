@@ -91,6 +91,7 @@ async function open(options: ServerOptions): Promise<OpenServer> {
       followed: following.followed,
       updates: port2,
       sent,
+      marks: following.marks.shared,
       events: eventsOptions,
     } satisfies ServingData,
     transferList: [port2],

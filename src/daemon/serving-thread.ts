@@ -7,6 +7,7 @@ import { type MessagePort, parentPort, receiveMessageOnPort, workerData } from "
 import { IdOwners } from "../cloud/id-owners.js";
 import { placeOf } from "../cloud/ids.js";
 import type { Place } from "../cloud/place.js";
+import { ReadMarks } from "../cloud/read-marks.js";
 import type { SharedLogs } from "../events/log-reader.js";
 import { FuseServer } from "../fuse/kernel/server.js";
 import { EarlyReads } from "./early-reads.js";
@@ -32,6 +33,8 @@ export interface ServingData {
   /** Updates come here; how many have been sent is in `sent`, so that asking costs nothing while there are none. */
   readonly updates: MessagePort;
   readonly sent: Int32Array;
+  /** Of ReadMarks. */
+  readonly marks: SharedArrayBuffer;
   /** Whether directories show files of events, and whether they list them; undefined: they show none. */
   readonly events: { readonly areListed: boolean } | undefined;
 }
@@ -131,6 +134,7 @@ class Serving {
       this.#port.postMessage({ kind: "read", high, low } satisfies ServingMessage);
     });
     this.#opened.tree.tellReads(early);
+    this.#opened.tree.markReads(new ReadMarks(this.#data.marks));
     const forwarder =
       remotes.length === 0
         ? undefined
