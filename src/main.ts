@@ -8,7 +8,7 @@ import type { CrawlOptions } from "./cli/crawl.js";
 import type { EventsOptions } from "./cli/events.js";
 import { describeProgram, example } from "./cli/help.js";
 import { GROUPS, PROGRAM } from "./cli/help-texts.js";
-import { complain } from "./cli/output.js";
+import { complain, write } from "./cli/output.js";
 import type { ReplayOptions } from "./cli/replay.js";
 import { dataSize, size } from "./cli/size.js";
 import type { StatusOptions } from "./cli/status.js";
@@ -18,6 +18,7 @@ import type { UpOptions } from "./cli/up.js";
 
 const program = new Command("slashcloud")
   .description("The file systems inside this host's virtual machines, as one read-only tree")
+  .configureOutput({ writeOut: write })
   .showHelpAfterError("(slashcloud --help tells how it is used)")
   .exitOverride();
 
@@ -151,7 +152,7 @@ example(
 example(
   program
     .command("volumes")
-    .description("What is on a disk: its partitions and file systems, and where the guest mounts them")
+    .description("Show what is on a disk: its partitions and file systems, and where the guest mounts them")
     .argument("<image>", "a raw disk image or a block device")
     .option("--json", "as JSON")
     .action(async (image: string, options: { json?: boolean }) => {
@@ -191,7 +192,7 @@ example(
 example(
   program
     .command("stat")
-    .description("All that is known of one file of a guest")
+    .description("Show all that is known of one file of a guest")
     .argument("<image:path>", "an image and a path in the guest")
     .option("--json", "as JSON")
     .action(async (location: string, options: { json?: boolean }) => {
@@ -200,6 +201,28 @@ example(
     }),
   "slashcloud stat /srv/web.img:/etc/shadow",
 );
+
+example(
+  program
+    .command("completion")
+    .description("Print what has a shell complete slashcloud's commands, options, images and guests")
+    .argument("<shell>", "bash, zsh or fish")
+    .argument("[word...]", "for the shells' own use: after the shell's name `words`, what is typed so far")
+    .action(async (shell: string, words: string[]) => {
+      const { completion } = await import("./cli/completion.js");
+      process.exitCode = await completion(program, shell, words);
+    }),
+  "slashcloud completion bash > /usr/share/bash-completion/completions/slashcloud",
+);
+
+program
+  .command("manual", { hidden: true })
+  .description("Write the pages of the manual, made of what --help says")
+  .requiredOption("--write <dir>", "where they go, a file each: slashcloud.1, slashcloud-up.1, ...")
+  .action(async (options: { write: string }) => {
+    const { manual } = await import("./cli/manual.js");
+    process.exitCode = manual(program, options.write);
+  });
 
 example(
   program
@@ -221,7 +244,7 @@ example(
 example(
   program
     .command("map")
-    .description("What lies where on a disk: a line for each range of bytes, in their order")
+    .description("Show what lies where on a disk: a line for each range of bytes, in their order")
     .argument("<image>", "a disk image, a block device or an NBD URL")
     .option("--json", "as JSON, an object a line, with inodes and offsets in files")
     .action(async (image: string, options: { json?: boolean }) => {
@@ -234,7 +257,7 @@ example(
 example(
   program
     .command("events")
-    .description("What happened in the guests of a mounted tree, and what happens")
+    .description("Show what happened in the guests of a mounted tree, and what happens")
     .argument(
       "[pattern]",
       "HOST:VM:PATH, each with *, ? and [a-z]; a * in PATH is any number of directories, too",
@@ -315,31 +338,9 @@ example(
   "cp base.img copy.img && slashcloud replay web.rec --onto copy.img --until 1200",
 );
 
-example(
-  program
-    .command("completion")
-    .description("Print what has a shell complete slashcloud's commands, options, images and guests")
-    .argument("<shell>", "bash, zsh or fish")
-    .argument("[word...]", "for the shells' own use: after the shell's name `words`, what is typed so far")
-    .action(async (shell: string, words: string[]) => {
-      const { completion } = await import("./cli/completion.js");
-      process.exitCode = await completion(program, shell, words);
-    }),
-  "slashcloud completion bash > /usr/share/bash-completion/completions/slashcloud",
-);
-
-program
-  .command("manual", { hidden: true })
-  .description("Write the pages of the manual, made of what --help says")
-  .requiredOption("--write <dir>", "where they go, a file each: slashcloud.1, slashcloud-up.1, ...")
-  .action(async ({ write: directory }: { write: string }) => {
-    const { manual } = await import("./cli/manual.js");
-    process.exitCode = manual(program, directory);
-  });
-
-describeProgram(program, PROGRAM, GROUPS);
-
 try {
+  // Here all commands are there.
+  describeProgram(program, PROGRAM, GROUPS);
   await program.parseAsync();
 } catch (error) {
   if (error instanceof CommanderError) {

@@ -92,6 +92,12 @@ test("every command is in a group of --help, and has an example", async () => {
     expect(await help(command)).toMatch(new RegExp(`\nExamples?:\n(?:.*\n)*.*slashcloud ${command} `));
 }, 60_000);
 
+test("help that nobody reads is no failure", () => {
+  const script = '"$0" "$1" --help | true; echo "${PIPESTATUS[0]}"';
+  const { stderr, stdout } = spawnSync("bash", ["-c", script, process.execPath, main], { encoding: "utf8" });
+  expect({ stderr, stdout }).toEqual({ stderr: "", stdout: "0\n" });
+});
+
 test("pages are the same for the same source, on a day of one's choice", async () => {
   const [one, other] = [join(folder, "one"), join(folder, "other")];
   for (const directory of [one, other])

@@ -6,6 +6,11 @@ const STATE: Told = [
   "The daemon's state, by its mount point (cloud for /cloud, srv-cloud for /srv/cloud): events, maps of names, control.sock. For users other than root: ~/.local/state/slashcloud/MOUNT/.",
 ];
 
+const CONFIGURATION: readonly Told[] = [
+  ["/etc/slashcloud/slashcloud.yaml", "The configuration."],
+  ["/etc/slashcloud/guests.d/*.yaml", "Guests, one or a list in each file."],
+];
+
 export const PROGRAM: Help = {
   description: [
     "The tree is /MOUNT/HOST/GUEST/PATH, usually below /cloud. It is read-only, and nothing is installed in the guests. slashcloud up serves it; ls, find, grep -r and tail -F read it like any other directory. The file .events in each of its directories, which is not listed, tells what happens there and below.",
@@ -49,6 +54,8 @@ export const GROUPS: readonly Group[] = [
         files: [STATE],
         seeAlso: ["status", "attach", "events"],
       },
+      add: { seeAlso: ["remove", "up"] },
+      remove: { seeAlso: ["add"] },
       attach: {
         description: [
           "QEMU mirrors the guest's writes to slashcloud, so that each is known without a look at the image, and serves disks of other formats than raw for reading. While a guest is attached its QEMU refuses other block jobs and snapshots: detach it for these.",
@@ -122,6 +129,16 @@ export const GROUPS: readonly Group[] = [
         files: [STATE],
         seeAlso: ["up", "events"],
       },
+      top: { seeAlso: ["status", "events"] },
+      doctor: { seeAlso: ["status", "check"] },
+      check: { files: CONFIGURATION, seeAlso: ["reload", "slashcloud.yaml(5)"] },
+      reload: { files: CONFIGURATION, seeAlso: ["check", "slashcloud.yaml(5)"] },
+      export: { seeAlso: ["export samba", "export nfs", "export autofs"] },
+      "export samba": { seeAlso: ["export nfs", "export autofs", "smb.conf(5)"] },
+      "export nfs": { seeAlso: ["export samba", "export autofs", "exports(5)"] },
+      "export autofs": { seeAlso: ["export samba", "export nfs", "auto.master(5)"] },
+      install: { files: CONFIGURATION, seeAlso: ["uninstall", "systemctl(1)"] },
+      uninstall: { seeAlso: ["install"] },
       completion: {
         description: [
           "Commands, options, paths of images, paths inside an image (ls, cat, stat) and the running daemon's guests are completed. For bash the package bash-completion is needed.",

@@ -65,8 +65,9 @@ export function describeProgram(program: Command, own: Help, groups: readonly Gr
     commands.length,
     ...commands.sort((a, b) => place(a) - place(b)).map(({ command }) => command),
   );
-  // help, which commander adds by itself.
-  program.commandsGroup(`${groups.at(-1)?.[0]}:`).helpCommand(true);
+  program
+    .commandsGroup(`${groups.at(-1)?.[0]}:`)
+    .helpCommand("help [command]", "Say how a command is used, as its --help does");
 }
 
 function describe(command: Command, help: Help): void {

@@ -46,6 +46,10 @@ function words(command: Command): string[] {
   return [...(command.parent === null ? [] : words(command.parent)), command.name()];
 }
 
+function programOf(command: Command): Command {
+  return command.parent === null ? command : programOf(command.parent);
+}
+
 function pageName(command: Command): string {
   return words(command).join("-");
 }
@@ -137,12 +141,13 @@ function seeAlso(command: Command): string {
   const above =
     command.parent === null ? [] : words(command.parent).map((_, n, all) => all.slice(0, n + 1).join("-"));
   const own = above.map((name) => `${bold(name)}(1)`);
-  const [program = ""] = words(command);
-  const others = (helpOf(command).seeAlso ?? []).map((name) => {
+  const others = (helpOf(command).seeAlso ?? []).flatMap((name) => {
     const [, other, number] = /^(.*)\((\d)\)$/.exec(name) ?? [];
-    return other === undefined
-      ? `${bold(`${program}-${name.replaceAll(" ", "-")}`)}(1)`
-      : `${bold(other)}(${number})`;
+    if (other !== undefined) return `${bold(other)}(${number})`;
+    const found = withCommandsBelow(programOf(command)).find(
+      (page) => words(page).slice(1).join(" ") === name,
+    );
+    return found === undefined ? [] : `${bold(pageName(found))}(1)`;
   });
   return [...own, ...others].join(",\n");
 }

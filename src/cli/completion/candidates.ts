@@ -31,7 +31,7 @@ export async function candidatesFor(program: Command, words: readonly string[]):
 
 async function possible(program: Command, line: Line, word: string): Promise<Candidate[]> {
   const { command, option, onlyArguments, place } = line;
-  if (option !== undefined) return values(line, option, "", word);
+  if (option !== undefined && isValue(option, word)) return values(line, option, "", word);
   const [, name = "", start] = /^(--[^=]+)(=)/.exec(onlyArguments ? "" : word) ?? [];
   const given = start === undefined ? undefined : optionOf(command, name);
   if (given !== undefined) return values(line, given, `${name}=`, word.slice(name.length + 1));
@@ -53,7 +53,7 @@ function readLine(program: Command, words: readonly string[]): Line {
   let onlyArguments = false;
   const options = new Map<string, string>();
   for (const word of words) {
-    if (option !== undefined) {
+    if (option !== undefined && isValue(option, word)) {
       options.set(option.attributeName(), word);
       option = undefined;
     } else if (word === "--" && !onlyArguments) {
@@ -62,7 +62,7 @@ function readLine(program: Command, words: readonly string[]): Line {
       const [name = "", ...value] = word.split("=");
       const found = optionOf(command, name);
       if (found !== undefined && value.length > 0) options.set(found.attributeName(), value.join("="));
-      else if (found?.required) option = found;
+      option = value.length === 0 && (found?.required || found?.optional) ? found : undefined;
     } else if (command.commands.length > 0) {
       const found = below(command, word);
       if (found === undefined) place++;
@@ -78,6 +78,11 @@ function below(command: Command, name: string): Command | undefined {
     .createHelp()
     .visibleCommands(command)
     .find((candidate) => candidate.name() === name);
+}
+
+/** Whether a word after an option is its value: where it may have none, the next option is not. */
+function isValue(option: Option, word: string): boolean {
+  return option.required || !word.startsWith("-");
 }
 
 function optionOf(command: Command, name: string): Option | undefined {
@@ -118,6 +123,7 @@ async function values(line: Line, of: Option | Argument, start: string, value: s
         ? [{ text: ":files", meaning: `${start}unix:` }]
         : [{ text: `${start}unix:`, meaning: "a socket" }];
     case "image":
+    case "name=image":
       return [{ text: ":files", meaning: start + imageStart(value) }];
     case "image[:path]":
     case "image:path":
