@@ -75,6 +75,8 @@ test("a page says what --help says: options with their texts, examples, all that
     const [, below = ""] = /\nOptions:\n(.*)/s.exec(await help(command)) ?? [];
     const page = bare(shown(`slashcloud-${command}.1`));
     const texts = below
+      // Commands below it have pages, which are named.
+      .replace(/^Commands:\n(?: .*\n)*/m, "")
       .replace(/^(?:Examples?|Files):$/gm, "")
       .split(/\n| {2,}/)
       .map(bare)

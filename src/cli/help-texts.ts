@@ -129,11 +129,20 @@ export const GROUPS: readonly Group[] = [
         files: [STATE],
         seeAlso: ["up", "events"],
       },
-      top: { seeAlso: ["status", "events"] },
+      top: {
+        description: [
+          "Keys: e, w, l and n sort by events, written bytes, lag and name; q ends.",
+          'WRITTEN/S is what the guest writes if each of its writes is told (up --tap, attach); with a "+", it is what its journal brings, and file contents come on top. LOOKED is how long ago its image was last seen; what was written before is shown.',
+        ],
+        seeAlso: ["status", "events"],
+      },
       doctor: { seeAlso: ["status", "check"] },
       check: { files: CONFIGURATION, seeAlso: ["reload", "slashcloud.yaml(5)"] },
       reload: { files: CONFIGURATION, seeAlso: ["check", "slashcloud.yaml(5)"] },
-      export: { seeAlso: ["export samba", "export nfs", "export autofs"] },
+      export: {
+        examples: ["slashcloud export samba --user @admins --install"],
+        seeAlso: ["export samba", "export nfs", "export autofs"],
+      },
       "export samba": { seeAlso: ["export nfs", "export autofs", "smb.conf(5)"] },
       "export nfs": { seeAlso: ["export samba", "export autofs", "exports(5)"] },
       "export autofs": { seeAlso: ["export samba", "export nfs", "auto.master(5)"] },
