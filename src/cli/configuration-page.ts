@@ -1,21 +1,20 @@
 /** The page of the configuration's file, slashcloud.yaml(5), made of the example that is put in its place. */
 import { item, literalBlock, page, paragraph, section, slanted } from "./roff.js";
 
-/** Lines of one kind: what explains, or what is written in the file. */
-interface Part {
-  readonly isLiteral: boolean;
-  readonly lines: string[];
-}
-
-/** `example`: after `##` is what explains, after a lone `#` a setting. `source`: what the page belongs to. */
+/**
+ * `example`: stanzas with empty lines between them, in which lines with `##` explain what comes after a lone `#`.
+ * `source`: what the page belongs to.
+ */
 export function configurationPage(example: string, source: string): string {
-  const [summary = "", ...parts] = partsOf(example).map(({ isLiteral, lines }) =>
-    isLiteral ? literalBlock(lines.join("\n")) : paragraph(lines.join(" ")),
-  );
+  const [summary = "", ...parts] = example.split(/\n\s*\n/).flatMap(stanza);
   const [, what = ""] = /^\.PP\n(?:The )?(.*?)[:.]/s.exec(summary) ?? [];
   return page({ name: "slashcloud.yaml", section: 5, source, volume: "File Formats" }, [
     section("NAME", `slashcloud.yaml \\- ${what}`),
-    section("DESCRIPTION", [summary, ...parts]),
+    section("DESCRIPTION", [
+      summary,
+      paragraph("What follows is the example that comes with slashcloud."),
+      ...parts,
+    ]),
     section("FILES", [
       item(slanted("/etc/slashcloud/slashcloud.yaml"), "The configuration."),
       item(
@@ -27,22 +26,19 @@ export function configurationPage(example: string, source: string): string {
   ]);
 }
 
-function partsOf(example: string): Part[] {
-  const parts: Part[] = [];
-  let last: Part | undefined;
-  for (const line of example.split("\n")) {
-    const [, mark = "", text = ""] = /^(#{0,2})(.*)$/.exec(line) ?? [];
-    if (line.trim() === "" || text.trim() === "") {
-      last = undefined;
-      continue;
-    }
+/** What explains as paragraphs, and settings as they are written, with what explains one of several as comments. */
+function stanza(text: string): string[] {
+  const lines = text.split("\n").filter((line) => line !== "");
+  const first = lines.findIndex((line) => !line.startsWith("##"));
+  const explained = first < 0 ? lines : lines.slice(0, first);
+  const settings = (first < 0 ? [] : lines.slice(first)).map((line) =>
+    line.startsWith("##") ? line.replace(/^##( *)/, "$1# ") : line.replace(/^#/, ""),
+  );
+  const parts = explained
+    .map((line) => line.replace(/^## ?/, ""))
+    .join("\n")
+    .split(/\n\n+/)
     // What is indented further than a paragraph is shown as it stands.
-    const isLiteral = mark !== "##" || /^ {4}/.test(text);
-    if (last?.isLiteral !== isLiteral) {
-      last = { isLiteral, lines: [] };
-      parts.push(last);
-    }
-    last.lines.push(mark === "##" ? text.trim() : text);
-  }
-  return parts;
+    .map((part) => (/^ {4}/.test(part) ? literalBlock(part.replace(/^ {4}/gm, "")) : paragraph(part)));
+  return settings.length === 0 ? parts : [...parts, literalBlock(settings.join("\n"))];
 }
