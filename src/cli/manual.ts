@@ -118,7 +118,9 @@ function optionItems(command: Command): string[] {
   return helper.visibleOptions(command).map((option) => {
     const flags = option.flags.split(/, */).map((flag) => {
       const [, dashed = flag, value = ""] = /^(-[^ ]+) ?(.*)$/.exec(flag) ?? [];
-      return value === "" ? bold(dashed) : `${bold(dashed)} ${slanted(value.replace(/^[<[]|[>\]]$/g, ""))}`;
+      if (value === "") return bold(dashed);
+      const text = slanted(value.slice(1, -1));
+      return `${bold(dashed)} ${value.startsWith("[") ? `[${text}]` : text}`;
     });
     return item(flags.join(", "), sentence(helper.optionDescription(option)));
   });
