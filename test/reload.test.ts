@@ -42,9 +42,14 @@ function daemon(): Configured {
 const guestsText = (...names: string[]): string =>
   `guests:\n${names.map((name) => `  - {name: ${name}, disks: ${image(name)}}\n`).join("")}`;
 
-/** What a guest's file says, in the tree. */
-const nameIn = (own: Configured, guest: string): string =>
-  readFileSync(join(own.served.guest(guest), "name"), "utf8").trim();
+/** What a guest's file says, in the tree, or why it cannot be read: while its disk becomes another one, it is stale. */
+function nameIn(own: Configured, guest: string): string {
+  try {
+    return readFileSync(join(own.served.guest(guest), "name"), "utf8").trim();
+  } catch (error) {
+    return (error as Error).message;
+  }
+}
 
 describe("a configuration that is read again", () => {
   test("adds and removes guests while a tail -F on another one goes on, by reload and by SIGHUP", async () => {
