@@ -7,6 +7,7 @@ import { fileURLToPath } from "node:url";
 import { ask } from "./asking.js";
 import type { RunCommand } from "./commands.js";
 import type { SupervisorReport } from "./insight/supervisor-report.js";
+import { LEAN_OPTIONS, leanEnvironment } from "./lean.js";
 import type { FromServer, MountedAt, ServerOptions, ToServer } from "./server-messages.js";
 import { UserError } from "./user-error.js";
 
@@ -57,7 +58,8 @@ export class ServerProcess {
     run: RunCommand,
     report: () => Promise<SupervisorReport>,
   ) {
-    const child = spawn(process.execPath, [...process.execArgv, PROGRAM], {
+    const child = spawn(process.execPath, [...LEAN_OPTIONS, ...process.execArgv, PROGRAM], {
+      env: leanEnvironment(),
       stdio: ["ignore", "ignore", "inherit", device, ledger, "ipc"],
     });
     this.#child = child;
