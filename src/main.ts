@@ -25,16 +25,6 @@ const program = new Command("slashcloud")
   .showHelpAfterError("(slashcloud --help tells how it is used)")
   .exitOverride();
 
-const STATUS_LINES = `
-COMMIT LAG is from the last commit, by the guest's clock, to its being in the tree; TAKEN IN the part of it from the look that
-found it; LOOKED how long ago the image was last seen: what was written before is shown. EVENTS/S are of the last 10 s.
-The exit code is 0 if all is well, 3 if something is not (it is told why), and 1 if no daemon answers.`;
-
-const TOP_LINES = `
-Keys: e, w, l and n sort by events, written bytes, lag and name; q ends.
-WRITTEN/S is what the guest writes if each of its writes is told (up --tap, attach); with a "+", it is what its journal
-brings, and file contents come on top. LOOKED is how long ago its image was last seen; what was written before is shown.`;
-
 /** An option that may be given more than once. */
 const several = (text: string, before: string[] | undefined): string[] => [...(before ?? []), text];
 
@@ -136,7 +126,6 @@ example(
   program
     .command("status")
     .description("What the daemon of a mounted tree follows, and how that goes")
-    .addHelpText("after", STATUS_LINES)
     .option("--mount <dir>", "where the tree is mounted", "/cloud")
     .option("--state <dir>", "the daemon's state directory, if it was named")
     .option("--json", "as JSON")
@@ -151,7 +140,6 @@ example(
   program
     .command("top")
     .description("Which guests are busy, live; one look where the output is no terminal")
-    .addHelpText("after", TOP_LINES)
     .option("--mount <dir>", "where the tree is mounted", "/cloud")
     .option("--state <dir>", "the daemon's state directory, if it was named")
     .addOption(
