@@ -8,6 +8,7 @@ import { ask } from "./asking.js";
 import type { RunCommand } from "./commands.js";
 import type { GuestProblem, OpenedGuests } from "./guest-problem.js";
 import type { SupervisorReport } from "./insight/supervisor-report.js";
+import { LEAN_OPTIONS, leanEnvironment } from "./lean.js";
 import type { FromServer, MountedAt, ServerOptions, ToServer } from "./server-messages.js";
 import { UserError } from "./user-error.js";
 
@@ -58,7 +59,8 @@ export class ServerProcess {
     run: RunCommand,
     report: () => Promise<SupervisorReport>,
   ) {
-    const child = spawn(process.execPath, [...process.execArgv, PROGRAM], {
+    const child = spawn(process.execPath, [...LEAN_OPTIONS, ...process.execArgv, PROGRAM], {
+      env: leanEnvironment(),
       stdio: ["ignore", "ignore", "inherit", device, ledger, "ipc"],
     });
     this.#child = child;

@@ -9,6 +9,7 @@ import { fileURLToPath } from "node:url";
 import type { Log } from "../images/image.js";
 import type { QueueLimits } from "../queue/write-queue.js";
 import type { ReportingTap, TapFigures, TapReport } from "./insight/supervisor-report.js";
+import { LEAN_OPTIONS, leanEnvironment } from "./lean.js";
 import type {
   AttachRequest,
   FromTapProcess,
@@ -95,7 +96,8 @@ export class TapKeeper implements ReportingTap {
       // A QEMU that runs as another user has a folder of its own there.
       chmodSync(this.#directory, 0o711);
     }
-    const child = spawn(process.execPath, [...process.execArgv, PROGRAM], {
+    const child = spawn(process.execPath, [...LEAN_OPTIONS, ...process.execArgv, PROGRAM], {
+      env: leanEnvironment(),
       stdio: ["ignore", "ignore", "inherit", "ipc"],
     });
     this.#child = child;

@@ -9,6 +9,7 @@
 import type { Source } from "../images/image.js";
 import { EIO, IoError } from "../images/io-error.js";
 import { CountedSource, type ReadCount } from "./counted-source.js";
+import { HeldCommits } from "./held-commits.js";
 
 /** Bytes of the smallest chunk; volumes with larger blocks have chunks of a block. */
 const SMALLEST_CHUNK = 16384;
@@ -26,6 +27,8 @@ export interface CachedSource {
   readonly id: number;
   readonly source: Source;
   readonly chunks: ChunkCache;
+  /** Those of all volumes. */
+  readonly commits: HeldCommits;
 }
 
 /** All chunks of one size. */
@@ -191,6 +194,7 @@ export class BlockCache implements ReadCount {
   readonly #bytes: number;
   readonly #sizes = new Map<number, ChunkCache>();
   readonly #counts: Float64Array;
+  readonly #commits = new HeldCommits();
   #nextId = 0;
 
   /**
@@ -215,7 +219,7 @@ export class BlockCache implements ReadCount {
       chunks = new ChunkCache(chunkSize, this.#bytes, this.#counts);
       this.#sizes.set(chunkSize, chunks);
     }
-    return { id: this.#nextId++, source, chunks };
+    return { id: this.#nextId++, source, chunks, commits: this.#commits };
   }
 
   /** Forgets a volume. */
