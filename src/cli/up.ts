@@ -67,6 +67,8 @@ export async function up(
   given: UpOptions,
   isGiven: IsGiven = () => true,
 ): Promise<number> {
+  // A configuration may say otherwise, once it has been read.
+  setLogForm(given.log);
   const named = parseGuests(images);
   const file = configurationOf(images, given);
   const readPolicy = await policyReader(given.policy);
