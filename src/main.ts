@@ -8,8 +8,10 @@ import { count } from "./cli/count.js";
 import type { CrawlOptions } from "./cli/crawl.js";
 import type { DoctorOptions } from "./cli/doctor.js";
 import type { EventsOptions } from "./cli/events.js";
+import { describeProgram, example } from "./cli/help.js";
+import { GROUPS, PROGRAM } from "./cli/help-texts.js";
 import type { InstallOptions, PlaceOptions } from "./cli/install.js";
-import { complain } from "./cli/output.js";
+import { complain, write } from "./cli/output.js";
 import { ownVersion } from "./cli/own-version.js";
 import type { ReplayOptions } from "./cli/replay.js";
 import { dataSize, size } from "./cli/size.js";
@@ -21,31 +23,9 @@ import type { UpOptions } from "./cli/up.js";
 const program = new Command("slashcloud")
   .description("The file systems inside this host's virtual machines, as one read-only tree")
   .version(ownVersion(), "-V, --version", "the program's version")
+  .configureOutput({ writeOut: write })
   .showHelpAfterError("(slashcloud --help tells how it is used)")
-  .exitOverride()
-  .addHelpText("after", "\nExample:\n  slashcloud up --mount /cloud web=/var/lib/libvirt/images/web.img\n");
-
-const example = (command: Command, text: string): Command =>
-  command.addHelpText("after", `\nExample:\n  ${text}\n`);
-
-const MAP_LINES = `
-Lines, in the form of virt-bmap's block map:
-  1 START END v /dev/sda                     the disk
-  1 START END t /dev/sda gpt                 its partition table
-  1 START END p /dev/sda1                    a partition
-  1 START END m /dev/sda1 superblock         metadata: descriptors, bitmap, inode-table, journal, ...
-  1 START END m /dev/sda1 map /PATH          and of a file: map, attributes
-  1 START END d /dev/sda1 /PATH              a directory; f: a file; s: a symbolic link
-START and END (the byte after the last) are bytes of the disk in hexadecimal. A file has the first of its names, or <INODE>;
-control characters and backslashes in it are \\xNN. What no line but those of the disk and a partition has is free.`;
-
-const TRACE_LINES = `
-Lines:
-  SECONDS read OFFSET LENGTH f /dev/sda1 /PATH
-SECONDS are since the start; read, write, zeroes or discard; OFFSET in the file, of what is no file's contents on its device;
-LENGTH in bytes, of what goes on from access to access together; what is there is told as by map, and as u where it is nobody's.
-Writes to a new file are told when the guest has committed whose they are. For a guest whose writes are not to be kept, give
-QEMU -snapshot.`;
+  .exitOverride();
 
 /** An option that may be given more than once. */
 const several = (text: string, before: string[] | undefined): string[] => [...(before ?? []), text];
@@ -177,7 +157,7 @@ example(
 example(
   program
     .command("volumes")
-    .description("What is on a disk: its partitions and file systems, and where the guest mounts them")
+    .description("Show what is on a disk: its partitions and file systems, and where the guest mounts them")
     .argument("<image>", "a raw disk image or a block device")
     .option("--json", "as JSON")
     .action(async (image: string, options: { json?: boolean }) => {
@@ -217,7 +197,7 @@ example(
 example(
   program
     .command("stat")
-    .description("All that is known of one file of a guest")
+    .description("Show all that is known of one file of a guest")
     .argument("<image:path>", "an image and a path in the guest")
     .option("--json", "as JSON")
     .action(async (location: string, options: { json?: boolean }) => {
@@ -226,6 +206,28 @@ example(
     }),
   "slashcloud stat /srv/web.img:/etc/shadow",
 );
+
+example(
+  program
+    .command("completion")
+    .description("Print what has a shell complete slashcloud's commands, options, images and guests")
+    .argument("<shell>", "bash, zsh or fish")
+    .argument("[word...]", "for the shells' own use: after the shell's name `words`, what is typed so far")
+    .action(async (shell: string, words: string[]) => {
+      const { completion } = await import("./cli/completion.js");
+      process.exitCode = await completion(program, shell, words);
+    }),
+  "slashcloud completion bash > /usr/share/bash-completion/completions/slashcloud",
+);
+
+program
+  .command("manual", { hidden: true })
+  .description("Write the pages of the manual, made of what --help says")
+  .requiredOption("--write <dir>", "where they go, a file each: slashcloud.1, slashcloud-up.1, ...")
+  .action(async (options: { write: string }) => {
+    const { manual } = await import("./cli/manual.js");
+    process.exitCode = manual(program, options.write);
+  });
 
 example(
   program
@@ -247,8 +249,7 @@ example(
 example(
   program
     .command("map")
-    .description("What lies where on a disk: a line for each range of bytes, in their order")
-    .addHelpText("after", MAP_LINES)
+    .description("Show what lies where on a disk: a line for each range of bytes, in their order")
     .argument("<image>", "a disk image, a block device or an NBD URL")
     .option("--json", "as JSON, an object a line, with inodes and offsets in files")
     .action(async (image: string, options: { json?: boolean }) => {
@@ -261,7 +262,7 @@ example(
 example(
   program
     .command("events")
-    .description("What happened in the guests of a mounted tree, and what happens")
+    .description("Show what happened in the guests of a mounted tree, and what happens")
     .argument(
       "[pattern]",
       "HOST:VM:PATH, each with *, ? and [a-z]; a * in PATH is any number of directories, too",
@@ -307,7 +308,6 @@ example(
   program
     .command("trace")
     .description("Serve a guest's disk by NBD, and print which files the guest reads and writes")
-    .addHelpText("after", TRACE_LINES)
     .argument("<image>", "[NAME=]IMAGE; NAME=IMAGE,IMAGE are NAME/sda and NAME/sdb")
     .requiredOption(
       "--listen <where>",
@@ -321,7 +321,7 @@ example(
       const { trace } = await import("./cli/trace.js");
       process.exitCode = await trace(image, options);
     }),
-  "slashcloud trace web=/srv/web.img --listen unix:/run/web.sock -o web.trace\n  qemu-system-x86_64 ... -drive file=nbd+unix:///web?socket=/run/web.sock,format=raw",
+  "slashcloud trace web=/srv/web.img --listen unix:/run/web.sock -o web.trace\nqemu-system-x86_64 ... -drive file=nbd+unix:///web?socket=/run/web.sock,format=raw",
 );
 
 example(
@@ -392,6 +392,8 @@ example(
 );
 
 try {
+  // Here all commands are there.
+  describeProgram(program, PROGRAM, GROUPS);
   await program.parseAsync();
 } catch (error) {
   if (error instanceof CommanderError) {

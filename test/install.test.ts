@@ -107,6 +107,9 @@ describe("slashcloud install", () => {
     expect(existsSync(join(root, "etc/slashcloud/guests.d"))).toBe(true);
     const wanted = join(root, "etc/systemd/system/multi-user.target.wants/slashcloud.service");
     expect(lstatSync(wanted).isSymbolicLink()).toBe(true);
+    const share = join(root, "usr/local/share");
+    expect(readdirSync(join(share, "man/man1"))).toContain("slashcloud-doctor.1");
+    expect(readFileSync(join(share, "bash-completion/completions/slashcloud"), "utf8")).toContain("complete");
   });
 
   test("a later one replaces a configuration that nobody has changed, and what is no longer part of it goes", () => {

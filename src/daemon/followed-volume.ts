@@ -3,13 +3,11 @@ import type { FileMaps, Follower, Look, ReopenReason, TakenPart } from "../files
 import { followFileSystem, identify, restMarkOf } from "../filesystems/formats.js";
 import type { Image, Log, Service, Source, Spot } from "../images/image.js";
 import { IoError } from "../images/io-error.js";
-import { BlockCache } from "../versions/block-cache.js";
+import type { BlockCache } from "../versions/block-cache.js";
 import type { Volume } from "../volumes/volumes.js";
 import type { FollowedStatus } from "./status.js";
 import { volumeKey } from "./updates.js";
 
-/** Bytes of metadata at hand, to compare commits with. */
-const CACHE_BYTES = 8 << 20;
 /** ms before a volume that could not be followed is tried again: at first, and at most; each time twice as long. */
 const RETRY = 1000;
 const LONGEST_RETRY = 30_000;
@@ -29,7 +27,7 @@ export class FollowedVolume {
   readonly length: number;
   readonly #service: Service | undefined;
   readonly #source: Source;
-  readonly #cache = new BlockCache(CACHE_BYTES);
+  readonly #cache: BlockCache;
   readonly #log: Log;
   /** The last transaction that was taken. */
   transaction: number | undefined;
@@ -46,8 +44,16 @@ export class FollowedVolume {
   #lastReopened: Date | undefined;
   #reason: ReopenReason | undefined;
 
-  /** Throws IoError. `disk`: the image's place among the guest's, from 0 on. */
-  constructor(guest: string, { name, offset, length, source }: Volume, image: Image, disk: number, log: Log) {
+  /** Throws IoError. `disk`: the image's place among the guest's, from 0 on. `cache` may be others', too. */
+  constructor(
+    guest: string,
+    { name, offset, length, source }: Volume,
+    image: Image,
+    disk: number,
+    cache: BlockCache,
+    log: Log,
+  ) {
+    this.#cache = cache;
     this.guest = guest;
     this.volume = name;
     this.key = volumeKey(guest, name);

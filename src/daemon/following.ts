@@ -20,8 +20,8 @@ import type { MetadataTaker, StreamTaker } from "./stream-taker.js";
 import type { Told, Update } from "./updates.js";
 import { VolumeStreams } from "./volume-streams.js";
 
-/** Bytes of metadata at hand while guests are opened. */
-const CACHE_BYTES = 8 << 20;
+/** Bytes of metadata at hand while guests are opened and followed. */
+const CACHE_BYTES = 16 << 20;
 /** Looks at one volume with one batch of its writes. */
 const MOST_LOOKS = 8;
 /** ms within which the serving thread takes in what does not hurry: a program is run for it. */
@@ -58,7 +58,7 @@ export class Following implements StreamTaker {
         this.#images.push(image);
         for (const { volume, fileSystem } of volumes) {
           if (fileSystem === undefined) continue;
-          const followed = new FollowedVolume(name, volume, image, disk, log);
+          const followed = new FollowedVolume(name, volume, image, disk, cache, log);
           if (followed.isFollowed) this.#volumes.push(followed);
         }
       }

@@ -6,6 +6,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { ask } from "./asking.js";
 import type { RunCommand } from "./commands.js";
+import { LEAN_OPTIONS, leanEnvironment } from "./lean.js";
 import type { FromServer, MountedAt, ServerOptions, ToServer } from "./server-messages.js";
 import { UserError } from "./user-error.js";
 
@@ -55,7 +56,8 @@ export class ServerProcess {
     unresumable: (why: string) => void,
     run: RunCommand,
   ) {
-    const child = spawn(process.execPath, [...process.execArgv, PROGRAM], {
+    const child = spawn(process.execPath, [...LEAN_OPTIONS, ...process.execArgv, PROGRAM], {
+      env: leanEnvironment(),
       stdio: ["ignore", "ignore", "inherit", device, ledger, "ipc"],
     });
     this.#child = child;

@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import type { QueueLimits } from "../queue/write-queue.js";
+import { LEAN_OPTIONS, leanEnvironment } from "./lean.js";
 import type {
   AttachRequest,
   FromTapProcess,
@@ -88,7 +89,8 @@ export class TapKeeper {
       // A QEMU that runs as another user has a folder of its own there.
       chmodSync(this.#directory, 0o711);
     }
-    const child = spawn(process.execPath, [...process.execArgv, PROGRAM], {
+    const child = spawn(process.execPath, [...LEAN_OPTIONS, ...process.execArgv, PROGRAM], {
+      env: leanEnvironment(),
       stdio: ["ignore", "ignore", "inherit", "ipc"],
     });
     this.#child = child;

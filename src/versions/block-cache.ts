@@ -9,6 +9,7 @@
 import type { Source } from "../images/image.js";
 import { EIO, IoError } from "../images/io-error.js";
 import { CountedSource, type ReadCount } from "./counted-source.js";
+import { HeldCommits } from "./held-commits.js";
 
 /** Bytes of the smallest chunk; volumes with larger blocks have chunks of a block. */
 const SMALLEST_CHUNK = 16384;
@@ -23,6 +24,8 @@ export interface CachedSource {
   readonly id: number;
   readonly source: Source;
   readonly chunks: ChunkCache;
+  /** Those of all volumes. */
+  readonly commits: HeldCommits;
 }
 
 /** All chunks of one size. */
@@ -182,6 +185,7 @@ export class BlockCache implements ReadCount {
   reads = 0;
   readonly #bytes: number;
   readonly #sizes = new Map<number, ChunkCache>();
+  readonly #commits = new HeldCommits();
   #nextId = 0;
 
   /** `bytes`: the most that it holds for volumes with blocks of up to 16 KiB, and again for each larger block size. */
@@ -202,7 +206,7 @@ export class BlockCache implements ReadCount {
       chunks = new ChunkCache(chunkSize, this.#bytes);
       this.#sizes.set(chunkSize, chunks);
     }
-    return { id: this.#nextId++, source, chunks };
+    return { id: this.#nextId++, source, chunks, commits: this.#commits };
   }
 
   /** Forgets a volume. */

@@ -46,6 +46,11 @@ export class HeldCommit {
     this.#bytes = undefined;
   }
 
+  /** Lets go of the bytes of a commit whose copies are in force no more. */
+  drop(): void {
+    this.#bytes = undefined;
+  }
+
   #read(index: number, target: Buffer, targetOffset: number): void {
     const size = this.#blockSize;
     if (this.#bytes !== undefined) {

@@ -20,9 +20,6 @@ export interface LoggedCopy {
 /** Bytes of logged copies that one view keeps at hand. */
 const COPIES_AT_HAND = 8 << 20;
 
-/** Bytes of commits that one view keeps in memory; of older ones the copies in the journal are read. */
-const COMMITS_HELD = 32 << 20;
-
 /** One version of one volume's blocks. */
 export class View {
   readonly blockSize: number;
@@ -123,7 +120,7 @@ export class View {
     const held = new HeldCommit(commit, this.blockSize, this.#cached.source);
     for (const [index, block] of commit.blocks.entries()) this.setCopy(block, held.copy(index));
     this.#commits.push(held);
-    this.#limitCommits();
+    this.#cached.commits.add(held);
   }
 
   /** Drops the copies of transactions before `sequence`: they are in their places now. */
@@ -136,7 +133,7 @@ export class View {
       this.forgetPlace(block);
     }
     while (this.#commits[0] !== undefined && isAfter(sequence, this.#commits[0].sequence))
-      this.#commits.shift();
+      this.#commits.shift()?.drop();
   }
 
   /** How many blocks have their newest copy outside their place. */
@@ -183,18 +180,7 @@ export class View {
     this.#cached.chunks.dropAll(this.#cached.id);
     this.#copies.clear();
     this.#atHand.clear();
-    this.#commits.length = 0;
-  }
-
-  /** Lets go of the bytes of the oldest commits; what is left of them is read from the journal when it is needed. */
-  #limitCommits(): void {
-    let bytes = 0;
-    for (const held of this.#commits) bytes += held.bytesHeld;
-    for (const held of this.#commits) {
-      if (bytes <= COMMITS_HELD) return;
-      bytes -= held.bytesHeld;
-      held.release();
-    }
+    for (const held of this.#commits.splice(0)) held.drop();
   }
 
   #locateCopy(block: number, copy: LoggedCopy): Buffer {

@@ -48,10 +48,12 @@ const run = (program, ...args) =>
 function start(program, ...args) {
   const child = spawn(program, args, { stdio: "ignore" });
   const ended = once(child, "exit");
-  return async (signal = "SIGTERM") => {
+  const end = async (signal = "SIGTERM") => {
     child.kill(signal);
     await ended;
   };
+  end.pid = child.pid;
+  return end;
 }
 
 async function until(holds) {
@@ -162,7 +164,7 @@ async function inGuest(image, isAttached) {
 }
 
 /** An ext4 on a disk that is reached by NBD; `isTapped`: at slashcloud's tap. */
-async function byNbd(image, isTapped) {
+export async function byNbd(image, isTapped) {
   run("truncate", "-s", `${SIZE}`, image);
   run("mke2fs", "-q", "-F", "-t", "ext4", "-E", "lazy_itable_init=0,lazy_journal_init=0", image);
   const socket = at("nbd");
@@ -178,6 +180,8 @@ async function byNbd(image, isTapped) {
   mkdirSync(at("inside"), { recursive: true });
   run("mount", device, at("inside"));
   return {
+    inside: at("inside"),
+    pid: server.pid,
     fio: async (options) => {
       const said = run("fio", `--directory=${at("inside")}`, "--output-format=json", ...options);
       for (const name of readdirSync(at("inside")))
@@ -188,7 +192,7 @@ async function byNbd(image, isTapped) {
     end: async () => {
       run("umount", at("inside"));
       run("losetup", "-d", device);
-      run("fusermount3", "-u", disk);
+      run("fusermount3", "-u", "-z", disk);
       await nbdfuse();
       await server();
     },
