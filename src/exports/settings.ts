@@ -6,7 +6,7 @@
 import { z } from "zod";
 
 /** A share's name as Samba takes it; the names of its own special sections are refused. */
-const shareName = z
+export const shareName = z
   .string()
   .regex(
     /^[^[\]/\\:|<>+=;,*?"%#\p{Cc}]{1,80}$/u,
@@ -136,3 +136,5 @@ export type SambaSettings = ExportsSettings["samba"];
 export type ShareSettings = SambaSettings["shares"][number];
 export type NfsSettings = ExportsSettings["nfs"];
 export type AutofsSettings = ExportsSettings["autofs"];
+/** All of `exports:` as it is written, with what has a default left out. */
+export type ExportsInput = z.input<typeof exportsSettings>;

@@ -1,0 +1,70 @@
+/** What `slashcloud export` does: settings from options, the tree as it is, another server's configuration. */
+
+import { readdirSync } from "node:fs";
+import { resolve } from "node:path";
+import { AUTOFS_MAP, autofsMap, autofsMaster } from "../exports/autofs.js";
+import { installAutofs, installExports, installGanesha, installSamba } from "../exports/install.js";
+import { exportsText, ganeshaText } from "../exports/nfs.js";
+import { sambaText } from "../exports/samba.js";
+import { type ExportsInput, type ExportsSettings, exportsSettings } from "../exports/settings.js";
+import type { ExportedTree } from "../exports/tree.js";
+import { UserError } from "./user-error.js";
+
+export type { ExportsInput } from "../exports/settings.js";
+
+/** Whose configuration it is. */
+export type ExportKind = "samba" | "nfs" | "ganesha" | "autofs";
+
+export interface ExportRequest {
+  readonly kind: ExportKind;
+  /** Where the tree is mounted. */
+  readonly mount: string;
+  /** This host's name in it. */
+  readonly host: string;
+  /** As under `exports:` in a configuration file. */
+  readonly settings: ExportsInput;
+  /** Whether files are put in place, below `prefix`. */
+  readonly install: boolean;
+  readonly prefix: string;
+}
+
+/** Returns the configuration, or what was done. Throws UserError, ExportError. */
+export async function exportTree(request: ExportRequest): Promise<string> {
+  const { kind, install } = request;
+  const settings = checked(request.settings);
+  const mount = resolve(request.mount);
+  const tree: ExportedTree = { mount, host: request.host, guests: shownGuests(mount, request.host) };
+  const prefix = request.prefix === "" ? "" : resolve(request.prefix).replace(/\/$/, "");
+  const told = async (lines: Promise<string[]>): Promise<string> => `${(await lines).join("\n")}\n`;
+  switch (kind) {
+    case "samba":
+      return install ? told(installSamba(settings.samba, tree, prefix)) : sambaText(settings.samba, tree);
+    case "nfs":
+      return install ? told(installExports(settings.nfs, tree, prefix)) : exportsText(settings.nfs, tree);
+    case "ganesha":
+      return install ? told(installGanesha(settings.nfs, tree, prefix)) : ganeshaText(settings.nfs, tree);
+    case "autofs":
+      return install ? told(installAutofs(settings.autofs, tree, prefix)) : autofsText(settings, tree);
+  }
+}
+
+/** Both files of the automounter, one after the other. */
+function autofsText({ autofs }: ExportsSettings, tree: ExportedTree): string {
+  return `# /etc/auto.master.d/slashcloud.autofs\n${autofsMaster(autofs)}\n# ${AUTOFS_MAP}\n${autofsMap(autofs, tree)}`;
+}
+
+function checked(settings: ExportsInput): ExportsSettings {
+  const { data, error } = exportsSettings.safeParse(settings);
+  if (data !== undefined) return data;
+  const [issue] = error.issues;
+  throw new UserError(`exports.${issue!.path.join(".")}: ${issue!.message}`, 2);
+}
+
+/** Guests that are in the tree now; none if it is not mounted. */
+function shownGuests(mount: string, host: string): string[] {
+  try {
+    return readdirSync(`${mount}/${host}`).sort();
+  } catch {
+    return [];
+  }
+}
