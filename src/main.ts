@@ -377,6 +377,10 @@ example(
       several,
     )
     .option("--no-links", "show no symbolic links, so that nothing appears twice")
+    .option(
+      "--exact-case",
+      "look names up only as they are written; those that Windows cannot have cannot be opened",
+    )
     .option("--no-global", "change nothing that holds for the server's other shares")
     .option("--as-root <reason>", AS_ROOT)
     .action(async (options: SambaOptions) => {

@@ -21,6 +21,7 @@ export interface SambaOptions extends ExportOptions {
   readonly guestOk?: boolean;
   readonly hostsAllow?: string[];
   readonly links: boolean;
+  readonly exactCase?: boolean;
   readonly global: boolean;
   readonly asRoot?: string;
 }
@@ -47,7 +48,7 @@ export interface AutofsOptions extends ExportOptions {
 
 /** Each prints, or puts in place and says what it did. Returns the exit code. Throws UserError, ExportError. */
 export function exportSamba(options: SambaOptions): Promise<number> {
-  const { of, name, guest, user, guestOk, hostsAllow, links, global, asRoot } = options;
+  const { of, name, guest, user, guestOk, hostsAllow, links, exactCase, global, asRoot } = options;
   const isShare = of !== undefined || name !== undefined || guest !== undefined;
   const share = given({ of: of ?? (guest && "guests"), name, guests: guest });
   const samba = given({
@@ -56,6 +57,7 @@ export function exportSamba(options: SambaOptions): Promise<number> {
     guestOk,
     hostsAllow,
     followLinks: links ? undefined : false,
+    exactCase,
     global: global ? undefined : false,
     asRoot,
   });

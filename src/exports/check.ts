@@ -12,7 +12,7 @@ export type Complaint = string | undefined;
 
 /** testparm(1) ends with 0 also where it does not know a parameter or a value: what it says to stderr tells. */
 const TESTPARM =
-  /unknown parameter|invalid value|not a valid|^ERROR|can't find|badly formed|Unable to|bad line/i;
+  /unknown parameter|invalid value|value is not|not a valid|^ERROR|badly formed|found in service section/i;
 
 /** Samba: a file as a whole smb.conf. */
 export async function checkSamba(path: string): Promise<Complaint> {

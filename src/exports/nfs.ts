@@ -81,6 +81,10 @@ ${address === "any" ? "" : `  Bind_addr = ${address};\n`}  NFS_Port = ${settings
   fsid_device = true;
 }
 
+MDCACHE {
+  Dir_Chunk = 0;
+}
+
 NFSV4 {
   Graceless = true;
   Only_Numeric_Owners = true;

@@ -4,7 +4,12 @@ import { type SambaSettings, type ShareSettings, shareName } from "./settings.js
 import { ExportError, type ExportedTree, head, pathIn, treeName } from "./tree.js";
 
 /** Holds for all shares of the server, so it is left out on request. docs/exports.md says what each is for. */
-const GLOBAL = ["smb2 leases = no", "getwd cache = no", "server min protocol = SMB2_10"];
+const GLOBAL = [
+  "smb2 leases = no",
+  "kernel change notify = no",
+  "getwd cache = no",
+  "server min protocol = SMB2_10",
+];
 
 /** The same for each share. What is Samba's default is said too: the [global] section of smb.conf may have it otherwise. */
 const SHARE = [
@@ -16,12 +21,10 @@ const SHARE = [
   "level2 oplocks = no",
   "kernel oplocks = no",
   "kernel share modes = no",
-  "kernel change notify = no",
   "posix locking = no",
   "strict locking = no",
   "csc policy = disable",
-  // Names as the guest has them, but those that no Windows can have.
-  "case sensitive = yes",
+  // Names as the guest has them; those that no Windows can have get short ones.
   "preserve case = yes",
   "mangled names = illegal",
   "vfs objects =",
@@ -73,7 +76,7 @@ export function shareNames(settings: SambaSettings, tree: ExportedTree): string[
 
 const indented = (line: string): string => `   ${line}`;
 
-function shareLines(share: Share, { followLinks, asRoot }: SambaSettings): string[] {
+function shareLines(share: Share, { followLinks, exactCase, asRoot }: SambaSettings): string[] {
   return [
     `[${share.name}]`,
     ...[
@@ -84,6 +87,7 @@ function shareLines(share: Share, { followLinks, asRoot }: SambaSettings): strin
       `hosts allow = ${share.hostsAllow.join(" ")}`.trimEnd(),
       ...(asRoot === undefined ? [] : [`# ${asRoot}`, "force user = root"]),
       `follow symlinks = ${followLinks ? "yes" : "no"}`,
+      `case sensitive = ${exactCase ? "yes" : "auto"}`,
       ...SHARE,
     ].map(indented),
   ];

@@ -67,6 +67,11 @@ const sambaSettings = z.strictObject({
    */
   followLinks: z.boolean().default(true),
   /**
+   * Whether a name is looked up only as it is written. Otherwise Samba reads the whole directory for one that is not there.
+   * But then files with names that Windows cannot have, which are listed by short ones, cannot be opened.
+   */
+  exactCase: z.boolean().default(false),
+  /**
    * Reads all files as root, whoever is connected, for this reason. Without it a user reads what the modes in the guest
    * let that user's number on this host read, and a guest's files of mode 0600 that are root's cannot be read.
    */
