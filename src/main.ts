@@ -7,13 +7,17 @@ import { count } from "./cli/count.js";
 import type { CrawlOptions } from "./cli/crawl.js";
 import type { EventsOptions } from "./cli/events.js";
 import type { AutofsOptions, NfsOptions, SambaOptions } from "./cli/export.js";
+import type { DaemonOptions } from "./cli/guests.js";
 import { complain } from "./cli/output.js";
 import type { ReplayOptions } from "./cli/replay.js";
 import { dataSize, size } from "./cli/size.js";
 import type { StatusOptions } from "./cli/status.js";
 import type { TapOptions } from "./cli/tap.js";
+import type { TopOptions } from "./cli/top.js";
 import type { TraceOptions } from "./cli/trace.js";
 import type { UpOptions } from "./cli/up.js";
+import { LOG_FORMS } from "./daemon/log/writer.js";
+import { METRICS_ADDRESS } from "./daemon/metrics-address.js";
 
 const program = new Command("slashcloud")
   .description("The file systems inside this host's virtual machines, as one read-only tree")
@@ -43,6 +47,16 @@ LENGTH in bytes, of what goes on from access to access together; what is there i
 Writes to a new file are told when the guest has committed whose they are. For a guest whose writes are not to be kept, give
 QEMU -snapshot.`;
 
+const STATUS_LINES = `
+COMMIT LAG is from the last commit, by the guest's clock, to its being in the tree; TAKEN IN the part of it from the look that
+found it; LOOKED how long ago the image was last seen: what was written before is shown. EVENTS/S are of the last 10 s.
+The exit code is 0 if all is well, 3 if something is not (it is told why), and 1 if no daemon answers.`;
+
+const TOP_LINES = `
+Keys: e, w, l and n sort by events, written bytes, lag and name; q ends.
+WRITTEN/S is what the guest writes if each of its writes is told (up --tap, attach); with a "+", it is what its journal
+brings, and file contents come on top. LOOKED is how long ago its image was last seen; what was written before is shown.`;
+
 /** An option that may be given more than once. */
 const several = (text: string, before: string[] | undefined): string[] => [...(before ?? []), text];
 
@@ -66,6 +80,10 @@ example(
         "Serve guests' disks as /<mount>/<host>/<guest>/..., in the foreground, until SIGINT or SIGTERM",
       )
       .argument("[image...]", "[NAME=]IMAGE; NAME=IMAGE,IMAGE for a guest with several disks")
+      .option(
+        "--config [file]",
+        "what is served, and how, is in this file (default: /etc/slashcloud/slashcloud.yaml); read, too, if no image is named and it is there",
+      )
       .option("--mount <dir>", "where the tree is mounted", "/cloud")
       .option("--host <name>", "this host's name in the tree", hostname())
       .addOption(
@@ -118,18 +136,87 @@ example(
         "how long a write is kept that nothing explains yet: the commit that does may come later",
         count(1),
         300,
+      )
+      .addOption(
+        new Option(
+          "--metrics [address]",
+          "tell metrics to Prometheus at http://ADDRESS/metrics, on this host alone: HOST:PORT or a port",
+        ).preset(METRICS_ADDRESS),
+      )
+      .addOption(
+        new Option(
+          "--log <form>",
+          "what is logged, on standard error: text, json (an object a line), or journal, which is systemd's and chosen where it reads",
+        )
+          .choices(LOG_FORMS)
+          .env("SLASHCLOUD_LOG"),
       ),
-  ).action(async (images: string[], options: UpOptions) => {
+  ).action(async (images: string[], options: UpOptions, command: Command) => {
     const { up } = await import("./cli/up.js");
-    process.exitCode = await up(images, options);
+    const isGiven = (name: string) => ["cli", "env"].includes(command.getOptionValueSource(name) ?? "");
+    process.exitCode = await up(images, options, isGiven);
   }),
   "slashcloud up --mount /cloud web=/srv/web.img db=/srv/db-root.img,/srv/db-data.img",
+);
+
+const mountOptions = (command: Command): Command =>
+  command
+    .option("--mount <dir>", "where the tree is mounted", "/cloud")
+    .option("--state <dir>", "the daemon's state directory, if it was named");
+
+example(
+  mountOptions(
+    program
+      .command("add")
+      .description("Show another guest in a tree that is served, until it is removed")
+      .argument("<name=image>", "[NAME=]IMAGE; NAME=IMAGE,IMAGE for a guest with several disks"),
+  ).action(async (image: string, options: DaemonOptions) => {
+    const { add } = await import("./cli/guests.js");
+    process.exitCode = await add(image, options);
+  }),
+  "slashcloud add web=/srv/web.img",
+);
+
+example(
+  mountOptions(
+    program
+      .command("remove")
+      .description("Show a guest that was added no longer")
+      .argument("<name>", "the guest's name in the tree"),
+  ).action(async (name: string, options: DaemonOptions) => {
+    const { remove } = await import("./cli/guests.js");
+    process.exitCode = await remove(name, options);
+  }),
+  "slashcloud remove web",
+);
+
+example(
+  mountOptions(
+    program.command("reload").description("Have a daemon read its configuration again, without a remount"),
+  ).action(async (options: DaemonOptions) => {
+    const { reload } = await import("./cli/guests.js");
+    process.exitCode = await reload(options);
+  }),
+  "slashcloud reload",
+);
+
+example(
+  program
+    .command("check")
+    .description("Say what is wrong with a configuration, or what would be served")
+    .argument("[file]", "the configuration", "/etc/slashcloud/slashcloud.yaml")
+    .action(async (file: string) => {
+      const { check } = await import("./cli/check.js");
+      process.exitCode = await check(file);
+    }),
+  "slashcloud check",
 );
 
 example(
   program
     .command("status")
     .description("What the daemon of a mounted tree follows, and how that goes")
+    .addHelpText("after", STATUS_LINES)
     .option("--mount <dir>", "where the tree is mounted", "/cloud")
     .option("--state <dir>", "the daemon's state directory, if it was named")
     .option("--json", "as JSON")
@@ -138,6 +225,26 @@ example(
       process.exitCode = await status(options);
     }),
   "slashcloud status --mount /cloud",
+);
+
+example(
+  program
+    .command("top")
+    .description("Which guests are busy, live; one look where the output is no terminal")
+    .addHelpText("after", TOP_LINES)
+    .option("--mount <dir>", "where the tree is mounted", "/cloud")
+    .option("--state <dir>", "the daemon's state directory, if it was named")
+    .addOption(
+      new Option("--sort <what>", "what comes first")
+        .choices(["events", "written", "lag", "name"])
+        .default("events"),
+    )
+    .option("--interval <s>", "seconds between looks", count(1), 1)
+    .action(async (options: TopOptions) => {
+      const { top } = await import("./cli/top.js");
+      process.exitCode = await top(options);
+    }),
+  "slashcloud top --sort written",
 );
 
 example(
@@ -445,7 +552,7 @@ try {
     process.exitCode = error.exitCode === 0 ? 0 : 2;
   } else {
     const { message, exitCode } = error as Error & { exitCode?: number };
-    complain(message);
+    for (const line of message.split("\n")) complain(line);
     process.exitCode = exitCode ?? 1;
   }
 }

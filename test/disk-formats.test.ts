@@ -1,8 +1,8 @@
 /** Disks of other formats than raw, as they are named on the command line. */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
-import { createConnection } from "node:net";
+import { copyFileSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { createConnection, Socket } from "node:net";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
@@ -73,7 +73,7 @@ function converters(): number[] {
       if (!(pid > 0)) return false;
       try {
         const [program = "", ...args] = readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0");
-        return program.endsWith("qemu-nbd") && args.some((arg) => arg.startsWith(folder));
+        return program.endsWith("qemu-nbd") && args.some((arg) => arg.includes(folder));
       } catch {
         return false;
       }
@@ -100,9 +100,15 @@ async function startQemu(image: string): Promise<() => Promise<void>> {
     { stdio: ["ignore", "inherit", "inherit"] },
   );
   endWithTests(child);
-  await eventually(() => existsSync(monitor), "QEMU's monitor");
-  const socket = createConnection(monitor);
-  await once(socket, "data");
+  let socket = new Socket();
+  // It is there a moment before QEMU listens.
+  await eventually(async () => {
+    socket = createConnection(monitor);
+    return once(socket, "data").then(
+      () => true,
+      () => false,
+    );
+  }, "QEMU's monitor");
   return async () => {
     const ended = once(child, "close");
     socket.destroy();
@@ -202,6 +208,27 @@ describe("a tree of guests with such disks", () => {
     expect(await served.stop()).toBe(0);
     await eventually(() => converters().length === 0, "their end");
     expect(leftOver()).toEqual([]);
+  });
+
+  test("lets go of a disk that a QEMU is started with, and shows it again when that has ended", async () => {
+    const served = await serve(join(folder, "yielding"), { one: named("top.qcow2") });
+    const file = join(served.guest("one"), "etc", "hostname");
+    await eventually(() => isThere(file), "the guest");
+    const stop = await startQemu(named("top.qcow2"));
+    await eventually(() => converters().length === 0, "qemu-nbd lets go");
+    expect(served.log()).toContain("top.qcow2: a QEMU has started to use this qcow2 disk");
+    await stop();
+    await eventually(() => converters().length === 1, "qemu-nbd, once again");
+    await eventually(() => isThere(file), "the guest, once again");
+    // While it is opened it is locked, for a moment.
+    const snapshot = () => run("qemu-img", ["snapshot", "-c", "now", named("top.qcow2")]).then(() => true);
+    await eventually(() => snapshot().catch(() => false), "a snapshot within it");
+    const changed = "another program has changed this qcow2 disk: it is opened afresh";
+    await eventually(() => served.log().includes(changed), "the change is seen");
+    await eventually(() => converters().length === 1, "qemu-nbd begins again");
+    expect(await isThere(file)).toBe(true);
+    expect(await served.stop()).toBe(0);
+    await eventually(() => converters().length === 0, "its end");
   });
 
   test("that is killed takes them along, and no disk stays locked", async () => {

@@ -65,7 +65,8 @@ class Daemon {
       directory: state,
       events: this.logs,
       status: () => ({ guests: 2 }),
-      run: async () => [],
+      metrics: async () => "",
+      run: async () => ({ lines: [], guests: [] }),
     });
   }
 
@@ -170,7 +171,7 @@ describe("slashcloud events", () => {
     );
     const live = start(process.execPath, [main, "events", "--state", state, "--follow", "--json", "*:web:*"]);
     // Events happen while the commands connect.
-    while (commands.some(({ output }) => output === "")) {
+    while ([...commands, live].some(({ output }) => output === "")) {
       daemon.tell(event(++id), event(++id));
       await sleep(1);
     }

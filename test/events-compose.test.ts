@@ -99,7 +99,7 @@ function step(guest: Guest, pick: (below: number) => number): void {
   const isEmpty = (ino: number): boolean => (guest.names.get(ino)?.size ?? 0) === 0;
   const existing = any([...entries.keys(), undefined]);
   // It stays small.
-  switch (guest.inodes.size > 30 ? 2 + pick(5) : pick(7)) {
+  switch (guest.inodes.size > 30 ? 2 + pick(6) : pick(8)) {
     case 0:
     case 1: {
       const created = name();
@@ -145,6 +145,16 @@ function step(guest: Guest, pick: (below: number) => number): void {
       }
       entries.delete(existing);
       to.set(renamed, ino);
+      return;
+    }
+    case 6: {
+      // The directory goes with all that is in it, and another one comes, with the same names and numbers.
+      const files = [...entries.values()];
+      if (directory === ROOT || files.some((ino) => guest.names.has(ino) || linksOf(guest, ino) > 1)) return;
+      for (const ino of [directory, ...files]) {
+        const inode = guest.inodes.get(ino);
+        if (inode !== undefined) guest.inodes.set(ino, { ...inode, generation: pick(1_000_000) });
+      }
       return;
     }
     default: {

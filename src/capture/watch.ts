@@ -20,6 +20,12 @@ export interface Watched {
   spots(): readonly Spot[] | undefined;
 }
 
+/** How watching something goes. */
+export interface Watching {
+  /** When it was last seen, without a look, that nothing has been written (ms of performance.now()); 0: never. */
+  readonly glancedAt: number;
+}
+
 /** ms between looks: after something was found, and when nothing has been for long. */
 const SHORTEST = 5;
 const LONGEST = 240;
@@ -41,6 +47,7 @@ interface Patrol {
   /** While it rests: what tells whether it still does, and when it last did. */
   glance: Glance | undefined;
   quietAt: number;
+  glancedAt: number;
 }
 
 /** All that is watched. */
@@ -50,7 +57,7 @@ export class Watch {
   #timer: NodeJS.Timeout | undefined;
   #wakesAt = Number.POSITIVE_INFINITY;
 
-  add(watched: Watched): void {
+  add(watched: Watched): Watching {
     const { path } = watched;
     const patrol: Patrol = {
       watched,
@@ -59,9 +66,11 @@ export class Watch {
       due: Number.POSITIVE_INFINITY,
       glance: undefined,
       quietAt: 0,
+      glancedAt: 0,
     };
     this.#patrols.push(patrol);
     this.#lookIn(patrol, SHORTEST);
+    return patrol;
   }
 
   stop(): void {
@@ -91,6 +100,7 @@ export class Watch {
       if (patrol.due <= now + EARLY) {
         if (patrol.glance?.isSame() === true) {
           patrol.quietAt = now;
+          patrol.glancedAt = now;
           patrol.due = nextRound(now);
         } else this.#look(patrol);
       }

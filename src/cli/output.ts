@@ -1,5 +1,6 @@
 /** Writing to standard output and error, whole and in order. */
 import { writeSync } from "node:fs";
+import { writeLog } from "../daemon/log/writer.js";
 
 /** Writes bytes to standard output, waiting where a pipe is full. A reader that went away ends the process quietly. */
 export function write(bytes: Buffer | string): void {
@@ -16,14 +17,8 @@ export function write(bytes: Buffer | string): void {
   }
 }
 
-/** A line to standard error. */
-export function complain(line: string): void {
-  try {
-    writeSync(2, `slashcloud: ${line}\n`);
-  } catch {
-    // Nobody listens.
-  }
-}
+/** A line to standard error; without a level it is an error. */
+export const complain: typeof writeLog = (line, about) => writeLog(line, { level: "error", ...about });
 
 /** A name for a terminal: control characters and bytes that are not UTF-8 as "?", as ls does; elsewhere as it is. */
 export function printable(name: Buffer): Buffer {

@@ -1,6 +1,10 @@
 /** `slashcloud up`: serves guests' disks as a tree, in the foreground. */
 
-import { parseGuests } from "../daemon/guest-name.js";
+import { existsSync } from "node:fs";
+import type { EventsOptions } from "../daemon/event-hub.js";
+import { type GuestSpec, guestOf, parseGuests } from "../daemon/guest-name.js";
+import { isThere } from "../daemon/image-name.js";
+import { type LogForm, setLogForm, writeLog } from "../daemon/log/writer.js";
 import { parseCrawls } from "../daemon/made-crawls.js";
 import { type PipeForm, parsePipes } from "../daemon/pipe-option.js";
 import { redisAddress } from "../daemon/redis.js";
@@ -12,7 +16,12 @@ import { UserError } from "../daemon/user-error.js";
 import { complain, write } from "./output.js";
 import { type QueueOptions, queueLimits } from "./tap.js";
 
+/** Where the configuration is, unless it is named. */
+export const CONFIGURATION = "/etc/slashcloud/slashcloud.yaml";
+
 export interface UpOptions extends QueueOptions {
+  /** The configuration; `true`: where it usually is. */
+  readonly config?: string | true;
   readonly mount: string;
   readonly host: string;
   readonly driver: Driver;
@@ -36,46 +45,41 @@ export interface UpOptions extends QueueOptions {
   readonly pipeForm: PipeForm;
   /** Seconds for which a write is kept that nothing explains yet. */
   readonly unknownLife: number;
+  /** Where metrics are told. */
+  readonly metrics?: string;
+  /** The form of what is logged; undefined: the journal's if it goes there, else text. */
+  readonly log?: LogForm;
 }
+
+/** Whether an option was given by the user, on the command line or in the environment. */
+export type IsGiven = (option: string) => boolean;
 
 /**
  * Serves until SIGINT or SIGTERM, or until somebody unmounts the tree; SIGUSR2 has the program as it is on disk now take
- * over. Returns the exit code. Throws UserError, MountError.
+ * over, SIGHUP has the configuration read again. Returns the exit code. Throws UserError, MountError.
  */
-export async function up(images: readonly string[], options: UpOptions): Promise<number> {
-  const guests = parseGuests(images);
-  const { mount: directory, host, driver, eventsSize: logSize, listEvents } = options;
-  if (options.redis !== undefined && !options.events)
-    throw new UserError("--redis publishes events, and --no-events has none told: leave one of them out", 2);
-  if (options.crawl !== undefined && !options.events)
-    throw new UserError(
-      "--crawl is for the paths of events, and --no-events has none told: leave one out",
-      2,
-    );
-  const redis =
-    options.redis === undefined
+export async function up(
+  images: readonly string[],
+  given: UpOptions,
+  isGiven: IsGiven = () => true,
+): Promise<number> {
+  const named = parseGuests(images);
+  const file = configurationOf(images, given);
+  const configured =
+    file === undefined
       ? undefined
-      : {
-          address: redisAddress(options.redis),
-          mostEntries: options.redisStream,
-          mostData: options.redisData ?? 0,
-        };
-  const events = options.events
-    ? {
-        state: stateDirectoryFor(directory, options.state),
-        isStateNamed: options.state !== undefined,
-        logSize,
-        areListed: listEvents ?? false,
-        redis,
-        crawls: parseCrawls(options.crawl ?? [], guests),
-      }
-    : undefined;
+      : await (await import("./up-configured.js")).configuredUp({ file, given, isGiven, named });
+  const options = configured?.options ?? given;
+  setLogForm(options.log);
+  // All that are known by their images now; what is offered to them is settled at the start.
+  const known = [...named, ...(configured?.plan.guests ?? []).flatMap((guest) => knownGuest(guest, named))];
+  const { mount: directory, host, driver, metrics } = options;
   const tap: TapOptions | undefined =
     options.tap || options.pipe
       ? {
           listen: options.tap ?? [],
-          disks: options.tap ? tapDisks(guests) : [],
-          pipes: parsePipes(options.pipe ?? [], options.pipeForm, guests),
+          disks: options.tap ? tapDisks([...named, ...known.filter(canBeTapped(named))]) : [],
+          pipes: parsePipes(options.pipe ?? [], options.pipeForm, known),
         }
       : undefined;
   const writes = { limits: queueLimits(options), unknownLife: 1000 * options.unknownLife };
@@ -88,15 +92,41 @@ export async function up(images: readonly string[], options: UpOptions): Promise
       });
     }
   });
-  const served = await serve({ directory, host, driver, guests, events, tap, writes, log: complain });
+  // Before it serves, it would end by it.
+  let reload: () => void = () => {};
+  if (configured !== undefined) process.on("SIGHUP", () => reload());
+  const served = await serve({
+    directory,
+    host,
+    driver,
+    guests: named,
+    ...(configured && { plan: configured.plan, reread: configured.reread }),
+    settings: { ...configured?.plan.settings, events: eventsOf(options, known) },
+    tap,
+    writes,
+    metrics: metrics === undefined ? undefined : { listen: metrics },
+    log: writeLog,
+  });
+  reload = () => {
+    served.reload().then(
+      (lines) => {
+        writeLog("the configuration was read again", { level: "info" });
+        for (const line of lines) writeLog(line, { level: "info" });
+      },
+      ({ message }: Error) => {
+        for (const line of message.split("\n")) writeLog(line, { level: "error" });
+        writeLog("the configuration is wrong, and all stays as it is", { level: "error" });
+      },
+    );
+  };
   process.on("SIGUSR2", () => {
     if (served.upgrade === undefined)
       complain("this driver cannot be upgraded while it serves: start it again");
     else void served.upgrade();
   });
-  for (const url of served.urls ?? []) write(`slashcloud: ${url}\n`);
-  if (!isStopping)
-    write(`slashcloud: serving ${directory} (${guests.length} guest${guests.length === 1 ? "" : "s"})\n`);
+  for (const url of served.urls) write(`slashcloud: ${url}\n`);
+  const { guests } = served;
+  if (!isStopping) write(`slashcloud: serving ${directory} (${guests} guest${guests === 1 ? "" : "s"})\n`);
   await Promise.race([stopped, served.ended]);
   if (!isStopping) {
     complain(`${directory} was unmounted by somebody else`);
@@ -104,4 +134,62 @@ export async function up(images: readonly string[], options: UpOptions): Promise
   }
   await served.stop();
   return 0;
+}
+
+/** The configuration's file; undefined: none is read. */
+function configurationOf(images: readonly string[], { config }: UpOptions): string | undefined {
+  if (typeof config === "string") return config;
+  if (config === true) return CONFIGURATION;
+  return images.length === 0 && existsSync(CONFIGURATION) ? CONFIGURATION : undefined;
+}
+
+/** How events are told; undefined: they are not. Throws UserError. */
+export function eventsOf(options: UpOptions, guests: readonly GuestSpec[]): EventsOptions | undefined {
+  const { mount, state, events, eventsSize: logSize, listEvents, redis, crawl } = options;
+  if (redis !== undefined && !events)
+    throw new UserError("--redis publishes events, and --no-events has none told: leave one of them out", 2);
+  if (crawl !== undefined && !events)
+    throw new UserError(
+      "--crawl is for the paths of events, and --no-events has none told: leave one out",
+      2,
+    );
+  if (!events) return undefined;
+  return {
+    state: stateDirectoryFor(mount, state),
+    isStateNamed: state !== undefined,
+    logSize,
+    areListed: listEvents ?? false,
+    redis:
+      redis === undefined
+        ? undefined
+        : {
+            address: redisAddress(redis),
+            mostEntries: options.redisStream,
+            mostData: options.redisData ?? 0,
+          },
+    crawls: parseCrawls(crawl ?? [], guests),
+  };
+}
+
+/** A guest of the configuration that has images, and no namesake on the command line. */
+function knownGuest(
+  { name, images }: { readonly name: string; readonly images: readonly string[] },
+  named: readonly GuestSpec[],
+): GuestSpec[] {
+  return images.length === 0 || named.some((other) => other.name === name) ? [] : [guestOf(name, images)];
+}
+
+/** Of the guests that are not on the command line, those whose disks the tap can offer: raw ones that are there. */
+function canBeTapped(named: readonly GuestSpec[]): (guest: GuestSpec) => boolean {
+  return (guest) => {
+    if (named.includes(guest)) return false;
+    try {
+      const isOffered = tapDisks([guest]).every(({ path }) => isThere(path));
+      if (!isOffered) complain(`${guest.name}: is not offered at the tap, as an image of it is not there`);
+      return isOffered;
+    } catch (error) {
+      complain(`${guest.name}: is not offered at the tap: ${(error as Error).message}`);
+      return false;
+    }
+  };
 }

@@ -1,6 +1,6 @@
 /** Building the tree: where each guest's volumes are shown. */
 import { type FileSystem, FileType } from "../filesystems/filesystem.js";
-import type { Log } from "../images/image.js";
+import { type Log, logWithin } from "../images/image.js";
 import { CloudTree, type Upkeep, VOLUMES } from "./cloud-tree.js";
 import { CloudDirectory } from "./directory.js";
 import { EventFiles, type EventLogs } from "./event-files.js";
@@ -128,7 +128,7 @@ class TreeBuilder {
   }
 
   #addGuest(guest: CloudGuest, host: CloudDirectory): ReadonlyMap<string, readonly string[]> {
-    const log: Log = (line) => this.#log(`${guest.name}: ${line}`);
+    const log = logWithin(this.#log, guest.name, { guest: guest.name });
     const mounts = new Map<string, string[]>();
     const shown = guest.volumes.filter(({ fileSystem }) => fileSystem !== undefined);
     const rootVolume = this.#chooseRoot(shown);

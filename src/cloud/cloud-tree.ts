@@ -13,6 +13,7 @@ import { EVENTS, EVENTS_BEFORE, type EventFiles } from "./event-files.js";
 import { digestOf, isEvents, placeOf } from "./ids.js";
 import { linkTarget } from "./link-target.js";
 import { Place } from "./place.js";
+import type { ReadMarks } from "./read-marks.js";
 import type { Entry, Statistics, Tree, TreeVisitor } from "./tree.js";
 
 /** The name, in a guest's root, of the directory that has every volume on its own. */
@@ -51,6 +52,7 @@ export class CloudTree implements Tree {
   readonly #eventsAreListed: boolean;
   readonly #eventsEntry: Entry = emptyEntry();
   #readers: ChangedReads = { changedSince: Number.POSITIVE_INFINITY, read: () => {} };
+  #marks: ReadMarks | undefined;
 
   /** `events` are listed only if that is asked for. */
   constructor(
@@ -70,6 +72,11 @@ export class CloudTree implements Tree {
   /** Has reads of files told that have changed lately. */
   tellReads(readers: ChangedReads): void {
     this.#readers = readers;
+  }
+
+  /** Has each read of a file marked. */
+  markReads(marks: ReadMarks): void {
+    this.#marks = marks;
   }
 
   refresh(): void {
@@ -189,6 +196,7 @@ export class CloudTree implements Tree {
       return this.#eventFiles().read(high, low, position, length, target, targetOffset);
     }
     const place = this.#requiredPlace(high, low, Errno.EISDIR);
+    this.#marks?.mark(high, low);
     if (this.#attributes.ctime >= this.#readers.changedSince) this.#readers.read(high, low);
     return place.fileSystem.read(low, position, length, target, targetOffset);
   }

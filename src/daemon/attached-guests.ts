@@ -19,7 +19,7 @@ import type { FeedDisk } from "../capture/feed/frames.js";
 import { attachGuest } from "../capture/qmp/attach.js";
 import type { AttachedDisk, Attachment, GuestDisk, Loss, TapTarget } from "../capture/qmp/attachment.js";
 import { giveToQemu } from "../capture/qmp/giving.js";
-import type { Log } from "../images/image.js";
+import { type Log, logWithin } from "../images/image.js";
 import type { AttachRequest } from "./tap-process-messages.js";
 import type { Tapping } from "./tapping.js";
 
@@ -93,7 +93,7 @@ export class AttachedGuests {
         tapFor,
         exportSocket: join(folder, QEMU_FOLDER, EXPORT_SOCKET),
         guard: tapping,
-        log: (line) => log(`${guest}: ${line}`),
+        log: logWithin(log, guest, { guest }),
       });
       this.#guests.set(guest, { attachment, socket: monitor, folder, exports });
       attachment.disks.forEach(({ index, size }, disk) => {
@@ -127,7 +127,7 @@ export class AttachedGuests {
   /** Detaches from all. */
   async stop(): Promise<void> {
     const done = [...this.#guests.keys()].map((guest) =>
-      this.detach(guest).catch(({ message }: Error) => this.#options.log(`${guest}: ${message}`)),
+      this.detach(guest).catch(({ message }: Error) => this.#options.log(`${guest}: ${message}`, { guest })),
     );
     await Promise.all(done);
   }
@@ -157,13 +157,15 @@ export class AttachedGuests {
     if (attached?.attachment !== attachment) return;
     if (disk === undefined) {
       this.#guests.delete(guest);
-      this.#forget(attached).catch(({ message }: Error) => this.#options.log(`${guest}: ${message}`));
+      this.#forget(attached).catch(({ message }: Error) =>
+        this.#options.log(`${guest}: ${message}`, { guest }),
+      );
       this.#options.gone(guest, reason);
       return;
     }
     const name = attached.exports.get(disk.index);
     if (name !== undefined) this.#options.withdraw(name);
-    this.#options.log(`${guest}: ${reason}`);
+    this.#options.log(`${guest}: ${reason}`, { guest });
     if (canReattach) this.#reattach(guest, attached, disk, RETRY);
   }
 
@@ -176,7 +178,7 @@ export class AttachedGuests {
           const place = attached.attachment.disks.findIndex(({ index }) => index === disk.index);
           if (name !== undefined && place >= 0)
             this.#options.offer(name, { guest, disk: place, size: disk.size, capture: "qmp" });
-          this.#options.log(`${guest}: ${disk.name} is mirrored again`);
+          this.#options.log(`${guest}: ${disk.name} is mirrored again`, { level: "notice", guest });
         },
         () => this.#reattach(guest, attached, disk, Math.min(LONGEST_RETRY, 2 * wait)),
       );

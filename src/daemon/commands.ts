@@ -1,7 +1,7 @@
 /** What a running daemon can be told to do. It passes from the control socket to the server, and on to the supervisor. */
 
-/** `attach`: shows the disks of a running QEMU's guest, and follows all that it writes. `detach`: takes that back. */
 export type Command =
+  /** Shows the disks of a running QEMU's guest, and follows all that it writes. */
   | {
       readonly kind: "attach";
       /** The guest's, in the tree. */
@@ -11,31 +11,57 @@ export type Command =
       /** Nodes, or ids of drives or devices; undefined: all disks. */
       readonly disks?: readonly string[] | undefined;
     }
-  | { readonly kind: "detach"; readonly guest: string };
+  /** Takes that back. */
+  | { readonly kind: "detach"; readonly guest: string }
+  /** Shows a guest until it is removed; its images as GuestSpec has them. */
+  | { readonly kind: "add"; readonly guest: string; readonly images: readonly string[] }
+  | { readonly kind: "remove"; readonly guest: string }
+  /** Reads the configuration again. */
+  | { readonly kind: "reload" };
 
-/** What came of it: lines for people. */
-export type CommandDone = readonly string[];
+/** What came of it. */
+export interface CommandDone {
+  /** For people. */
+  readonly lines: readonly string[];
+  /** The guests that are shown in a moment. */
+  readonly guests: readonly string[];
+}
 
-/** Does it. Rejects with an error of one line. */
+/** Does it. Rejects with an error of one line, or of several in which a configuration is wrong. */
 export type RunCommand = (command: Command) => Promise<CommandDone>;
 
+/** The names of all commands. */
+export const COMMANDS: readonly Command["kind"][] = ["attach", "detach", "add", "remove", "reload"];
+
 /** Reads what came as JSON. Throws RangeError with one line that tells what is wrong. */
-export function parseCommand(kind: string, text: string): Command {
+export function parseCommand(kind: Command["kind"], text: string): Command {
   let body: unknown;
   try {
     body = JSON.parse(text);
   } catch {
     throw new RangeError("the request is not JSON");
   }
-  const { guest, socket, disks } = (typeof body === "object" && body !== null ? body : {}) as Record<
+  if (kind === "reload") return { kind };
+  const { guest, socket, disks, images } = (typeof body === "object" && body !== null ? body : {}) as Record<
     string,
     unknown
   >;
   if (typeof guest !== "string" || guest === "") throw new RangeError('"guest" is to be a name');
-  if (kind === "detach") return { kind, guest };
-  if (typeof socket !== "string" || !socket.startsWith("/"))
-    throw new RangeError('"socket" is to be the path of QEMU\'s monitor');
-  if (disks !== undefined && !(Array.isArray(disks) && disks.every((disk) => typeof disk === "string")))
-    throw new RangeError('"disks" is to be a list of names');
-  return { kind: "attach", guest, socket, disks };
+  switch (kind) {
+    case "detach":
+    case "remove":
+      return { kind, guest };
+    case "add":
+      if (!isTexts(images) || images.length === 0) throw new RangeError('"images" is to be a list of images');
+      return { kind, guest, images };
+    case "attach":
+      if (typeof socket !== "string" || !socket.startsWith("/"))
+        throw new RangeError('"socket" is to be the path of QEMU\'s monitor');
+      if (disks !== undefined && !isTexts(disks)) throw new RangeError('"disks" is to be a list of names');
+      return { kind, guest, socket, disks };
+  }
+}
+
+function isTexts(value: unknown): value is string[] {
+  return Array.isArray(value) && value.every((item) => typeof item === "string");
 }

@@ -7,7 +7,9 @@ import { eventText } from "../events/line.js";
 import type { LogReplay } from "../events/log-replay.js";
 import { Selection } from "../events/selection.js";
 import type { Missed, Subscription } from "../events/subscribers.js";
-import { type Command, parseCommand, type RunCommand } from "./commands.js";
+import { COMMANDS, type Command, parseCommand, type RunCommand } from "./commands.js";
+import { CONTROL_INDEX, knownPaths } from "./control-index.js";
+import { METRICS_TYPE } from "./insight/metrics-listener.js";
 import { controlSocket, type SocketPath } from "./socket-path.js";
 
 /** Where events come from. */
@@ -27,8 +29,10 @@ export interface ControlOptions {
   readonly directory: string;
   readonly events: EventSource;
   /** What `/v1/status` answers. */
-  readonly status: () => object;
-  /** Does what `/v1/attach` and `/v1/detach` ask for. */
+  readonly status: () => object | Promise<object>;
+  /** What `/v1/metrics` answers. */
+  readonly metrics: () => Promise<string>;
+  /** Does what `/v1/attach` and the other commands ask for. */
   readonly run: RunCommand;
 }
 
@@ -82,23 +86,22 @@ export class Control {
 
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const { pathname, searchParams } = new URL(request.url ?? "/", "http://localhost");
-    const command = /^\/v1\/(attach|detach)$/.exec(pathname)?.[1];
+    const command = COMMANDS.find((kind) => pathname === `/v1/${kind}`);
     if (command !== undefined) {
       const done = this.#command(command, request, response);
       this.#commands.add(done);
       await done.finally(() => this.#commands.delete(done));
     } else if (request.method !== "GET") refuse(response, 405, `${request.method}: only GET is known`);
-    else if (pathname === "/v1/status") {
-      const status = JSON.stringify(this.#options.status());
-      response.writeHead(200, { "content-type": "application/json" }).end(`${status}\n`);
+    else if (pathname === "/") answerJson(response, CONTROL_INDEX, 1);
+    else if (pathname === "/v1/status") answerJson(response, await this.#options.status());
+    else if (pathname === "/v1/metrics") {
+      const text = await this.#options.metrics();
+      response.writeHead(200, { "content-type": METRICS_TYPE }).end(text);
     } else if (pathname === "/v1/events") await this.#events(searchParams, response);
-    else {
-      const known = "/v1/events, /v1/status, /v1/attach and /v1/detach";
-      refuse(response, 404, `${pathname}: not known; there are ${known}`);
-    }
+    else refuse(response, 404, `${pathname}: not known; there are ${knownPaths()}`);
   }
 
-  async #command(kind: string, request: IncomingMessage, response: ServerResponse): Promise<void> {
+  async #command(kind: Command["kind"], request: IncomingMessage, response: ServerResponse): Promise<void> {
     if (request.method !== "POST") {
       refuse(response, 405, `${request.method}: only POST is known here`);
       return;
@@ -116,10 +119,10 @@ export class Control {
       return;
     }
     try {
-      const done = await this.#options.run(command);
+      const { lines: done, guests } = await this.#options.run(command);
       response.writeHead(200, { "content-type": "application/json" });
       await new Promise<void>((resolve) => {
-        response.on("close", resolve).end(`${JSON.stringify({ done })}\n`, resolve);
+        response.on("close", resolve).end(`${JSON.stringify({ done, guests })}\n`, resolve);
       });
     } catch (error) {
       refuse(response, 409, (error as Error).message);
@@ -199,6 +202,11 @@ async function drained(response: ServerResponse): Promise<void> {
     };
     response.on("drain", done).on("close", done);
   });
+}
+
+function answerJson(response: ServerResponse, body: object, indent?: number): void {
+  const text = JSON.stringify(body, undefined, indent);
+  response.writeHead(200, { "content-type": "application/json" }).end(`${text}\n`);
 }
 
 function refuse(response: ServerResponse, code: number, error: string): void {

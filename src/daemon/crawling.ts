@@ -112,7 +112,8 @@ class Lane {
     });
     this.#worker = worker;
     worker.on("message", (message: CrawlMessage) => {
-      if (message.kind === "log") this.#log(`${spec.name}/${volume}: ${message.line}`);
+      if (message.kind === "log")
+        this.#log(`${spec.name}/${volume}: ${message.line}`, { guest: spec.name, volume });
       else if (message.kind === "crawled") waiting.resolve(message);
       else waiting.reject(new Error(message.message));
     });

@@ -12,6 +12,7 @@ import type { RunCommand } from "./commands.js";
 import { Control } from "./control.js";
 import { Crawling } from "./crawling.js";
 import type { GuestSpec } from "./guest-name.js";
+import type { Insight } from "./insight/insight.js";
 import { type GuestCrawl, MadeCrawls } from "./made-crawls.js";
 import { MapFiles } from "./map-files.js";
 import type { MountedVolume } from "./mounted-volume.js";
@@ -20,7 +21,6 @@ import { Positions } from "./positions.js";
 import type { PublishOn } from "./publishing.js";
 import type { RedisSettings } from "./redis.js";
 import { eventsFolder } from "./state-directory.js";
-import type { DaemonStatus, FollowedStatus, VolumeStatus } from "./status.js";
 import { Telling, type ToldStep } from "./telling.js";
 import { volumeKey } from "./updates.js";
 import { UserError } from "./user-error.js";
@@ -68,13 +68,13 @@ export type ReadVolume = (
 ) => Buffer | undefined;
 
 /** Where what happens in followed volumes goes. From another thread, files are not read for it. */
-export type EventTaker = Pick<
-  EventHub,
-  "resumePoints" | "begin" | "take" | "write" | "reopened" | "lost" | "tellStatus"
-> &
+export type EventTaker = Pick<EventHub, "resumePoints" | "begin" | "take" | "write" | "reopened" | "lost"> &
   Partial<Pick<EventHub, "readFilesBy">>;
 
-/** `publishOn`: see loadPublishing. Throws UserError when the logs cannot be read. */
+/**
+ * `publishOn`: see loadPublishing. `insight` is what the control socket tells of the daemon; it learns of events. Throws
+ * UserError when the logs cannot be read.
+ */
 export function openEventHub(
   host: string,
   guests: readonly GuestSpec[],
@@ -82,9 +82,10 @@ export function openEventHub(
   log: Log,
   run: RunCommand,
   publishOn: PublishOn | undefined,
+  insight: Insight,
 ): EventHub {
   try {
-    return new EventHub(host, guests, options, log, run, publishOn);
+    return new EventHub(host, guests, options, log, run, publishOn, insight);
   } catch (error) {
     throw new UserError(
       `${options.state}: events cannot be kept there: ${(error as Error).message}; name another directory with --state, or turn them off with --no-events`,
@@ -103,7 +104,6 @@ export class EventHub {
   readonly #telling: Telling;
   readonly #publisher: Publisher | undefined;
   readonly #log: Log;
-  #volumes: () => readonly VolumeStatus[] = () => [];
   #readFile: ReadVolume = () => undefined;
 
   /** Opens the logs. Throws a system error if they cannot be read. */
@@ -114,6 +114,7 @@ export class EventHub {
     log: Log,
     run: RunCommand,
     publishOn: PublishOn | undefined,
+    insight: Insight,
   ) {
     const specs = new Map(guests.map((spec) => [spec.name, spec]));
     this.#log = log;
@@ -131,13 +132,8 @@ export class EventHub {
     this.#control = new Control({
       directory: state,
       events: this.logs,
-      status: (): DaemonStatus => ({
-        pid: process.pid,
-        host,
-        guests: [...specs.keys()],
-        volumes: this.#volumes(),
-        redis: publisher?.status,
-      }),
+      status: () => insight.status(),
+      metrics: async () => (await import("./insight/metrics.js")).metricsText(await insight.snapshot()),
       run,
     });
     this.#positions = new Positions(join(state, "positions.json"), log);
@@ -155,6 +151,7 @@ export class EventHub {
         },
         append: (events) => {
           everything.append(events);
+          insight.events.add(events);
           publisher?.offer(events);
         },
       },
@@ -165,6 +162,12 @@ export class EventHub {
       },
       maps: this.#maps,
       log,
+    });
+    insight.tell({
+      hasPaths: (guest, volume) => this.#telling.hasPaths(guest, volume),
+      get redis() {
+        return publisher?.status;
+      },
     });
   }
 
@@ -252,18 +255,6 @@ export class EventHub {
     return known.reduce((latest, one) =>
       one === undefined || (latest !== undefined && !isPast(one, latest)) ? latest : one,
     );
-  }
-
-  /** `volumes` says how following goes of some volumes: those that the earlier calls were not about. */
-  tellStatus(volumes: () => readonly FollowedStatus[]): void {
-    const others = this.#volumes;
-    this.#volumes = () => [
-      ...others(),
-      ...volumes().map((status) => ({
-        ...status,
-        hasPaths: this.#telling.hasPaths(status.guest, status.volume),
-      })),
-    ];
   }
 
   /** `read` reads of files as the events that are being told have left them. */

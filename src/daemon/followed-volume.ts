@@ -1,10 +1,11 @@
 /** A volume that is followed: its follower, opened afresh when that is needed, and how it goes. */
-import type { FileMaps, Follower, Look, ReopenReason, TakenPart } from "../filesystems/follower.js";
+import type { FileMaps, Follower, Look, ReopenReason, Step, TakenPart } from "../filesystems/follower.js";
 import { followFileSystem, identify, restMarkOf } from "../filesystems/formats.js";
-import type { Image, Log, Service, Source, Spot } from "../images/image.js";
+import { type Image, type Log, logWithin, type Service, type Source, type Spot } from "../images/image.js";
 import { IoError } from "../images/io-error.js";
 import { BlockCache } from "../versions/block-cache.js";
 import type { Volume } from "../volumes/volumes.js";
+import { VolumeMeasures } from "./insight/volume-measures.js";
 import type { FollowedStatus } from "./status.js";
 import { volumeKey } from "./updates.js";
 
@@ -33,6 +34,11 @@ export class FollowedVolume {
   readonly #log: Log;
   /** The last transaction that was taken. */
   transaction: number | undefined;
+  readonly measures = new VolumeMeasures();
+  /** When the last look ended that could read it, ms of performance.now(); 0: there was none. */
+  #lookedAt = 0;
+  /** Whether a look since it was opened found nothing: what is found next has been committed since. */
+  #isCaughtUp = false;
   #follower: Follower | undefined;
   #retryAt = 0;
   #retry = RETRY;
@@ -58,8 +64,8 @@ export class FollowedVolume {
     this.offset = offset;
     this.length = length;
     this.#source = source;
-    this.#log = log;
-    this.#follower = followFileSystem(source, this.#cache, (line) => log(`${this.key}: ${line}`));
+    this.#log = logWithin(log, this.key, { guest, volume: name });
+    this.#follower = followFileSystem(source, this.#cache, this.#log);
   }
 
   /** Whether it goes on from the transaction that it was to go on from. */
@@ -76,8 +82,10 @@ export class FollowedVolume {
     return this.#follower?.maps;
   }
 
-  get status(): Omit<FollowedStatus, "capture" | "writes"> {
+  /** `glancedAt`: see Watching. */
+  status(glancedAt: number): Omit<FollowedStatus, "capture" | "writes"> {
     const { guest, volume, transaction } = this;
+    const seenAt = Math.max(this.#lookedAt, glancedAt);
     const lastReopened = this.#lastReopened?.toISOString();
     const state = this.isFollowed && this.#service?.isAnswering !== false ? "followed" : "unreadable";
     return {
@@ -88,6 +96,9 @@ export class FollowedVolume {
       reopened: this.#reopened,
       lastReopened,
       reason: this.#reason,
+      seenAt: seenAt === 0 ? undefined : performance.timeOrigin + seenAt,
+      problem: state === "followed" ? "" : this.#problem,
+      figures: this.measures.figures,
     };
   }
 
@@ -119,9 +130,9 @@ export class FollowedVolume {
 
   /** Opens the volume afresh, if possible as transaction `after` left it; see followFileSystem for `parts`. */
   reopen(after?: number, parts?: readonly TakenPart[]): void {
+    this.#isCaughtUp = false;
     try {
-      const log = (line: string) => this.#log(`${this.key}: ${line}`);
-      this.#follower = followFileSystem(this.#source, this.#cache, log, after, parts);
+      this.#follower = followFileSystem(this.#source, this.#cache, this.#log, after, parts);
       this.#problem = "";
     } catch (error) {
       this.#say(`cannot be followed: ${(error as Error).message}`);
@@ -159,14 +170,17 @@ export class FollowedVolume {
       if (outages !== this.#outages) {
         // What was read half, and what users could not be told: all that is known begins anew.
         this.#outages = outages;
-        this.#log(`${this.key}: can be read again`);
+        this.#log("can be read again", { level: "notice" });
         return { reopen: "unreachable" };
       }
     }
     if (this.#follower === undefined)
       return performance.now() < this.#retryAt ? undefined : { reopen: "damaged" };
     try {
-      return this.#follower.look(quietAt);
+      const found = this.#follower.look(quietAt);
+      this.#lookedAt = performance.now();
+      if (found === undefined) this.#isCaughtUp = true;
+      return found;
     } catch (error) {
       if (service !== undefined && !service.isAnswering) return this.#waitFor(service);
       this.#say((error as Error).message);
@@ -177,13 +191,18 @@ export class FollowedVolume {
     }
   }
 
+  /** Commits that a look found have been taken; see VolumeMeasures. */
+  took(steps: readonly Step[], begun: number, isStreamed: boolean): void {
+    this.measures.took(steps, begun, isStreamed, !this.#isCaughtUp);
+  }
+
   #waitFor({ trouble }: Service): undefined {
     this.#say(`cannot be read for the time being: ${trouble}`);
     return undefined;
   }
 
   #say(problem: string): void {
-    if (problem !== this.#problem) this.#log(`${this.key}: ${problem}`);
+    if (problem !== this.#problem) this.#log(problem);
     this.#problem = problem;
   }
 }

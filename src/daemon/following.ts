@@ -2,7 +2,8 @@
  * Following the guests: what each journal shows is handed to the serving thread first, and then the kernel is told what
  * it must not rely on any longer. In that order, as what it asks then is to be answered by the new version.
  */
-import { Watch } from "../capture/watch.js";
+import { Watch, type Watching } from "../capture/watch.js";
+import { ReadMarks } from "../cloud/read-marks.js";
 import type { Changes } from "../filesystems/changes.js";
 import type { Image, Log } from "../images/image.js";
 import type { WriteRecord } from "../queue/write-record.js";
@@ -10,12 +11,14 @@ import { BlockCache } from "../versions/block-cache.js";
 import { Crawling } from "./crawling.js";
 import type { EventTaker } from "./event-hub.js";
 import { FollowedVolume } from "./followed-volume.js";
-import { openGuest } from "./guest.js";
+import { isBlank, openGuests, type PassOver } from "./guest.js";
 import type { GuestSpec } from "./guest-name.js";
 import { KernelCopies } from "./kernel-copies.js";
 import type { Notifications } from "./notifying.js";
 import type { ShownVolume } from "./shown-volumes.js";
+import type { FollowedStatus } from "./status.js";
 import type { MetadataTaker, StreamTaker } from "./stream-taker.js";
+import { unfollowed } from "./unfollowed.js";
 import type { Told, Update } from "./updates.js";
 import { VolumeStreams } from "./volume-streams.js";
 
@@ -36,8 +39,13 @@ export class Following implements StreamTaker {
   readonly #images: Image[] = [];
   readonly #send: (update: Update) => void;
   readonly #streams: VolumeStreams;
-  readonly #copies = new KernelCopies((key) => this.#streams.tells(key));
+  /** Whoever answers sets them. */
+  readonly marks = new ReadMarks();
+  readonly #copies = new KernelCopies((key) => this.#streams.tells(key), this.marks);
   readonly #watch = new Watch();
+  readonly #watched = new Map<FollowedVolume, Watching>();
+  /** Volumes that are not followed, and why. */
+  readonly #others: FollowedStatus[] = [];
   #events: EventTaker | undefined;
   #poke: () => void = () => {};
   #clock: NodeJS.Timeout | undefined;
@@ -45,18 +53,26 @@ export class Following implements StreamTaker {
   /** Bytes of commits that have been handed over since the serving thread was last asked something from here. */
   #untaken = 0;
 
-  /** `send` hands updates to whoever serves users. Throws ImageError for an image that cannot be opened. */
-  constructor(specs: readonly GuestSpec[], send: (update: Update) => void, log: Log) {
+  /** Guests on whose disks there is nothing at all. */
+  readonly blank: readonly string[];
+
+  /**
+   * `send` hands updates to whoever serves users. Throws ImageError for an image that cannot be opened, unless `passOver` is
+   * there to be told.
+   */
+  constructor(specs: readonly GuestSpec[], send: (update: Update) => void, log: Log, passOver?: PassOver) {
     this.#send = send;
     const cache = new BlockCache(CACHE_BYTES);
-    for (const spec of specs) {
-      const { name, disks } = openGuest(spec, cache, () => {});
+    const guests = openGuests(specs, cache, () => {}, passOver);
+    this.blank = guests.filter(isBlank).map(({ name }) => name);
+    for (const { name, disks } of guests) {
       for (const [disk, { image, volumes }] of disks.entries()) {
         this.#images.push(image);
-        for (const { volume, fileSystem } of volumes) {
-          if (fileSystem === undefined) continue;
-          const followed = new FollowedVolume(name, volume, image, disk, log);
-          if (followed.isFollowed) this.#volumes.push(followed);
+        for (const open of volumes) {
+          const { volume, fileSystem } = open;
+          const followed = fileSystem && new FollowedVolume(name, volume, image, disk, log);
+          if (followed?.isFollowed) this.#volumes.push(followed);
+          else this.#others.push(...unfollowed(name, open));
         }
       }
     }
@@ -68,12 +84,18 @@ export class Following implements StreamTaker {
     return new Set(this.#volumes.map(({ key }) => key));
   }
 
+  /** How following goes. */
+  status(): FollowedStatus[] {
+    const followed = this.#volumes.map((volume) => ({
+      ...volume.status(this.#watched.get(volume)?.glancedAt ?? 0),
+      ...this.#streams.statusOf(volume.key),
+    }));
+    return [...followed, ...this.#others];
+  }
+
   /** Has events told, from where those end that have been. To be called before it begins. */
   tell(events: EventTaker): void {
     this.#events = events;
-    events.tellStatus(() =>
-      this.#volumes.map((volume) => ({ ...volume.status, ...this.#streams.statusOf(volume.key) })),
-    );
     const volumes = new Map(this.#volumes.map((followed) => [followed.key, followed]));
     events.readFilesBy?.((key, ...file) => volumes.get(key)?.read(...file));
     for (const followed of this.#volumes) {
@@ -96,11 +118,12 @@ export class Following implements StreamTaker {
   /** Begins, where nobody can be notified. */
   startUnnotified(): void {
     for (const volume of this.#volumes) {
-      this.#watch.add({
+      const watching = this.#watch.add({
         path: volume.path,
         look: (quietAt) => this.#lookAndTell(volume, quietAt),
         spots: () => volume.spots(),
       });
+      this.#watched.set(volume, watching);
     }
     this.#clock = setInterval(() => {
       for (const volume of this.#volumes) this.#tellWritten(volume);
@@ -202,6 +225,7 @@ export class Following implements StreamTaker {
 
   /** Returns whether there may be more to take. */
   #look(volume: FollowedVolume, quietAt?: number): boolean {
+    const begun = performance.now();
     const found = volume.look(quietAt);
     if (found === undefined) return false;
     if ("reopen" in found) {
@@ -242,6 +266,7 @@ export class Following implements StreamTaker {
     }
     if (this.#untaken > MOST_UNTAKEN) this.#pokeSoon();
     this.#copies.reveal(volume.key, found.revealed);
+    volume.took(found.steps, begun, this.#streams.has(volume.key));
     // Last, as users who read files wait for what comes before.
     for (const step of found.steps) this.#events?.take(volume.guest, volume.volume, step);
     this.#streams.follow(volume, found.steps);

@@ -2,7 +2,7 @@
 import { diskName } from "../cloud/mount-table.js";
 import type { FileSystem } from "../filesystems/filesystem.js";
 import { type Identity, identify, openFileSystem } from "../filesystems/formats.js";
-import type { Image, Log } from "../images/image.js";
+import { type Image, type Log, logWithin } from "../images/image.js";
 import { ImageError } from "../images/image-error.js";
 import { IoError } from "../images/io-error.js";
 import { openImage } from "../images/open.js";
@@ -33,6 +33,32 @@ export interface OpenDisk {
 export interface Guest {
   readonly name: string;
   readonly disks: readonly OpenDisk[];
+}
+
+/** Is told of a guest that cannot be opened, so that the others are. */
+export type PassOver = (guest: string, error: Error) => void;
+
+/** Opens guests, each as openGuest does. Throws what that throws, unless `passOver` is there to be told. */
+export function openGuests(
+  specs: readonly GuestSpec[],
+  cache: BlockCache,
+  log: Log,
+  passOver?: PassOver,
+): Guest[] {
+  return specs.flatMap((spec) => {
+    try {
+      return [openGuest(spec, cache, logWithin(log, spec.name, { guest: spec.name }))];
+    } catch (error) {
+      if (passOver === undefined) throw error;
+      passOver(spec.name, error as Error);
+      return [];
+    }
+  });
+}
+
+/** Whether nothing at all is on a guest's disks: no partition table, no file system, not even one that cannot be shown. */
+export function isBlank({ disks }: Guest): boolean {
+  return disks.every(({ volumes }) => volumes.every(({ identity }) => identity === undefined));
 }
 
 /**
@@ -72,11 +98,15 @@ function openVolume(volume: Volume, cache: BlockCache, log: Log): OpenVolume {
   let identity: Identity | undefined;
   try {
     identity = identify(volume.source);
-    const fileSystem = openFileSystem(volume.source, cache, (line) => log(`${volume.name}: ${line}`));
+    const fileSystem = openFileSystem(
+      volume.source,
+      cache,
+      logWithin(log, volume.name, { volume: volume.name }),
+    );
     return { volume, identity, fileSystem, problem: "" };
   } catch (error) {
     if (!(error instanceof IoError)) throw error;
-    log(`${volume.name}: cannot be shown: ${error.message}`);
+    log(`${volume.name}: cannot be shown: ${error.message}`, { level: "error", volume: volume.name });
     return { volume, identity, fileSystem: undefined, problem: error.message };
   }
 }

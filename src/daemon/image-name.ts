@@ -8,7 +8,7 @@
  * when it runs the guest.
  */
 import { closeSync, existsSync, openSync, readSync, statSync } from "node:fs";
-import { extname, resolve } from "node:path";
+import { extname, isAbsolute, resolve } from "node:path";
 import { FORMAT_HEAD, formatByContent, formatByName } from "../images/formats.js";
 import type { Log } from "../images/image.js";
 import { isNbdUrl, resolveNbdUrl } from "../images/nbd/url.js";
@@ -37,6 +37,11 @@ export function resolveImage(image: string): string {
   if (isNbdUrl(image)) return resolveNbdUrl(image);
   const { format, path } = parseImage(image);
   return format === undefined ? resolve(path) : `${format}:${resolve(path)}`;
+}
+
+/** Whether it names the same image wherever the process is. */
+export function isAbsoluteImage(image: string): boolean {
+  return isNbdUrl(image) || isAbsolute(parseImage(image).path);
 }
 
 /** Whether an image is there by that path. Of what is remote it is not asked, as it may never answer. */

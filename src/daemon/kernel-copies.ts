@@ -1,5 +1,6 @@
 /** What the kernel has of the guests' files and names: dropped when commits and writes change it. */
 import { placeOf } from "../cloud/ids.js";
+import type { ReadMarks } from "../cloud/read-marks.js";
 import type { Changes } from "../filesystems/changes.js";
 import { FileType } from "../filesystems/filesystem.js";
 import type { Written } from "../inference/written.js";
@@ -25,12 +26,12 @@ export class KernelCopies {
   #notifier: Notifications | undefined;
   #hostDirectory = 0;
 
-  /** `isTold`: whether a stream tells, by a volume's key, when bytes come. */
-  constructor(isTold: (key: string) => boolean) {
+  /** `isTold`: whether a stream tells, by a volume's key, when bytes come. `marks`: of whoever answers. */
+  constructor(isTold: (key: string) => boolean, marks: ReadMarks) {
     this.#lateBytes = new LateBytes((high) => {
       const key = this.#volumes.get(placeOf(high));
       return key !== undefined && isTold(key);
-    });
+    }, marks);
   }
 
   start(notifier: Notifications, shown: readonly ShownVolume[], hostDirectory: number): void {

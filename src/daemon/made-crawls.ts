@@ -110,7 +110,7 @@ export class MadeCrawls {
     if (crawl === undefined) return;
     const { path } = crawl;
     if (point?.crawl === path) this.#used.set(key, crawl);
-    else this.#log(`${key}: ${path} is not begun with: ${reason(crawl, uuid, point)}`);
+    else this.#log(`${key}: ${path} is not begun with: ${reason(crawl, uuid, point)}`, { guest, volume });
   }
 
   /** The crawl that takes the place of the next one, once. */

@@ -3,7 +3,7 @@ import { type BuiltTree, buildTree, type EventsShown, type TreeShare } from "../
 import type { Upkeep } from "../cloud/cloud-tree.js";
 import type { Log } from "../images/image.js";
 import { BlockCache } from "../versions/block-cache.js";
-import { type Guest, type OpenVolume, openGuest } from "./guest.js";
+import { type Guest, type OpenVolume, openGuests, type PassOver } from "./guest.js";
 import type { GuestSpec } from "./guest-name.js";
 
 /** Bytes of the volumes' metadata that are kept at hand. */
@@ -24,7 +24,7 @@ const AT_REST: Currency = { refresh: () => {}, holds: () => true, isFollowed: ()
 
 /**
  * Opens all guests. `log` gets a line for whatever had to be passed over. Throws ImageError for an image that cannot be
- * opened.
+ * opened, unless `passOver` is there to be told. `cacheCounts`: see BlockCache.
  */
 export function openTree(
   host: string,
@@ -33,12 +33,24 @@ export function openTree(
   currency: Currency = AT_REST,
   events?: EventsShown,
   share?: TreeShare,
+  cacheCounts?: Float64Array,
+  passOver?: PassOver,
 ): OpenTree {
-  const cache = new BlockCache(CACHE_BYTES);
-  const guests = specs.map((spec) => openGuest(spec, cache, (line) => log(`${spec.name}: ${line}`)));
+  const cache = new BlockCache(CACHE_BYTES, cacheCounts);
+  const passed = new Set<string>();
+  const guests = openGuests(
+    specs,
+    cache,
+    log,
+    passOver &&
+      ((guest, error) => {
+        passOver(guest, error);
+        passed.add(guest);
+      }),
+  );
   for (const { name, disks } of guests) {
     if (disks.every(({ volumes }) => volumes.every(({ fileSystem }) => fileSystem === undefined))) {
-      log(`${name}: no file system that can be shown`);
+      log(`${name}: no file system that can be shown`, { guest: name });
     }
   }
   const built = buildTree(
@@ -61,7 +73,7 @@ export function openTree(
     currency,
     log,
     events,
-    share,
+    share && { ...share, guests: share.guests.filter((name) => !passed.has(name)) },
   );
   return { ...built, guests, cache };
 }

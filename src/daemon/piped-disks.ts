@@ -5,7 +5,7 @@ import { PipeCapture } from "../capture/pipe/pipe-capture.js";
 import type { Log } from "../images/image.js";
 import { openRawImage } from "../images/raw.js";
 import { overlaps } from "../queue/ranges.js";
-import { type QueueLimits, WriteQueue } from "../queue/write-queue.js";
+import { type QueueCounters, type QueueLimits, WriteQueue } from "../queue/write-queue.js";
 import type { WriteRecord } from "../queue/write-record.js";
 import type { PipedDisk } from "./tap-process-messages.js";
 
@@ -23,6 +23,7 @@ export interface PipedDisksOptions {
 export class PipedDisks {
   readonly #options: PipedDisksOptions;
   readonly #captures: PipeCapture[] = [];
+  readonly #queues = new Map<string, WriteQueue>();
   /** Where the metadata of each is, as Tapping.setMetadata takes it. */
   readonly #metadata = new Map<string, Float64Array>();
 
@@ -37,6 +38,12 @@ export class PipedDisks {
 
   setMetadata(name: string, ranges: Float64Array): void {
     this.#metadata.set(name, ranges);
+  }
+
+  /** Undefined for a disk that is not offered. */
+  counters(name: string): QueueCounters | undefined {
+    const queue = this.#queues.get(name);
+    return queue && { ...queue.counters };
   }
 
   stop(): void {
@@ -56,6 +63,7 @@ export class PipedDisks {
         return ranges !== undefined && overlaps(ranges, offset, offset + length);
       },
     });
+    this.#queues.set(name, queue);
     let isTold = false;
     return PipeCapture.start({
       place,

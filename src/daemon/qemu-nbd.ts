@@ -4,6 +4,9 @@ import { ImageError } from "../images/image-error.js";
 
 export const QEMU_NBD = "qemu-nbd";
 
+/** What it says of an image that somebody writes to, in part. */
+export const IN_USE = "Failed to get shared lock";
+
 /** A disk that qemu-nbd is to offer. */
 export interface ConvertedDisk {
   /** Absolute. */
@@ -22,17 +25,20 @@ export function convertedDisk(path: string, format: string, folder: string, numb
   return { path, format, socket: `${place}.sock`, pidFile: `${place}.pid` };
 }
 
-/** The arguments with which qemu-nbd offers a disk, for reading alone. It locks the image, as QEMU does. */
-export function qemuNbdArguments({ path, format, socket, pidFile }: ConvertedDisk): string[] {
+/**
+ * The arguments with which qemu-nbd offers a disk, for reading alone. It locks the image, as QEMU does, so that nobody
+ * writes to it meanwhile; or, if it `yields`, takes no lock.
+ */
+export function qemuNbdArguments({ path, format, socket, pidFile }: ConvertedDisk, yields = false): string[] {
+  const options = `driver=${format},file.filename=${path.replaceAll(",", ",,")},read-only=on,force-share=on`;
   return [
     "--read-only",
     "--shared=16",
     `--socket=${socket}`,
     `--pid-file=${pidFile}`,
-    `--format=${format}`,
     // So that an image's URL tells which it is.
     `--export-name=${path}`,
-    path,
+    ...(yields ? ["--image-opts", options] : [`--format=${format}`, path]),
   ];
 }
 

@@ -11,6 +11,8 @@ import type { WriteRecord } from "../queue/write-record.js";
 import type { EventHub } from "./event-hub.js";
 import { type RemoteRoute, SERVING_OWNER } from "./forwarding.js";
 import type { GuestSpec } from "./guest-name.js";
+import type { Insight } from "./insight/insight.js";
+import { ThreadCounts } from "./insight/thread-counts.js";
 import type { NotifyingData } from "./notifying-thread.js";
 import { fromPost } from "./posted-changes.js";
 import { postedWrites } from "./posted-writes.js";
@@ -33,7 +35,12 @@ export interface RemoteGuestsOptions {
   readonly log: Log;
   /** A thread has failed by a fault of its own. */
   readonly crash: (message: string) => void;
+  /** Is told how it goes. */
+  readonly insight: Insight;
 }
+
+/** What is told of a guest whose storage stalls. */
+const STALLED = `its storage has not answered for ${DEADLINE / 1000} s`;
 
 interface Remote {
   readonly guest: string;
@@ -42,6 +49,9 @@ interface Remote {
   isStalled: boolean;
   /** As it was told last. */
   status: readonly FollowedStatus[];
+  /** Why it is not open; "" if it is, or nothing is known yet. */
+  problem: string;
+  isOpen: boolean;
 }
 
 export class RemoteGuests implements StreamTaker {
@@ -89,11 +99,12 @@ export class RemoteGuests implements StreamTaker {
   }
 
   #start(guest: GuestSpec, owner: number): RemoteRoute {
-    const { host, names, owners, fd, hostDirectory, eventsAreListed } = this.#options;
+    const { host, names, owners, fd, hostDirectory, eventsAreListed, insight } = this.#options;
     const events = this.#events;
     const requests = new MessageChannel();
     const notices = new MessageChannel();
     const waiting = new Waiting();
+    const counts = new ThreadCounts();
     const { name } = guest;
     const answering = new Worker(new URL("./remote-thread.js", import.meta.url), {
       workerData: {
@@ -106,6 +117,7 @@ export class RemoteGuests implements StreamTaker {
         requests: requests.port2,
         waiting: waiting.shared,
         notices: notices.port1,
+        counts: counts.shared,
         events: events && {
           logs: events.shared,
           areListed: eventsAreListed,
@@ -114,7 +126,15 @@ export class RemoteGuests implements StreamTaker {
       } satisfies RemoteData,
       transferList: [requests.port2, notices.port1],
     });
-    const remote: Remote = { guest: name, thread: answering, waiting, isStalled: false, status: [] };
+    const remote: Remote = {
+      guest: name,
+      thread: answering,
+      waiting,
+      isStalled: false,
+      status: [],
+      problem: "",
+      isOpen: false,
+    };
     answering.on("message", (message: RemoteMessage) => this.#take(remote, message));
     const notifying = new Worker(new URL("./notifying-thread.js", import.meta.url), {
       workerData: { guest: name, fd, hostDirectory, notices: notices.port2 } satisfies NotifyingData,
@@ -123,11 +143,16 @@ export class RemoteGuests implements StreamTaker {
     for (const worker of [answering, notifying])
       worker.on("error", (error) => this.#options.crash(`a thread of ${name} failed: ${error.message}`));
     this.#remotes.push(remote);
-    events?.tellStatus(() =>
+    insight.count(counts);
+    insight.follow(() =>
       remote.isStalled
-        ? remote.status.map((status) => ({ ...status, state: "unreadable" as const }))
+        ? remote.status.map((status) => ({ ...status, state: "unreadable" as const, problem: STALLED }))
         : remote.status,
     );
+    insight.miss(() => {
+      const reason = remote.isStalled && !remote.isOpen ? STALLED : remote.problem;
+      return reason === "" ? [] : [{ guest: name, reason }];
+    });
     return { guest: name, owner, port: requests.port1, waiting: waiting.shared };
   }
 
@@ -135,6 +160,12 @@ export class RemoteGuests implements StreamTaker {
     const events = this.#events;
     const { guest } = remote;
     if (message.kind === "metadata") this.#tellMetadata(guest, message.disk, message.ranges);
+    if (message.kind === "status") remote.status = message.volumes;
+    if (message.kind === "problem") remote.problem = message.reason;
+    if (message.kind === "opened") {
+      remote.problem = "";
+      remote.isOpen = true;
+    }
     if (events === undefined) return;
     switch (message.kind) {
       case "opened":
@@ -152,9 +183,6 @@ export class RemoteGuests implements StreamTaker {
       case "lost":
         events.lost(guest, message.volume);
         break;
-      case "status":
-        remote.status = message.volumes;
-        break;
       case "reopened":
         events.reopened(guest, message.volume, message.uuid, message.reason);
         break;
@@ -170,8 +198,9 @@ export class RemoteGuests implements StreamTaker {
       remote.isStalled = isStalled;
       this.#options.log(
         isStalled
-          ? `${remote.guest}: its storage has not answered for ${DEADLINE / 1000} s: until it does, reading fails`
+          ? `${remote.guest}: ${STALLED}: until it does, reading fails`
           : `${remote.guest}: its storage answers again`,
+        { guest: remote.guest, level: isStalled ? "error" : "notice" },
       );
     }
   }

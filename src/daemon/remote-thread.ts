@@ -2,7 +2,6 @@
  * The thread of one guest whose storage may stall: it opens the guest's images, follows them, and answers all that users
  * ask of that guest, so that nobody else waits for them.
  */
-import { writeSync } from "node:fs";
 import { type MessagePort, parentPort, workerData } from "node:worker_threads";
 import { IdOwners } from "../cloud/id-owners.js";
 import { LogReaders, type SharedLogs } from "../events/log-reader.js";
@@ -17,6 +16,8 @@ import type { EventTaker, ResumePoint } from "./event-hub.js";
 import { Following } from "./following.js";
 import type { Forwarded, ForwardedRequest } from "./forwarding.js";
 import type { GuestSpec } from "./guest-name.js";
+import { type SharedCounts, ThreadCounts } from "./insight/thread-counts.js";
+import { writeLog as log } from "./log/writer.js";
 import { type MountedVolume, mountedVolumes } from "./mounted-volume.js";
 import { PostedNotifications } from "./notifying.js";
 import { type OpenTree, openTree } from "./open-tree.js";
@@ -45,6 +46,8 @@ export interface RemoteData {
   readonly waiting: SharedArrayBuffer;
   /** Notices for the kernel go here. */
   readonly notices: MessagePort;
+  /** Where it counts what it answers; who reads requests counts them. */
+  readonly counts: SharedCounts;
   /** Undefined: no events are told. */
   readonly events:
     | {
@@ -58,7 +61,11 @@ export interface RemoteData {
 
 /** What the thread tells, in the order in which it happens. */
 export type RemoteMessage =
+  /** The images cannot be opened; it is tried again. */
+  | { readonly kind: "problem"; readonly reason: string }
   | { readonly kind: "opened"; readonly mounts: readonly MountedVolume[] }
+  /** It cannot be opened, and is tried again. */
+  | { readonly kind: "problem"; readonly reason: string }
   | {
       readonly kind: "begin";
       readonly volume: string;
@@ -88,14 +95,6 @@ export type ToRemote =
 const STATUS_EVERY = 1000;
 /** ms until images that could not be opened are tried again. */
 const OPEN_AGAIN = 5000;
-
-function log(line: string): void {
-  try {
-    writeSync(2, `slashcloud: ${line}\n`);
-  } catch {
-    // Nobody listens.
-  }
-}
 
 class RemoteGuest {
   readonly #data: RemoteData;
@@ -148,9 +147,14 @@ class RemoteGuest {
       this.#server = this.#open();
     } catch (error) {
       const { message } = error as Error;
+      this.#tell({ kind: "problem", reason: message });
       if (message !== this.#problem)
-        log(`${this.#data.guest.name}: cannot be opened, and is tried again: ${message}`);
+        log(`${this.#data.guest.name}: cannot be opened, and is tried again: ${message}`, {
+          level: "error",
+          guest: this.#data.guest.name,
+        });
       this.#problem = message;
+      this.#tell({ kind: "problem", reason: message });
       setTimeout(() => this.#tryToOpen(), OPEN_AGAIN);
     }
   }
@@ -158,6 +162,7 @@ class RemoteGuest {
   /** Throws ImageError. */
   #open(): FuseServer {
     const { host, guest, names, owner, fd, notices, events } = this.#data;
+    const counts = new ThreadCounts(this.#data.counts);
     let updating: Updating | undefined;
     const following = new Following(
       [guest],
@@ -181,6 +186,7 @@ class RemoteGuest {
         },
         events && { logs: new LogReaders(events.logs), areListed: events.areListed },
         { guests: names, owners: new IdOwners(this.#data.owners), owner },
+        counts.cache,
       );
     } catch (error) {
       following.close();
@@ -194,11 +200,15 @@ class RemoteGuest {
     this.#tell({ kind: "opened", mounts: mountedVolumes(opened) });
     if (events !== undefined) following.tell(this.#eventTaker(events.resumePoints));
     following.start(new PostedNotifications(notices), shownVolumes(opened), opened.host.id, () => {});
+    const tellStatus = () => this.#tell({ kind: "status", volumes: following.status() });
+    tellStatus();
+    setInterval(tellStatus, STATUS_EVERY);
     following.tellMetadata((_, disk, ranges) => this.#tell({ kind: "metadata", disk, ranges }));
     for (const [disk, life] of this.#streams) following.streamBegins(guest.name, disk, life);
     this.#following = following;
     opened.tree.tellReads(new EarlyReads((high, low) => following.read(high, low)));
-    return new FuseServer({ fd, tree: opened.tree, log, longTimeouts: true });
+    opened.tree.markReads(following.marks);
+    return new FuseServer({ fd, tree: opened.tree, log, longTimeouts: true, counts: counts.requests });
   }
 
   #eventTaker(points: ReadonlyMap<string, readonly ResumePoint[]>): EventTaker {
@@ -215,9 +225,6 @@ class RemoteGuest {
         const told = { sequence, ...(logical && { logical }) };
         const step = { commit: told, changes: toPost(changes), seconds, nanoseconds };
         this.#tell({ kind: "step", volume, step });
-      },
-      tellStatus: (volumes) => {
-        setInterval(() => this.#tell({ kind: "status", volumes: volumes() }), STATUS_EVERY);
       },
       write: (_, volume, written) => this.#tell({ kind: "written", volume, written }),
       lost: (_, volume) => this.#tell({ kind: "lost", volume }),

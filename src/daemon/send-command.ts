@@ -1,7 +1,7 @@
 /** Having a running daemon do something that changes which guests it shows. */
 import { setTimeout as sleep } from "node:timers/promises";
 import { askDaemon, LostAnswer } from "./ask-daemon.js";
-import type { Command, CommandDone } from "./commands.js";
+import type { Command } from "./commands.js";
 import { readStatus } from "./read-status.js";
 import { UserError } from "./user-error.js";
 
@@ -11,12 +11,16 @@ const PATIENCE = 60_000;
 const LIMIT = 30_000;
 const LOOK_EVERY = 50;
 
-/** `state`: the daemon's state directory. Returns when the tree is as it is to be. Throws UserError. */
-export async function sendCommand(state: string, { kind, ...body }: Command): Promise<CommandDone> {
-  let done: CommandDone = [];
+/** `state`: the daemon's state directory. Returns lines for people when the tree is as it is to be. Throws UserError. */
+export async function sendCommand(state: string, command: Command): Promise<readonly string[]> {
+  const { kind, ...body } = command;
+  let lines: readonly string[] = [];
+  let shown: readonly string[] | undefined;
   try {
     const answer = await askDaemon({ state, path: `/v1/${kind}`, body, patience: PATIENCE });
-    ({ done } = answer as { done: CommandDone });
+    const { done, guests } = answer as { done: string[]; guests: string[] };
+    lines = done;
+    shown = guests;
   } catch (error) {
     // Another command has replaced the server that was asked; what was asked is done all the same.
     if (!(error instanceof LostAnswer)) throw error;
@@ -24,7 +28,21 @@ export async function sendCommand(state: string, { kind, ...body }: Command): Pr
   for (const limit = performance.now() + LIMIT; performance.now() < limit; await sleep(LOOK_EVERY)) {
     // Meanwhile one server takes over from another.
     const status = await readStatus(state).catch(() => undefined);
-    if (status?.guests.includes(body.guest) === (kind === "attach")) return done;
+    if (status !== undefined && isDone(command, shown, status.guests)) return lines;
   }
   throw new UserError(`the daemon does not show its guests as they are to be; slashcloud status tells more`);
+}
+
+/** Whether the guests are as they are to be; `to`: undefined if nobody has said. */
+function isDone(command: Command, to: readonly string[] | undefined, now: readonly string[]): boolean {
+  switch (command.kind) {
+    case "attach":
+    case "add":
+      return now.includes(command.guest);
+    case "detach":
+    case "remove":
+      return !now.includes(command.guest);
+    case "reload":
+      return to === undefined || (to.length === now.length && to.every((guest) => now.includes(guest)));
+  }
 }

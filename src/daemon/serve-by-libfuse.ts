@@ -7,25 +7,41 @@ import { mountAt } from "../fuse/mountpoint.js";
 import type { RunCommand } from "./commands.js";
 import { openEventHub } from "./event-hub.js";
 import { Following } from "./following.js";
+import { type GuestProblem, passingOver } from "./guest-problem.js";
+import { Insight } from "./insight/insight.js";
+import { MetricsListener } from "./insight/metrics-listener.js";
+import { supervisorReport } from "./insight/supervisor-report.js";
 import { mountedVolumes } from "./mounted-volume.js";
 import { openTree } from "./open-tree.js";
 import { loadPublishing } from "./redis.js";
-import { type DriverOptions, feedsOf, type Served } from "./serve.js";
+import { type Driven, type DriverOptions, feedsOf } from "./serve.js";
 import { Streams } from "./streams.js";
 import { Updating } from "./updating.js";
 import { UserError } from "./user-error.js";
 
 /** Mounts and serves; returns when the tree answers. Throws UserError, ImageError or MountError. */
-export async function serveByLibfuse(options: DriverOptions): Promise<Served> {
-  const { directory, host, guests, log } = options;
-  const publishOn = await loadPublishing(options.events?.redis);
-  const events = options.events && openEventHub(host, guests, options.events, log, cannot, publishOn);
+export async function serveByLibfuse(options: DriverOptions): Promise<Driven> {
+  const { directory, host, guests, log, metricsAt, taps, mirrors, settings } = options;
+  const insight = new Insight({
+    host,
+    guests: guests.map(({ name }) => name),
+    counts: undefined,
+    askSupervisor: () => supervisorReport({ tap: taps, attached: mirrors }, 1),
+  });
+  const listener = metricsAt && new MetricsListener(metricsAt, insight, log);
+  const publishOn = await loadPublishing(settings.events?.redis);
+  const events =
+    settings.events && openEventHub(host, guests, settings.events, log, cannot, publishOn, insight);
   let updating: Updating | undefined;
-  const following = new Following(guests, (update) => void updating?.take(update), log);
+  const problems: GuestProblem[] = [];
+  const passOver = passingOver(options.required, problems);
+  const following = new Following(guests, (update) => void updating?.take(update), log, passOver);
+  insight.follow(() => following.status());
+  insight.miss(() => problems);
   // libfuse holds what it was told for a second, whatever it is told: so no place counts as followed.
   const opened = openTree(
     host,
-    guests,
+    guests.filter(({ name }) => !problems.some(({ guest }) => guest === name)),
     log,
     {
       refresh: () => updating?.forgetUnfollowed(),
@@ -34,8 +50,12 @@ export async function serveByLibfuse(options: DriverOptions): Promise<Served> {
     },
     events === undefined
       ? undefined
-      : { logs: new LogReaders(events.shared), areListed: options.events?.areListed ?? false },
+      : { logs: new LogReaders(events.shared), areListed: options.settings.events?.areListed ?? false },
+    undefined,
+    undefined,
+    passOver,
   );
+  options.opened({ problems, blank: following.blank });
   events?.setMounts(mountedVolumes(opened));
   updating = new Updating(opened, following.followed, log);
   const mounted = await mountLibfuse({ path: directory, tree: opened.tree, log });
@@ -44,6 +64,7 @@ export async function serveByLibfuse(options: DriverOptions): Promise<Served> {
   const streams = new Streams({ paths: feedsOf(options), takerOf: () => following, log });
   following.tellMetadata((...metadata) => streams.tellMetadata(...metadata));
   await events?.listen();
+  listener?.start();
   let end: () => void = () => {};
   const ended = new Promise<void>((resolve) => {
     end = resolve;
@@ -57,11 +78,13 @@ export async function serveByLibfuse(options: DriverOptions): Promise<Served> {
       clearInterval(watching);
       streams.stop();
       following.stop();
+      await listener?.stop();
       await events?.stop();
     }),
     stop: async () => {
       streams.stop();
       following.stop();
+      await listener?.stop();
       await events?.stop();
       await mounted.unmount();
       end();

@@ -1,12 +1,21 @@
 /** Serving a tree at a mount point, by one of the two drivers, until it is told to stop. */
+import { setTimeout as sleep } from "node:timers/promises";
 import type { Log } from "../images/image.js";
-import { ConvertedDisks } from "./converted-disks.js";
+import type { RunCommand } from "./commands.js";
 import type { EventsOptions } from "./event-hub.js";
 import type { GuestSpec } from "./guest-name.js";
+import type { OpenedGuests } from "./guest-problem.js";
+import { GuestKeeper, type Shows } from "./guests/guest-keeper.js";
+import { type GuestPlan, NOTHING_PLANNED } from "./guests/plan.js";
+import { checkMetricsAddress, type MetricsAddress, metricsAddress } from "./metrics-address.js";
+import type { ServerSettings } from "./server-messages.js";
 import { StateDirectory } from "./state-directory.js";
 import { supervise } from "./supervisor.js";
 import { TapKeeper, type TapOptions, type WriteOptions } from "./tap-keeper.js";
 import { UserError } from "./user-error.js";
+
+/** ms that what looks for guests is given to end. */
+const PATIENCE = 3000;
 
 export type Driver = "auto" | "kernel" | "libfuse";
 
@@ -15,22 +24,37 @@ export interface ServeOptions {
   readonly directory: string;
   readonly host: string;
   readonly driver: Driver;
+  /** Those that are served from the start to the end; without them, nothing is. */
   readonly guests: readonly GuestSpec[];
-  /** Undefined: no events are told. */
-  readonly events: EventsOptions | undefined;
+  /** Those that may come and go. */
+  readonly plan?: GuestPlan;
+  /** Reads again what is planned; undefined: it does not change. Throws UserError. */
+  readonly reread?: (() => Promise<GuestPlan>) | undefined;
+  /** How they are shown. */
+  readonly settings: ServerSettings;
   /** Undefined: guests' writes are not told, only watched for. */
   readonly tap?: TapOptions | undefined;
   readonly writes: WriteOptions;
+  /** Where metrics are told, beside the control socket: HOST:PORT of this host alone. */
+  readonly metrics?: { readonly listen: string } | undefined;
   /** Told of what had to be passed over. */
-  readonly log: (line: string) => void;
+  readonly log: Log;
 }
 
 /** What a driver serves. */
-export interface DriverOptions extends ServeOptions {
+export interface DriverOptions extends Omit<ServeOptions, "plan" | "reread" | "metrics"> {
+  /** Undefined: metrics are told at the control socket alone. */
+  readonly metricsAt: MetricsAddress | undefined;
+  /** The names of the guests without which nothing is served. */
+  readonly required: readonly string[];
   /** What guests reach or write to by themselves; undefined: nothing. */
   readonly taps: TapKeeper | undefined;
   /** For running guests that are attached to: if one of them has to be saved from it, no other guest's disk goes. */
   readonly mirrors: TapKeeper;
+  /** Is told what became of the guests when they are opened, but for those that `Shows` is asked for. */
+  readonly opened: (opened: OpenedGuests) => void;
+  /** Does what those ask for who come by the control socket. */
+  readonly run: RunCommand;
 }
 
 /** The sockets that guests' writes are told on. */
@@ -39,28 +63,33 @@ export function feedsOf({ taps, mirrors }: DriverOptions): string[] {
 }
 
 /** A tree being served. */
-export interface Served {
-  /** Where guests' disks are offered, as NBD URLs. */
-  readonly urls?: readonly string[];
+export interface Driven extends Partial<Shows> {
   /** Resolves when it is no longer mounted, whoever unmounted it. Rejects with UserError if it was for a fault. */
   readonly ended: Promise<void>;
   /** Unmounts. */
   stop(): Promise<void>;
   /** Has another server, by the program as it is on disk now, take over; undefined where none can. */
   readonly upgrade?: () => Promise<void>;
-  /** A guest that was attached to has gone by itself. */
-  readonly gone?: (guest: string, reason: string) => void;
-  /** One is to be read elsewhere: paths or NBD URLs. */
-  readonly moved?: (guest: string, images: readonly string[]) => void;
+}
+
+/** The same, for who has it served. */
+export interface Served extends Pick<Driven, "ended" | "stop" | "upgrade"> {
+  /** Where guests' disks are offered, as NBD URLs. */
+  readonly urls: readonly string[];
+  /** How many guests are shown now. */
+  readonly guests: number;
+  /** Reads the plan again; returns lines that tell what came of it. Throws UserError. */
+  reload(): Promise<readonly string[]>;
 }
 
 /** Mounts and serves; returns when the tree answers. Throws UserError, ImageError or MountError. */
 export async function serve(options: ServeOptions): Promise<Served> {
   const driver =
     options.driver === "auto" ? (process.geteuid?.() === 0 ? "kernel" : "libfuse") : options.driver;
-  const state = options.events && lockState(options.events, options.log);
-  let driven: Served | undefined;
-  const { log, writes } = options;
+  const { log, writes, metrics, plan = NOTHING_PLANNED, reread, ...rest } = options;
+  const metricsAt = metrics && metricsAddress(metrics.listen);
+  const state = options.settings.events && lockState(options.settings.events, log);
+  const settings = state === undefined ? { ...options.settings, events: undefined } : options.settings;
   const taps =
     options.tap && new TapKeeper({ ...options.tap, ...writes, log, gone: () => {}, moved: () => {} });
   const mirrors = new TapKeeper({
@@ -68,35 +97,50 @@ export async function serve(options: ServeOptions): Promise<Served> {
     disks: [],
     ...writes,
     log,
-    gone: (guest, reason) => driven?.gone?.(guest, reason),
-    moved: (guest, images) => driven?.moved?.(guest, images),
+    gone: (guest, reason) => keeper.gone(guest, reason),
+    moved: (guest, images) => keeper.moved(guest, images),
   });
-  let disks: ConvertedDisks | undefined;
+  const keeper = new GuestKeeper({
+    named: options.guests,
+    plan,
+    settings,
+    reread,
+    state: state?.path,
+    mirrors,
+    log,
+  });
   let closing: Promise<void> | undefined;
   const close = (): Promise<void> => {
-    closing ??= Promise.all([taps?.stop(), mirrors.stop()]).then(() => {
-      disks?.stop();
+    const kept = Promise.race([keeper.stop(), sleep(PATIENCE, undefined, { ref: false })]);
+    closing ??= Promise.all([taps?.stop(), kept, mirrors.stop()]).then(() => {
+      keeper.close();
       state?.close();
     });
     return closing;
   };
   try {
-    disks = new ConvertedDisks(options.guests, options.log);
-    await disks.start();
-    const { guests } = disks;
-    const usable = { ...options, guests, events: state === undefined ? undefined : options.events };
+    if (metricsAt !== undefined) await checkMetricsAddress(metricsAt);
+    const guests = await keeper.first();
     const urls = (await taps?.start()) ?? [];
-    const all = { ...usable, taps, mirrors };
-    const served = await (driver === "kernel" ? supervise(all) : serveByLibfuse(all));
-    driven = served;
+    const { opened, required, run } = keeper;
+    const all = { ...rest, log, writes, metricsAt, guests, settings, taps, mirrors, opened, required, run };
+    const driven: Driven = await (driver === "kernel" ? supervise(all) : serveByLibfuse(all));
+    const { upgrade, show, tellUnavailable } = driven;
+    if (show !== undefined && tellUnavailable !== undefined)
+      keeper.begin({ show: show.bind(driven), tellUnavailable: tellUnavailable.bind(driven) });
     return {
       urls,
-      ended: served.ended.finally(close),
+      get guests() {
+        return keeper.shown;
+      },
+      ended: driven.ended.finally(close),
       stop: async () => {
-        await served.stop();
+        void keeper.stop();
+        await driven.stop();
         await close();
       },
-      ...(served.upgrade && { upgrade: () => (served.upgrade as () => Promise<void>)() }),
+      reload: () => keeper.reload(),
+      ...(upgrade && { upgrade: upgrade.bind(driven) }),
     };
   } catch (error) {
     await close();
@@ -105,7 +149,7 @@ export async function serve(options: ServeOptions): Promise<Served> {
 }
 
 /** In this process, which a supervisor has no need of. */
-async function serveByLibfuse(options: DriverOptions): Promise<Served> {
+async function serveByLibfuse(options: DriverOptions): Promise<Driven> {
   return (await import("./serve-by-libfuse.js")).serveByLibfuse(options);
 }
 

@@ -6,6 +6,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { ask } from "./asking.js";
 import type { RunCommand } from "./commands.js";
+import type { GuestProblem, OpenedGuests } from "./guest-problem.js";
+import type { SupervisorReport } from "./insight/supervisor-report.js";
 import type { FromServer, MountedAt, ServerOptions, ToServer } from "./server-messages.js";
 import { UserError } from "./user-error.js";
 
@@ -32,7 +34,7 @@ export interface Death {
 
 export class ServerProcess {
   /** Resolves when the guests are open. Rejects with UserError if they cannot be, or the server ends before. */
-  readonly opened: Promise<void>;
+  readonly opened: Promise<OpenedGuests>;
   /** Resolves when it is no more, or will do nothing any more. */
   readonly dead: Promise<Death>;
   readonly #child: ChildProcess;
@@ -46,7 +48,7 @@ export class ServerProcess {
 
   /**
    * Starts a server; it inherits the descriptors. `unresumable` is told if no other can go on with its mount, `run` does
-   * what it asks for.
+   * what it asks for, `report` tells of the daemon's other processes and never rejects.
    */
   constructor(
     options: ServerOptions,
@@ -54,12 +56,13 @@ export class ServerProcess {
     ledger: number,
     unresumable: (why: string) => void,
     run: RunCommand,
+    report: () => Promise<SupervisorReport>,
   ) {
     const child = spawn(process.execPath, [...process.execArgv, PROGRAM], {
       stdio: ["ignore", "ignore", "inherit", device, ledger, "ipc"],
     });
     this.#child = child;
-    let opened: () => void = () => {};
+    let opened: (guests: OpenedGuests) => void = () => {};
     let stopped: () => void = () => {};
     this.#stopped = new Promise((resolve) => {
       stopped = resolve;
@@ -67,7 +70,7 @@ export class ServerProcess {
     child.on("message", (message: FromServer) => {
       switch (message.kind) {
         case "opened":
-          opened();
+          opened(message.opened);
           break;
         case "refused":
         case "crashed":
@@ -88,6 +91,9 @@ export class ServerProcess {
           );
           break;
         }
+        case "ask report":
+          void report().then((told) => this.#tell({ kind: "report", id: message.id, report: told }));
+          break;
         case "unresumable":
           unresumable(message.message);
           break;
@@ -100,7 +106,7 @@ export class ServerProcess {
       }
     });
     this.dead = this.#watch();
-    this.opened = new Promise<void>((resolve, reject) => {
+    this.opened = new Promise((resolve, reject) => {
       opened = resolve;
       void this.dead.then(({ reason }) =>
         reject(new UserError(this.#said === "" ? `the server did not start: ${reason}` : this.#said)),
@@ -115,6 +121,11 @@ export class ServerProcess {
   serve({ path, device }: MountedAt, isTakenOver: boolean): void {
     this.#path = path;
     this.#tell({ kind: "serve", mounted: { path, device }, isTakenOver });
+  }
+
+  /** Lets it say which guests are not shown, and why. */
+  tellUnavailable(guests: readonly GuestProblem[]): void {
+    this.#tell({ kind: "unavailable", guests });
   }
 
   /** Has it end all but the answering of requests; resolves when it has, or takes too long. */

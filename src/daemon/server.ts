@@ -3,7 +3,6 @@
  * what the supervisor says. When the supervisor is no more, the server unmounts the tree and ends.
  */
 import { once } from "node:events";
-import { writeSync } from "node:fs";
 import { MessageChannel, Worker } from "node:worker_threads";
 import { IdOwners } from "../cloud/id-owners.js";
 import { unmount } from "../fuse/kernel/mount.js";
@@ -12,6 +11,12 @@ import type { CommandDone, RunCommand } from "./commands.js";
 import { type EventHub, openEventHub } from "./event-hub.js";
 import { Following } from "./following.js";
 import type { GuestSpec } from "./guest-name.js";
+import { type GuestProblem, type OpenedGuests, passingOver } from "./guest-problem.js";
+import { Insight } from "./insight/insight.js";
+import { MetricsListener } from "./insight/metrics-listener.js";
+import type { SupervisorReport } from "./insight/supervisor-report.js";
+import { ThreadCounts } from "./insight/thread-counts.js";
+import { writeLog as log } from "./log/writer.js";
 import { loadPublishing } from "./redis.js";
 import { RemoteGuests } from "./remote-guests.js";
 import {
@@ -28,14 +33,6 @@ import { takeOver } from "./taking-over.js";
 import type { Update } from "./updates.js";
 import { UserError } from "./user-error.js";
 
-function log(line: string): void {
-  try {
-    writeSync(2, `slashcloud: ${line}\n`);
-  } catch {
-    // Nobody listens.
-  }
-}
-
 function tell(message: FromServer, then: () => void = () => {}): void {
   if (process.connected) process.send?.(message, then);
 }
@@ -46,7 +43,8 @@ function end(): void {
 }
 
 function crash(message: string): void {
-  log(message);
+  // A stack has many lines.
+  log(message.replace(/\s*\n\s*/g, " "), { level: "error" });
   tell({ kind: "crashed", message }, end);
 }
 
@@ -62,17 +60,30 @@ const runCommand: RunCommand = (command) => {
   });
 };
 
+/** Guests that ought to be shown and are not. */
+let unavailable: readonly GuestProblem[] = [];
+
+/** Who has asked how the daemon's other processes are, by number. */
+const reports = new Map<number, (report: SupervisorReport) => void>();
+
+function askSupervisor(): Promise<SupervisorReport> {
+  const id = ++lastCommand;
+  return new Promise((resolve) => {
+    reports.set(id, resolve);
+    tell({ kind: "ask report", id });
+  });
+}
+
 /** Guests that are open, and what serves them. */
 interface OpenServer {
+  readonly opened: OpenedGuests;
   serve(isTakenOver: boolean): void;
   stop(): Promise<void>;
 }
 
 /** Throws UserError, ImageError. */
 async function open(options: ServerOptions): Promise<OpenServer> {
-  const { host, guests, events: eventsOptions, feeds } = options;
-  const names = guests.map(({ name }) => name);
-  const local = guests.filter(({ isRemote }) => !isRemote);
+  const { host, required, known, events: eventsOptions, feeds, metricsAt } = options;
   const owners = new IdOwners();
   const { port1: updates, port2 } = new MessageChannel();
   const sent = new Int32Array(new SharedArrayBuffer(4));
@@ -81,17 +92,25 @@ async function open(options: ServerOptions): Promise<OpenServer> {
     Atomics.add(sent, 0, 1);
   };
   const publishOn = await loadPublishing(eventsOptions?.redis);
-  const following = new Following(local, send, log);
+  const problems: GuestProblem[] = [];
+  const isOpen = ({ name }: GuestSpec): boolean => !problems.some(({ guest }) => guest === name);
+  const local = options.guests.filter(({ isRemote }) => !isRemote);
+  const following = new Following(local, send, log, passingOver(required, problems));
+  const counts = new ThreadCounts();
   const thread = new Worker(new URL("./serving-thread.js", import.meta.url), {
     workerData: {
       host,
-      guests: local,
-      names,
+      guests: local.filter(isOpen),
+      names: options.guests.filter(isOpen).map(({ name }) => name),
+      required,
+      known,
       owners: owners.shared,
       followed: following.followed,
       updates: port2,
       sent,
+      marks: following.marks.shared,
       events: eventsOptions,
+      counts: counts.shared,
     } satisfies ServingData,
     transferList: [port2],
   });
@@ -99,6 +118,12 @@ async function open(options: ServerOptions): Promise<OpenServer> {
   const [message] = (await once(thread, "message")) as [ServingMessage];
   if (message.kind !== "open")
     throw new UserError(message.kind === "failed" ? message.message : "it did not start");
+  problems.push(...message.problems);
+  const guests = options.guests.filter(isOpen);
+  const names = guests.map(({ name }) => name);
+  const insight = new Insight({ host, guests: names, counts: [counts], askSupervisor });
+  insight.follow(() => following.status());
+  insight.miss(() => unavailable);
   thread.on("message", (told: ServingMessage) => {
     if (told.kind === "told") following.told(told);
     if (told.kind === "uncommon") following.uncommon(told.high, told.low, told.generation);
@@ -109,7 +134,9 @@ async function open(options: ServerOptions): Promise<OpenServer> {
   let events: EventHub | undefined;
   let remotes: RemoteGuests | undefined;
   let streams: Streams | undefined;
+  const listener = metricsAt && new MetricsListener(metricsAt, insight, log);
   const stop = async (): Promise<void> => {
+    await listener?.stop();
     streams?.stop();
     following.stop();
     remotes?.stop();
@@ -120,15 +147,16 @@ async function open(options: ServerOptions): Promise<OpenServer> {
   const tellEvents = (): void => {
     if (eventsOptions === undefined) return;
     try {
-      events = openEventHub(host, guests, eventsOptions, log, runCommand, publishOn);
+      events = openEventHub(host, guests, eventsOptions, log, runCommand, publishOn, insight);
       events.setMounts(message.volumes.map(({ mounted }) => mounted));
       following.tell(events);
       void events.listen();
     } catch (error) {
-      log(`no events are told: ${(error as Error).message}`);
+      log(`no events are told: ${(error as Error).message}`, { level: "error" });
     }
   };
   return {
+    opened: { problems, blank: following.blank },
     serve: (isTakenOver) => {
       thread.once("exit", (code) => {
         // Otherwise it has failed, and said so.
@@ -161,7 +189,9 @@ async function open(options: ServerOptions): Promise<OpenServer> {
         eventsAreListed: eventsOptions?.areListed ?? false,
         log,
         crash,
+        insight,
       });
+      listener?.start();
       streams = listenTo(feeds, guests, following, remotes);
       const { routes } = remotes;
       thread.postMessage(
@@ -219,7 +249,7 @@ export function runServer(): void {
         open(message.options).then(
           (opened) => {
             server = opened;
-            tell({ kind: "opened" });
+            tell({ kind: "opened", opened: opened.opened });
           },
           (error: Error) => tell({ kind: "refused", message: error.message }, end),
         );
@@ -235,6 +265,13 @@ export function runServer(): void {
       case "failed":
         commands.get(message.id)?.reject(new UserError(message.message));
         commands.delete(message.id);
+        break;
+      case "unavailable":
+        unavailable = message.guests;
+        break;
+      case "report":
+        reports.get(message.id)?.(message.report);
+        reports.delete(message.id);
         break;
       case "stop":
         (server?.stop() ?? Promise.resolve()).then(

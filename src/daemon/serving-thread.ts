@@ -2,18 +2,21 @@
  * The thread that serves: it owns the views that users read, opens the guests, and then blocks in reads of the FUSE
  * descriptor until the tree is unmounted. Before each request it takes in what the main thread found in the guests.
  */
-import { writeSync } from "node:fs";
 import { type MessagePort, parentPort, receiveMessageOnPort, workerData } from "node:worker_threads";
 import { IdOwners } from "../cloud/id-owners.js";
 import { placeOf } from "../cloud/ids.js";
 import type { Place } from "../cloud/place.js";
+import { ReadMarks } from "../cloud/read-marks.js";
 import type { SharedLogs } from "../events/log-reader.js";
 import { FuseServer } from "../fuse/kernel/server.js";
 import { EarlyReads } from "./early-reads.js";
 import { Forwarding, type RemoteRoute, SERVING_OWNER } from "./forwarding.js";
 import type { GuestSpec } from "./guest-name.js";
+import { type GuestProblem, passingOver } from "./guest-problem.js";
+import { type SharedCounts, ThreadCounts } from "./insight/thread-counts.js";
 import { LateLogs } from "./late-logs.js";
 import { Ledger } from "./ledger.js";
+import { writeLog as log } from "./log/writer.js";
 import { type OpenTree, openTree } from "./open-tree.js";
 import { type ShownVolume, shownVolumes } from "./shown-volumes.js";
 import { type Told, type Update, volumeKey } from "./updates.js";
@@ -25,6 +28,10 @@ export interface ServingData {
   /** The guests that it answers for, and the names of all. */
   readonly guests: readonly GuestSpec[];
   readonly names: readonly string[];
+  /** Those without which it is not to start. */
+  readonly required: readonly string[];
+  /** Those of which the log need not be told again what there is to say when they are opened. */
+  readonly known: readonly string[];
   /** Of IdOwners; this thread is SERVING_OWNER. */
   readonly owners: SharedArrayBuffer;
   /** Keys of the volumes whose every change will be told. */
@@ -32,8 +39,12 @@ export interface ServingData {
   /** Updates come here; how many have been sent is in `sent`, so that asking costs nothing while there are none. */
   readonly updates: MessagePort;
   readonly sent: Int32Array;
+  /** Of ReadMarks. */
+  readonly marks: SharedArrayBuffer;
   /** Whether directories show files of events, and whether they list them; undefined: they show none. */
   readonly events: { readonly areListed: boolean } | undefined;
+  /** Where it counts what is asked of it. */
+  readonly counts: SharedCounts;
 }
 
 /**
@@ -41,7 +52,12 @@ export interface ServingData {
  * ledger cannot be kept any more, and what the main thread is to see to.
  */
 export type ServingMessage =
-  | { readonly kind: "open"; readonly volumes: readonly ShownVolume[]; readonly hostDirectory: number }
+  | {
+      readonly kind: "open";
+      readonly volumes: readonly ShownVolume[];
+      readonly hostDirectory: number;
+      readonly problems: readonly GuestProblem[];
+    }
   | { readonly kind: "failed"; readonly message: string }
   | { readonly kind: "unrecorded"; readonly message: string }
   /** See EarlyReads. */
@@ -62,33 +78,30 @@ export interface ServeMessage {
   readonly remotes: readonly RemoteRoute[];
 }
 
-/** The thread's own standard error would need its event loop, which stands still while it serves. */
-function log(line: string): void {
-  try {
-    writeSync(2, `slashcloud: ${line}\n`);
-  } catch {
-    // Nobody listens.
-  }
-}
-
 class Serving {
   readonly #port: MessagePort;
   readonly #data: ServingData;
   readonly #opened: OpenTree;
   readonly #owners: IdOwners;
   readonly #logs = new LateLogs();
+  /** Of guests that could not be opened. */
+  readonly problems: GuestProblem[] = [];
+  readonly #counts: ThreadCounts;
   #taken = 0;
   readonly #updating: Updating;
 
   constructor(port: MessagePort, data: ServingData) {
     this.#port = port;
     this.#data = data;
-    const { host, guests, names, followed, events } = data;
+    const { host, guests, names, required, known, followed, events } = data;
     this.#owners = new IdOwners(data.owners);
+    this.#counts = new ThreadCounts(data.counts);
     this.#opened = openTree(
       host,
       guests,
-      log,
+      (line, about) => {
+        if (about?.guest === undefined || !known.includes(about.guest)) log(line, about);
+      },
       {
         refresh: () => this.#refresh(),
         holds: () => this.#updating.holds(this.#tell),
@@ -96,6 +109,8 @@ class Serving {
       },
       events === undefined ? undefined : { logs: this.#logs, areListed: events.areListed },
       { guests: names, owners: this.#owners, owner: SERVING_OWNER },
+      this.#counts.cache,
+      passingOver(required, this.problems),
     );
     this.#updating = new Updating(this.#opened, data.followed, log);
   }
@@ -131,11 +146,14 @@ class Serving {
       this.#port.postMessage({ kind: "read", high, low } satisfies ServingMessage);
     });
     this.#opened.tree.tellReads(early);
+    this.#opened.tree.markReads(new ReadMarks(this.#data.marks));
     const forwarder =
       remotes.length === 0
         ? undefined
         : new Forwarding(remotes, this.#data.names, this.#owners, this.hostDirectory, ledger);
-    new FuseServer({ fd, tree: this.#opened.tree, log, longTimeouts: true, ledger, forwarder }).serve();
+    const { requests: counts } = this.#counts;
+    const { tree } = this.#opened;
+    new FuseServer({ fd, tree, log, longTimeouts: true, counts, ledger, forwarder }).serve();
   }
 
   #refresh(): void {
@@ -166,6 +184,7 @@ function start(port: MessagePort): void {
     kind: "open",
     volumes: serving.shown(),
     hostDirectory: serving.hostDirectory,
+    problems: serving.problems,
   } satisfies ServingMessage);
 }
 

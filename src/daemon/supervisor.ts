@@ -9,10 +9,12 @@ import { setImmediate } from "node:timers/promises";
 import { type KernelMount, mountDevice, openDevice } from "../fuse/kernel/mount.js";
 import { mountAt } from "../fuse/mountpoint.js";
 import { ask } from "./asking.js";
-import type { Command, CommandDone } from "./commands.js";
-import { type GuestSpec, guestOf, isGuestName } from "./guest-name.js";
+import type { GuestSpec } from "./guest-name.js";
+import type { GuestProblem, OpenedGuests } from "./guest-problem.js";
+import { supervisorReport } from "./insight/supervisor-report.js";
 import { clearLedger, closeLedger, createLedger } from "./ledger.js";
-import { type DriverOptions, feedsOf, type Served } from "./serve.js";
+import { type Driven, type DriverOptions, feedsOf } from "./serve.js";
+import type { ServerSettings } from "./server-messages.js";
 import { type Death, ServerProcess } from "./server-process.js";
 import { UserError } from "./user-error.js";
 
@@ -20,17 +22,14 @@ import { UserError } from "./user-error.js";
 const CRASHES = 3;
 const CRASHES_WITHIN = 10_000;
 
-/** From the guests that are shown to those that are to be. */
-type ChangeGuests = (guests: readonly GuestSpec[]) => readonly GuestSpec[];
-
 /** Serves by a supervised server; returns when the tree answers. Throws UserError, MountError. */
-export async function supervise(options: DriverOptions): Promise<Served> {
+export async function supervise(options: DriverOptions): Promise<Driven> {
   const supervisor = new Supervisor(options);
   await supervisor.start();
   return supervisor;
 }
 
-class Supervisor implements Served {
+class Supervisor implements Driven {
   readonly ended: Promise<void>;
   readonly #options: DriverOptions;
   readonly #ledger: number;
@@ -42,15 +41,19 @@ class Supervisor implements Served {
   /** Why no other server can go on with the mount; "" if one can. */
   #unresumable = "";
   #isEnding = false;
+  #serverStarts = 0;
   /** One change of the server at a time. */
   #changing: Promise<unknown> = Promise.resolve();
   #guests: readonly GuestSpec[];
+  #settings: ServerSettings;
+  #unavailable: readonly GuestProblem[] = [];
   #resolve: () => void = () => {};
   #reject: (error: Error) => void = () => {};
 
   constructor(options: DriverOptions) {
     this.#options = options;
     this.#guests = options.guests;
+    this.#settings = options.settings;
     this.ended = new Promise((resolve, reject) => {
       this.#resolve = resolve;
       this.#reject = reject;
@@ -58,14 +61,15 @@ class Supervisor implements Served {
     this.ended.catch(() => {});
     this.#device = openDevice(options.directory);
     this.#ledger = createLedger();
-    this.#server = this.#spawn();
+    this.#server = this.#spawn(options.required);
   }
 
   async start(): Promise<void> {
     const server = this.#server;
     try {
-      await server.opened;
+      const opened = await server.opened;
       this.#mount(server);
+      this.#options.opened(opened);
     } catch (error) {
       this.#isEnding = true;
       server.kill();
@@ -90,78 +94,29 @@ class Supervisor implements Served {
   }
 
   async upgrade(): Promise<void> {
-    const { log } = this.#options;
+    const { log, opened } = this.#options;
+    const shown = this.#guests.map(({ name }) => name);
     await this.#inTurn(async () => {
       try {
-        await this.#change((guests) => guests);
-        if (!this.#isEnding) log("another server has taken over");
+        await this.#change(this.#guests, this.#settings, shown, opened);
+        if (!this.#isEnding) log("another server has taken over", { level: "info" });
       } catch (error) {
         log(`the server stays as it is, as the new one does not start: ${(error as Error).message}`);
       }
     });
   }
 
-  readonly gone = (guest: string, reason: string): void => {
-    this.#options.log(`${guest}: ${reason}: it is no longer shown`);
-    this.#later((guests) => guests.filter(({ name }) => name !== guest));
-  };
-
-  /** A guest that was attached to is to be read elsewhere. */
-  readonly moved = (guest: string, images: readonly string[]): void => {
-    this.#later((guests) => guests.map((spec) => (spec.name === guest ? guestOf(guest, images) : spec)));
-  };
-
-  #later(change: ChangeGuests): void {
-    void this.#inTurn(() => this.#change(change)).catch((error: Error) => this.#options.log(error.message));
-  }
-
-  /** Resolves when it is sure to be done, which is before the server that has asked for it is replaced. */
-  #run(command: Command): Promise<CommandDone> {
-    return new Promise((resolve, reject) => {
-      this.#inTurn(() =>
-        command.kind === "attach" ? this.#attach(command, resolve) : this.#detach(command.guest, resolve),
-      ).catch(reject);
-    });
-  }
-
-  /** Throws UserError. */
-  async #attach(
-    { guest, socket, disks }: Command & { kind: "attach" },
-    sure: (done: CommandDone) => void,
+  show(
+    guests: readonly GuestSpec[],
+    settings: ServerSettings,
+    sure: (opened: OpenedGuests) => void,
   ): Promise<void> {
-    const { mirrors } = this.#options;
-    if (this.#isEnding) throw new UserError("the daemon is ending");
-    if (!isGuestName(guest)) throw new UserError(`"${guest}" cannot be a guest's name`);
-    if (this.#guests.some(({ name }) => name === guest))
-      throw new UserError(`there is a guest ${guest} already: give this one another name`);
-    const images = await mirrors.attach({ guest, socket, disks });
-    try {
-      await this.#change(
-        (guests) => [...guests, guestOf(guest, images)],
-        () => sure(images),
-      );
-    } catch (error) {
-      await mirrors.detach(guest);
-      throw error;
-    }
+    return this.#inTurn(() => this.#change(guests, settings, [], sure));
   }
 
-  /** Throws UserError. */
-  async #detach(guest: string, sure: (done: CommandDone) => void): Promise<void> {
-    const { guests: first, mirrors } = this.#options;
-    const isShown = this.#guests.some(({ name }) => name === guest);
-    if (!mirrors.isAttached(guest) && (!isShown || first.some(({ name }) => name === guest)))
-      throw new UserError(`${guest}: is not attached; slashcloud status lists the guests`);
-    // Whatever QEMU says to it, the guest is no longer shown.
-    const failed = await mirrors.detach(guest).then(
-      () => undefined,
-      (error: Error) => error,
-    );
-    await this.#change(
-      (guests) => guests.filter(({ name }) => name !== guest),
-      () => failed === undefined && sure([]),
-    );
-    if (failed !== undefined) throw failed;
+  tellUnavailable(guests: readonly GuestProblem[]): void {
+    this.#unavailable = guests;
+    this.#server.tellUnavailable(guests);
   }
 
   #inTurn<Value>(action: () => Promise<Value>): Promise<Value> {
@@ -171,23 +126,28 @@ class Supervisor implements Served {
   }
 
   /**
-   * Has a new server take over, which shows other guests; `sure` is called when it can. Throws UserError, and the old one
+   * Has a new server take over, which shows these guests; `sure` is called when it can. Throws UserError, and the old one
    * stays as it is.
    */
-  async #change(change: ChangeGuests, sure: () => void = () => {}): Promise<void> {
+  async #change(
+    guests: readonly GuestSpec[],
+    settings: ServerSettings,
+    required: readonly string[],
+    sure: (opened: OpenedGuests) => void,
+  ): Promise<void> {
     if (this.#isEnding) return;
-    const guests = change(this.#guests);
-    const next = this.#spawn(guests);
+    const next = this.#spawn(required, guests, settings);
     let death: Death | undefined;
     void next.dead.then((how) => {
       death = how;
     });
+    let opened: OpenedGuests;
     try {
-      await next.opened;
+      opened = await next.opened;
     } finally {
       if (this.#isEnding) next.kill();
     }
-    sure();
+    sure(opened);
     // The old one is to hear of it first.
     await setImmediate();
     const old = this.#server;
@@ -195,6 +155,7 @@ class Supervisor implements Served {
     // From here on the old one's death is expected. What it leaves unanswered, the kernel asks the new one.
     this.#server = next;
     this.#guests = guests;
+    this.#settings = settings;
     old.kill();
     await old.dead;
     if (this.#isEnding) next.kill();
@@ -202,18 +163,22 @@ class Supervisor implements Served {
     else this.#serve(next);
   }
 
-  #spawn(guests = this.#guests): ServerProcess {
-    const { host, events } = this.#options;
+  #spawn(required: readonly string[], guests = this.#guests, settings = this.#settings): ServerProcess {
+    const { host, run, metricsAt, taps, mirrors } = this.#options;
+    this.#serverStarts++;
     const feeds = feedsOf(this.#options);
+    const shown = new Set(this.#mounted === undefined ? [] : this.#guests);
+    const known = guests.flatMap((spec) => (isAmong(shown, spec) ? [spec.name] : []));
     const server = new ServerProcess(
-      { host, guests, events, feeds },
+      { ...settings, host, guests, required, known, feeds, metricsAt },
       this.#device,
       this.#ledger,
       (why) => {
         this.#unresumable = why;
         this.#options.log(`${why}: should the server die, the tree is mounted anew`);
       },
-      (command) => this.#run(command),
+      run,
+      () => supervisorReport({ tap: taps, attached: mirrors }, this.#serverStarts),
     );
     void server.dead.then((death) => this.#died(server, death));
     return server;
@@ -223,10 +188,13 @@ class Supervisor implements Served {
   #mount(server: ServerProcess): void {
     this.#mounted = mountDevice(this.#device, this.#options.directory);
     server.serve(this.#mounted, false);
+    server.tellUnavailable(this.#unavailable);
   }
 
   #serve(server: ServerProcess): void {
-    if (this.#mounted !== undefined) server.serve(this.#mounted, true);
+    if (this.#mounted === undefined) return;
+    server.serve(this.#mounted, true);
+    server.tellUnavailable(this.#unavailable);
   }
 
   #died(server: ServerProcess, { reason, isCrash, isUnmounted }: Death): void {
@@ -247,7 +215,7 @@ class Supervisor implements Served {
       );
       return;
     }
-    this.#options.log(`the server died (${reason}) and is started again`);
+    this.#options.log(`the server died (${reason}) and is started again`, { level: "error" });
     this.#replace().catch((error: Error) => this.#fail(error.message));
   }
 
@@ -263,10 +231,10 @@ class Supervisor implements Served {
       mounted.close();
       this.#unresumable = "";
     }
-    const server = this.#spawn();
+    const server = this.#spawn([]);
     this.#server = server;
     try {
-      await server.opened;
+      this.#options.opened(await server.opened);
     } catch (error) {
       // It is dead, which #died deals with as long as there is a mount.
       if (isAnew) throw error;
@@ -297,6 +265,12 @@ class Supervisor implements Served {
     closeSync(this.#device);
     closeLedger(this.#ledger);
   }
+}
+
+/** Whether a guest is among others with the same images. */
+function isAmong(others: Iterable<GuestSpec>, { name, images }: GuestSpec): boolean {
+  for (const other of others) if (other.name === name) return other.images.join("\n") === images.join("\n");
+  return false;
 }
 
 /** Whether somebody has unmounted the tree. While a server lives, files that are open are served all the same. */

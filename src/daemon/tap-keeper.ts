@@ -6,7 +6,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
+import type { Log } from "../images/image.js";
 import type { QueueLimits } from "../queue/write-queue.js";
+import type { ReportingTap, TapFigures, TapReport } from "./insight/supervisor-report.js";
 import type {
   AttachRequest,
   FromTapProcess,
@@ -23,6 +25,8 @@ const PATIENCE = 5000;
 /** ms until it is started again: at first, and at most. */
 const RETRY = 50;
 const LONGEST_RETRY = 10_000;
+/** ms that it is given to tell how it is. */
+const REPORT_WITHIN = 1000;
 /** How often a guest is attached to again, and ms in between: who cleans up may still be at its monitor. */
 const ATTEMPTS = 5;
 const PAUSE = 1000;
@@ -43,7 +47,7 @@ export interface WriteOptions {
 }
 
 export interface TapKeeperOptions extends TapOptions, WriteOptions {
-  readonly log: (line: string) => void;
+  readonly log: Log;
   /** A guest that was attached to has gone by itself. */
   readonly gone: (guest: string, reason: string) => void;
   /** Its disks can be read elsewhere now: paths or NBD URLs. */
@@ -61,16 +65,19 @@ interface Pending {
   reject(error: Error): void;
 }
 
-export class TapKeeper {
+export class TapKeeper implements ReportingTap {
   /** Of its sockets, once it is started. */
   #directory = "";
   readonly #options: TapKeeperOptions;
   readonly #attached = new Map<string, Attached>();
   readonly #pending = new Map<number, Pending>();
+  /** Who has asked how it is, by request. */
+  readonly #reports = new Map<number, (figures: TapFigures) => void>();
   #lastRequest = 0;
   #child: ChildProcess | undefined;
   #isStopping = false;
   #retry = RETRY;
+  #starting: Promise<unknown> = Promise.resolve();
 
   constructor(options: TapKeeperOptions) {
     this.#options = options;
@@ -131,7 +138,9 @@ export class TapKeeper {
 
   /** Attaches to a running guest; returns where its disks can be read, paths or NBD URLs. Throws UserError. */
   async attach(request: AttachRequest): Promise<readonly string[]> {
-    if (!this.isStarted) await this.start();
+    // Of several at once, the first one starts it.
+    if (!this.isStarted) this.#starting = this.start();
+    await this.#starting;
     const attached: Attached = { request, images: [] };
     // Before it is: it may go at once.
     this.#attached.set(request.guest, attached);
@@ -152,6 +161,22 @@ export class TapKeeper {
   async detach(guest: string): Promise<void> {
     this.#attached.delete(guest);
     await this.#ask((id) => ({ kind: "detach", id, guest }));
+  }
+
+  /** How it is; undefined: nobody has needed it. Never rejects. */
+  async report(): Promise<Omit<TapReport, "role"> | undefined> {
+    if (this.#directory === "") return undefined;
+    if (!this.#child?.connected)
+      return { problem: "it has died and is being started again", figures: undefined };
+    const id = ++this.#lastRequest;
+    const asked = new Promise<TapFigures>((resolve) => {
+      this.#reports.set(id, resolve);
+      this.#tell({ kind: "report", id });
+    });
+    const figures = await Promise.race([asked, sleep(REPORT_WITHIN, undefined, { ref: false })]);
+    this.#reports.delete(id);
+    const problem = figures === undefined ? `it does not answer within ${REPORT_WITHIN / 1000} s` : "";
+    return { problem, figures };
   }
 
   async stop(): Promise<void> {
@@ -180,11 +205,14 @@ export class TapKeeper {
   #take(message: FromTapProcess): void {
     switch (message.kind) {
       case "log":
-        this.#options.log(message.line);
+        this.#options.log(message.line, message.about);
         break;
       case "done":
         this.#pending.get(message.id)?.resolve(message.images);
         this.#pending.delete(message.id);
+        break;
+      case "report":
+        this.#reports.get(message.id)?.(message.figures);
         break;
       case "failed":
         this.#pending.get(message.id)?.reject(new UserError(message.message));
@@ -212,7 +240,7 @@ export class TapKeeper {
           await this.#ask((id) => ({ kind: "detach", id, guest }));
           return;
         }
-        this.#options.log(`${guest}: is attached again`);
+        this.#options.log(`${guest}: is attached again`, { level: "notice", guest });
         const isSame = images.join("\n") === attached.images.join("\n");
         attached.images = images;
         if (!isSame) this.#options.moved(guest, images);
@@ -233,7 +261,7 @@ export class TapKeeper {
     for (const { reject } of this.#pending.values()) reject(new UserError(why));
     this.#pending.clear();
     if (this.#isStopping) return;
-    this.#options.log(`${why} and is started again`);
+    this.#options.log(`${why} and is started again`, { level: "error" });
     setTimeout(() => {
       if (this.#isStopping) return;
       this.start().then(

@@ -1,6 +1,8 @@
 /** What passes between the supervisor and the process that hosts the tap, on the channel between a parent and its child. */
 import type { PipeForm, PipePlace } from "../capture/pipe/pipe-capture.js";
+import type { LogAbout } from "../images/image.js";
 import type { QueueLimits } from "../queue/write-queue.js";
+import type { TapFigures } from "./insight/supervisor-report.js";
 
 /** A disk that its guest reaches by the tap, which passes requests on to the image. */
 export interface PassedDisk {
@@ -53,6 +55,7 @@ export type ToTapProcess =
   | { readonly kind: "start"; readonly options: TapProcessOptions }
   | { readonly kind: "attach"; readonly id: number; readonly request: AttachRequest }
   | { readonly kind: "detach"; readonly id: number; readonly guest: string }
+  | { readonly kind: "report"; readonly id: number }
   /** Detaches from all guests, ends all connections, and then itself. */
   | { readonly kind: "stop" };
 
@@ -63,7 +66,8 @@ export type FromTapProcess =
   | { readonly kind: "refused"; readonly message: string }
   /** What came of a request: where the guest's disks can be read, paths or NBD URLs, in their order. */
   | { readonly kind: "done"; readonly id: number; readonly images: readonly string[] }
+  | { readonly kind: "report"; readonly id: number; readonly figures: TapFigures }
   | { readonly kind: "failed"; readonly id: number; readonly message: string }
   /** A guest that was attached to has gone, and need not be detached. */
   | { readonly kind: "gone"; readonly guest: string; readonly reason: string }
-  | { readonly kind: "log"; readonly line: string };
+  | { readonly kind: "log"; readonly line: string; readonly about: LogAbout | undefined };

@@ -4,9 +4,13 @@
  */
 import { FeedServer } from "../capture/feed/feed-server.js";
 import type { FeedDisk } from "../capture/feed/frames.js";
+import { diskName } from "../cloud/mount-table.js";
+import type { Log } from "../images/image.js";
 import type { QueueLimits } from "../queue/write-queue.js";
 import type { WriteRecord } from "../queue/write-record.js";
 import { AttachedGuests } from "./attached-guests.js";
+import { ownFigures } from "./insight/process-figures.js";
+import type { QueueFigures, TapFigures } from "./insight/supervisor-report.js";
 import { isLocal, nbdUrl, parseListenAddress } from "./listen-address.js";
 import { PipedDisks } from "./piped-disks.js";
 import type {
@@ -24,9 +28,7 @@ function tell(message: FromTapProcess, then: () => void = () => {}): void {
   if (process.connected) process.send?.(message, then);
 }
 
-function log(line: string): void {
-  tell({ kind: "log", line });
-}
+const log: Log = (line, about) => tell({ kind: "log", line, about });
 
 function answer(id: number, images: Promise<readonly string[]> | undefined): void {
   images?.then(
@@ -83,7 +85,8 @@ class TapHost {
       log,
       used,
       consume: (name, records) => this.#written(group, name, records),
-      onDeath: ({ message }) => tell({ kind: "log", line: `the tap failed: ${message}` }, () => end(1)),
+      onDeath: ({ message }) =>
+        tell({ kind: "log", line: `the tap failed: ${message}`, about: { level: "error" } }, () => end(1)),
     });
   }
 
@@ -155,6 +158,19 @@ class TapHost {
     await this.#attached?.detach(guest);
   }
 
+  /** How it is, with the queues of the disks whose writes are told. */
+  async figures(): Promise<TapFigures> {
+    const queues: QueueFigures[] = [];
+    for (const [group, name, { guest, disk, capture }] of this.#disks.all()) {
+      const counters =
+        group === "pipe"
+          ? this.#piped.counters(name)
+          : await (group === "tap" ? this.#tapping : this.#mirroring)?.counters(name);
+      if (counters !== undefined) queues.push({ guest, disk: diskName(disk), capture, counters });
+    }
+    return { process: ownFigures(), queues };
+  }
+
   async stop(): Promise<void> {
     this.#piped.stop();
     await this.#attached?.stop();
@@ -182,11 +198,15 @@ class FeedDisks {
     return this.#disks.get(`${group} ${name}`);
   }
 
-  nameOf(number: number): [Group, string] | undefined {
+  *all(): Generator<[group: Group, name: string, disk: FeedDisk]> {
     for (const [key, disk] of this.#disks) {
       const at = key.indexOf(" ");
-      if (disk.number === number) return [key.slice(0, at) as Group, key.slice(at + 1)];
+      yield [key.slice(0, at) as Group, key.slice(at + 1), disk];
     }
+  }
+
+  nameOf(number: number): [Group, string] | undefined {
+    for (const [group, name, disk] of this.all()) if (disk.number === number) return [group, name];
     return undefined;
   }
 
@@ -228,6 +248,13 @@ export function runTapProcess(): void {
         answer(
           message.id,
           host?.detach(message.guest).then(() => []),
+        );
+        break;
+      case "report":
+        void host?.figures().then(
+          (figures) => tell({ kind: "report", id: message.id, figures }),
+          // The tap's thread has ended, and so does this process.
+          () => {},
         );
         break;
       case "stop":

@@ -111,6 +111,7 @@ class ToldVolume {
       if (crawl !== this.#crawls || this.#telling.isStopped) return;
       this.#telling.options.log(
         `${this.guest}/${this.volume}: paths are left out of its events: ${(error as Error).message}`,
+        { guest: this.guest, volume: this.volume },
       );
       this.events.failed(performance.now());
     }

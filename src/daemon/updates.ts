@@ -25,3 +25,9 @@ export interface Told {
 export function volumeKey(guest: string, volume: string): string {
   return `${guest}/${volume}`;
 }
+
+/** What `volumeKey` was made of: no guest's name has a slash in it, and no volume's. */
+export function partsOfKey(key: string): { readonly guest: string; readonly volume: string } {
+  const slash = key.indexOf("/");
+  return { guest: key.slice(0, slash), volume: key.slice(slash + 1) };
+}

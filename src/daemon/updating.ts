@@ -2,9 +2,9 @@
 import type { Place } from "../cloud/place.js";
 import { Attributes, type Standing } from "../filesystems/filesystem.js";
 import { openFileSystem } from "../filesystems/formats.js";
-import type { Log, Service } from "../images/image.js";
+import { type Log, logWithin, type Service } from "../images/image.js";
 import type { OpenTree } from "./open-tree.js";
-import { type Told, type Update, volumeKey } from "./updates.js";
+import { partsOfKey, type Told, type Update, volumeKey } from "./updates.js";
 
 /** ms between looks at volumes of whose changes nobody tells. */
 const UNFOLLOWED_EVERY = 500;
@@ -76,7 +76,7 @@ export class Updating {
         }
       }
     } catch (error) {
-      this.#log(`${update.volume}: an update could not be taken in: ${(error as Error).message}`);
+      this.#logOf(update.volume)(`an update could not be taken in: ${(error as Error).message}`);
       // Without it all that comes after would be wrong.
       this.#stale.set(update.volume, performance.now());
       return update.kind === "reopen" ? undefined : this.take({ kind: "reopen", volume: update.volume });
@@ -111,7 +111,7 @@ export class Updating {
       return first?.fileSystem.standing() ?? "current";
     } catch (error) {
       if (this.#services.get(key)?.isAnswering === false) return "unknown";
-      this.#log(`${key}: ${(error as Error).message}`);
+      this.#logOf(key)((error as Error).message);
       return "current";
     }
   }
@@ -124,6 +124,10 @@ export class Updating {
     for (const { fileSystem } of this.#unfollowed) fileSystem.forget();
   }
 
+  #logOf(key: string): Log {
+    return logWithin(this.#log, key, partsOfKey(key));
+  }
+
   #reopen(key: string, places: readonly Place[]): Told | undefined {
     const found = this.#opened.guests
       .flatMap(({ name, disks }) =>
@@ -132,8 +136,7 @@ export class Updating {
       .find(({ name, volume }) => volumeKey(name, volume.name) === key);
     if (found === undefined) return undefined;
     places[0]?.fileSystem.forget();
-    const log: Log = (line) => this.#log(`${key}: ${line}`);
-    const fileSystem = openFileSystem(found.volume.source, this.#opened.cache, log);
+    const fileSystem = openFileSystem(found.volume.source, this.#opened.cache, this.#logOf(key));
     if (fileSystem === undefined) throw new Error("there is no file system any more");
     for (const place of places) place.fileSystem = fileSystem;
     return told(key, places);

@@ -111,7 +111,8 @@ export class VolumeStream {
       if (number !== this.#crawls) return;
       this.#changed = undefined;
       this.#crawlAt = performance.now() + RETRY;
-      log(`${volume.key}: its writes are not told by file: ${(error as Error).message}`);
+      const about = { guest: volume.guest, volume: volume.volume };
+      log(`${volume.key}: its writes are not told by file: ${(error as Error).message}`, about);
     }
   }
 }

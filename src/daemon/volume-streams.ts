@@ -59,6 +59,11 @@ export class VolumeStreams {
     void this.#crawling.stop();
   }
 
+  /** Whether there is a stream of a volume's writes. */
+  has(key: string): boolean {
+    return this.#streams.has(key);
+  }
+
   /** Whether it is told of a volume's files when bytes of theirs are written. */
   tells(key: string): boolean {
     return this.#streams.get(key)?.isReady ?? false;
@@ -82,13 +87,20 @@ export class VolumeStreams {
   }
 
   /** `now`: ms. */
-  take({ key, offset, length }: FollowedVolume, records: readonly WriteRecord[], now: number): void {
+  take(
+    { key, offset, length, measures }: FollowedVolume,
+    records: readonly WriteRecord[],
+    now: number,
+  ): void {
     const stream = this.#streams.get(key);
+    let written = 0;
     for (const { kind, offset: first, length: bytes, sequence, time } of records) {
       const start = Math.max(0, first - offset);
       const end = Math.min(length, first + bytes - offset);
       stream?.inference.take(kind, start, end - start, sequence, time, now);
+      if (kind !== "discard" && kind !== "flush") written += Math.max(0, end - start);
     }
+    measures.wrote(written);
   }
 
   takeLost({ key }: FollowedVolume): boolean {

@@ -40,5 +40,22 @@ export interface Image extends Source {
   close(): void;
 }
 
+/** How much a line of the log matters: something does not work, has to be looked at, is worth knowing, or is just told. */
+export type LogLevel = "error" | "warning" | "notice" | "info";
+
+/** What a line of the log is about. */
+export interface LogAbout {
+  /** Left out: a warning. */
+  readonly level?: LogLevel;
+  readonly guest?: string;
+  /** `sda1`, or `sda` for a disk as a whole. */
+  readonly volume?: string;
+}
+
 /** Where parsers report what they had to pass over. One line, no line end. */
-export type Log = (line: string) => void;
+export type Log = (line: string, about?: LogAbout) => void;
+
+/** A log whose lines have that before them, and are about that, too. */
+export function logWithin(log: Log, prefix: string, about: LogAbout): Log {
+  return (line, more) => log(`${prefix}: ${line}`, { ...about, ...more });
+}

@@ -13,7 +13,22 @@ export function hasDoubts({ unsureInodes, unsureDirectories }: Changes): boolean
 
 /** The changes with all that the map, which is as of before them, shows to have changed. */
 export function settleDoubts(changes: Changes, index: VolumeIndex): Changes {
-  return withLostNames(settle(changes, index), index);
+  return withLostNames(withoutUnchangedNames(settle(changes, index)), index);
+}
+
+/** Names that stand for what they stood for are left out, but in a directory that took the number of another one. */
+function withoutUnchangedNames(changes: Changes): Changes {
+  if (changes.names.every(({ ino, now }) => ino !== now)) return changes;
+  const renewed = new Set(changes.inodes.filter(isAnother).map(({ ino }) => ino));
+  return {
+    ...changes,
+    names: changes.names.filter(({ directory, ino, now }) => ino !== now || renewed.has(directory)),
+  };
+}
+
+/** Whether an inode was used for another file. */
+function isAnother({ old, now }: InodeChange): boolean {
+  return old !== undefined && now !== undefined && old.generation !== now.generation;
 }
 
 /**
@@ -63,15 +78,14 @@ function settle(changes: Changes, index: VolumeIndex): Changes {
   const whole = listings.filter(({ names: listed }) => listed !== undefined);
   const children = index.children(whole.map(({ directory }) => directory));
   const names = [...changes.names];
+  const told = new Set(names.map(({ directory, name }) => `${directory}/${name.toString("latin1")}`));
   for (const { directory, generation, names: listed = NO_NAMES } of whole) {
     const before = children.get(directory) ?? NO_NAMES;
     const push = (name: string, ino: number, now: number): void => {
+      if (told.has(`${directory}/${name}`)) return;
       names.push({ directory, generation, name: Buffer.from(name, "latin1"), ino, now } satisfies NameChange);
     };
-    for (const [name, ino] of before) {
-      const now = listed.get(name) ?? 0;
-      if (now !== ino) push(name, ino, now);
-    }
+    for (const [name, ino] of before) push(name, ino, listed.get(name) ?? 0);
     for (const [name, now] of listed) if (!before.has(name)) push(name, 0, now);
   }
   return { inodes, names, unsureInodes: [], unsureDirectories: [] };

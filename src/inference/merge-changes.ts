@@ -4,7 +4,10 @@
  */
 import type { AttributesChange, Changes, InodeChange, Listing, NameChange } from "../filesystems/changes.js";
 
-/** What `first` and then `second` change; what either is not sure of, both together are not. */
+/**
+ * What `first` and then `second` change; what either is not sure of, both together are not. A name that went and came
+ * back is among them: whether it is the same one only settleDoubts() can tell.
+ */
 export function mergeChanges(first: Changes, second: Changes): Changes {
   const all = new Map([...first.inodes, ...first.unsureInodes].map((change) => [change.ino, change]));
   for (const change of second.inodes) all.set(change.ino, mergeInode(all.get(change.ino), change));
@@ -31,7 +34,7 @@ function mergeNames(first: Changes, second: Changes): Pick<Changes, "names" | "u
   }
   for (const listing of second.unsureDirectories) listings.set(listing.directory, listing);
   return {
-    names: [...names.values()].filter(({ directory, ino, now }) => ino !== now && !listings.has(directory)),
+    names: [...names.values()].filter(({ directory }) => !listings.has(directory)),
     unsureDirectories: [...listings.values()],
   };
 }

@@ -138,11 +138,13 @@ function isKnown(names: Names | undefined, ino: number, place: NamePlace): boole
 /**
  * Puts steps into an order that a reader of paths can follow: a name is free before it is taken, a directory is there
  * before something comes into it and empty before it goes. Where files have changed places in a circle, no such order
- * exists: one of them goes first.
+ * exists: one of them goes first. A file that left a directory which goes, for one that comes in its place, goes and comes.
  */
 function inOrder(steps: readonly NameStep[], names: Names): NameStep[] {
   const pending = [...steps].sort((a, b) => rank(a) - rank(b) || depth(b, names) - depth(a, names));
   const leaving = new Map<string, number>();
+  /** By inode, the names that go or become others. */
+  const leavingOf = new Map<number, number>();
   const births = new Set<number>();
   /** Files that come, with whichever of their names comes first. */
   const newcomers = new Set(pending.flatMap(({ ino, isBorn }) => (isBorn ? [ino] : [])));
@@ -150,7 +152,10 @@ function inOrder(steps: readonly NameStep[], names: Names): NameStep[] {
   const going = new Map<number, number>();
   const children = new Map<number, number>();
   for (const { ino, from, to, isBorn, isDead } of pending) {
-    if (from !== undefined) leaving.set(slot(from), (leaving.get(slot(from)) ?? 0) + 1);
+    if (from !== undefined) {
+      leaving.set(slot(from), (leaving.get(slot(from)) ?? 0) + 1);
+      leavingOf.set(ino, (leavingOf.get(ino) ?? 0) + 1);
+    }
     if (to !== undefined && isBorn) births.add(ino);
     if (to === undefined) going.set(ino, (going.get(ino) ?? 0) + 1);
     if (isDead) children.set(ino, names.childCount(ino));
@@ -198,7 +203,23 @@ function inOrder(steps: readonly NameStep[], names: Names): NameStep[] {
       if (isReady(step)) take(step);
       else later.push(step);
     }
-    if (later.length === waiting.length) take(later.shift() as NameStep);
+    if (later.length === waiting.length) {
+      const at = later.findIndex(
+        ({ ino, from, to }) =>
+          from !== undefined &&
+          to !== undefined &&
+          (children.get(from.directory) ?? 0) > 0 &&
+          !isDirectory(names.state(ino)),
+      );
+      const first = later.splice(Math.max(0, at), 1)[0] as NameStep;
+      if (at < 0) take(first);
+      else {
+        const isLast = names.names(first.ino).length <= (leavingOf.get(first.ino) ?? 0);
+        take({ ...first, to: undefined, isDead: isLast });
+        later.push({ ...first, from: undefined, isBorn: isLast });
+        if (isLast) births.add(first.ino);
+      }
+    }
     waiting = later;
   }
   return ordered;

@@ -17,6 +17,9 @@ const READ_AHEAD = 131072;
 /** What was read at once, for as long as it is put into chunks: of any cache of the thread. */
 const readAhead = Buffer.allocUnsafeSlow(READ_AHEAD);
 
+/** Places of what a cache counts: chunks that were asked for and were there, and those that were read. */
+export const CacheCount = { HITS: 0, MISSES: 1, SIZE: 2 } as const;
+
 /** A volume as a cache knows it. */
 export interface CachedSource {
   /** Small, unique within the cache. */
@@ -39,10 +42,13 @@ export class ChunkCache {
   readonly #chain: Int32Array;
   readonly #heads: Int32Array;
   readonly #mask: number;
+  readonly #counts: Float64Array;
   #hand = 0;
 
-  constructor(chunkSize: number, bytes: number) {
+  /** `counts`: as BlockCache has it. */
+  constructor(chunkSize: number, bytes: number, counts: Float64Array) {
     this.chunkSize = chunkSize;
+    this.#counts = counts;
     this.#capacity = Math.max(64, Math.floor(bytes / chunkSize));
     this.#owner = new Int32Array(this.#capacity).fill(-1);
     this.#chunk = new Float64Array(this.#capacity);
@@ -63,8 +69,10 @@ export class ChunkCache {
     const found = this.#find(owner.id, chunk);
     if (found >= 0) {
       this.#used[found] = 1;
+      this.#counts[CacheCount.HITS] = (this.#counts[CacheCount.HITS] as number) + 1;
       return found;
     }
+    this.#counts[CacheCount.MISSES] = (this.#counts[CacheCount.MISSES] as number) + 1;
     return ahead && this.chunkSize < READ_AHEAD ? this.#loadAhead(owner, chunk) : this.#load(owner, chunk);
   }
 
@@ -182,11 +190,16 @@ export class BlockCache implements ReadCount {
   reads = 0;
   readonly #bytes: number;
   readonly #sizes = new Map<number, ChunkCache>();
+  readonly #counts: Float64Array;
   #nextId = 0;
 
-  /** `bytes`: the most that it holds for volumes with blocks of up to 16 KiB, and again for each larger block size. */
-  constructor(bytes: number) {
+  /**
+   * `bytes`: the most that it holds for volumes with blocks of up to 16 KiB, and again for each larger block size.
+   * `counts`: see CacheCount; in shared memory others can read it.
+   */
+  constructor(bytes: number, counts: Float64Array = new Float64Array(CacheCount.SIZE)) {
     this.#bytes = bytes;
+    this.#counts = counts;
   }
 
   /** A source whose reads are counted here too. */
@@ -199,7 +212,7 @@ export class BlockCache implements ReadCount {
     const chunkSize = Math.max(SMALLEST_CHUNK, blockSize);
     let chunks = this.#sizes.get(chunkSize);
     if (chunks === undefined) {
-      chunks = new ChunkCache(chunkSize, this.#bytes);
+      chunks = new ChunkCache(chunkSize, this.#bytes, this.#counts);
       this.#sizes.set(chunkSize, chunks);
     }
     return { id: this.#nextId++, source, chunks };

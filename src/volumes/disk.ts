@@ -27,6 +27,6 @@ export class Disk {
   }
 
   log(line: string): void {
-    this.sink(`${this.name}: ${line}`);
+    this.sink(`${this.name}: ${line}`, { volume: this.name });
   }
 }

@@ -26,7 +26,9 @@ export function findVolumes(image: Source, diskName: string, log: Log): VolumeTa
   for (const { name, offset, length } of volumes) {
     const missing = offset + length - disk.size;
     if (missing > 0) {
-      log(`${name}: reaches ${missing} bytes past the end of the image; served as far as it goes`);
+      log(`${name}: reaches ${missing} bytes past the end of the image; served as far as it goes`, {
+        volume: name,
+      });
     }
   }
   return { kind, id, sectorSize, volumes, ranges };

@@ -74,6 +74,8 @@ class Guest:
         self.syncs = self.checked = 0
         self.slow = []
         self.times = []
+        # When the tree was last seen to differ, ns after the sync; 0: never.
+        self.behind = []
         self.failures = []
         self.since_full = 0
         self.write_down("start", time.monotonic_ns(), [b""], [])
@@ -622,21 +624,25 @@ class Guest:
         extended = {p: attributes(self.at(p)) for p in deep}
         limit = since + self.options.limit * 1_000_000
         last = []
+        behind = 0
         while True:
             # What is being looked at was so when the look began.
             differences = self.differences(expected, contents, extended, loose, touched, partly)
             now = time.monotonic_ns()
             if not differences:
                 self.times.append(now - since)
-                if now - since > SLOW and len(self.slow) < 10:
-                    self.slow.append(f"{(now - since) / 1e6:.0f} ms after {kind} at {self.index}: {last[:2]}"[:500])
+                self.behind.append(behind)
+                if behind > SLOW and len(self.slow) < 10:
+                    self.slow.append(f"{behind / 1e6:.0f} ms after {kind} at {self.index}: {last[:2]}"[:500])
                 return now
             last = differences
+            behind = now - since
             if now > limit:
                 self.failures.append(f"after {kind} at operation {self.index}, not equal in {self.options.limit} ms:")
                 self.failures += differences[:10]
                 self.failures.append(self.blame(expected, contents, extended, loose, touched, partly))
                 self.times.append(now - since)
+                self.behind.append(behind)
                 return None
             time.sleep(0.0005)
 
@@ -729,7 +735,7 @@ class Guest:
         self.history.flush()
 
     def report(self):
-        times = sorted(self.times)
+        times, behind = sorted(self.times), sorted(self.behind)
         of = lambda part: round(times[min(len(times) - 1, int(len(times) * part))] / 1e6, 1) if times else None
         return {
             "operations": self.count,
@@ -738,7 +744,9 @@ class Guest:
             "median": of(0.5),
             "p99": of(0.99),
             "max": of(1),
-            "late": sum(1 for t in times if t > SLOW),
+            "slowly": sum(1 for t in times if t > SLOW),
+            "late": sum(1 for t in behind if t > SLOW),
+            "latest": round(behind[-1] / 1e6, 1) if behind else None,
             "slow": self.slow,
             "held": len(self.held),
             "failures": self.failures,

@@ -281,9 +281,11 @@ export class Difference {
     const after = isThere ? this.#names(now, logged).names : NO_NAMES;
     const shown = (name: string) =>
       this.#parts.directories.shownName(isThere ? now : old, Buffer.from(name, "latin1"));
+    // In a directory that took the number of another one, all names are new.
+    const isAnother = generationOf(old.raw) !== generationOf(now.raw);
     for (const [name, before] of touched.names) {
       const stands = after.get(name) ?? 0;
-      if (stands !== before)
+      if (stands !== before || isAnother)
         names.push({ directory: ino, generation, name: shown(name), ino: before, now: stands });
     }
     for (const [name, stands] of after) {

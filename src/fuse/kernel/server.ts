@@ -11,6 +11,7 @@ import type { NodeLedger } from "./node-ledger.js";
 import { InterruptIn, LseekIn, OPCODES, Opcode, OpenIn, ReadIn, ReplyHeader, Size } from "./protocol.js";
 import { MAX_PAYLOAD, Reply, type Result } from "./reply.js";
 import { type ForgottenNode, Request } from "./request.js";
+import type { RequestCounts } from "./request-counts.js";
 import { ToldNodes } from "./told-nodes.js";
 import { put64 } from "./words.js";
 import { getAttribute, listAttributes } from "./xattr.js";
@@ -37,6 +38,8 @@ export interface FuseServerOptions {
   readonly longTimeouts?: boolean;
   /** Counts requests, one place for each opcode; at least OPCODES long. In shared memory others can read it. */
   readonly requests?: Float64Array;
+  /** Counts them, and errors, instead. */
+  readonly counts?: RequestCounts | undefined;
   /** Told of each node before the kernel is. */
   readonly ledger?: NodeLedger | undefined;
   /** Hands on what this server does not answer itself; undefined: it answers all. */
@@ -47,6 +50,7 @@ export interface FuseServerOptions {
 export class FuseServer {
   /** How many requests of each opcode came. */
   readonly requests: Float64Array;
+  readonly #counts: RequestCounts | undefined;
   readonly #fd: number;
   readonly #tree: Tree;
   readonly #longTimeouts: boolean;
@@ -68,7 +72,8 @@ export class FuseServer {
   readonly #statistics = new Statistics();
 
   constructor(options: FuseServerOptions) {
-    this.requests = options.requests ?? new Float64Array(OPCODES);
+    this.requests = options.counts?.requests ?? options.requests ?? new Float64Array(OPCODES);
+    this.#counts = options.counts;
     this.#fd = options.fd;
     this.#tree = options.tree;
     this.#longTimeouts = options.longTimeouts ?? false;
@@ -120,6 +125,7 @@ export class FuseServer {
 
   #send(result: Result): void {
     if (result >= 0) this.#told.tell(this.#tree, this.#ledger);
+    else this.#counts?.failed(this.#request.opcode, -result);
     this.#ledger?.flush();
     try {
       this.#reply.send(this.#fd, this.#request, result);
