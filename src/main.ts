@@ -455,8 +455,12 @@ const exported = (name: string, description: string): Command =>
   exporting
     .command(name)
     .description(`${description}: printed, or put in place`)
-    .option("--mount <dir>", "where the tree is mounted", "/cloud")
-    .option("--host <name>", "this host's name in the tree", hostname())
+    .option(
+      "--config <file>",
+      "what is exported, and how, is under exports: there (default: /etc/slashcloud/slashcloud.yaml, if it is there)",
+    )
+    .option("--mount <dir>", "where the tree is mounted (default: as configured, or /cloud)")
+    .option("--host <name>", "this host's name in the tree (default: as configured, or the machine's)")
     .option("--install", "check it with the server's own program, and put it in place")
     .option("--prefix <dir>", "put it in place below this directory");
 

@@ -78,6 +78,37 @@ test("Samba: each share is read-only, and for those who were named", () => {
   );
 });
 
+test("what the daemon's configuration says is exported, and options go before it", () => {
+  const config = place("config", {
+    "slashcloud.yaml": `mount: /srv/tree
+host: h9
+exports:
+  samba:
+    users: ["@ops"]
+    shares:
+      - of: guests
+      - of: tree
+        name: all
+        users: [root]
+  nfs:
+    clients: [192.0.2.0/24]
+    port: 20490
+guests:
+  - name: web
+    disks: /srv/web.img
+`,
+    "guests.d/db.yaml": "name: db\ndisks: /srv/db.img\n",
+  })("slashcloud.yaml");
+  const samba = printed("samba", "--config", config);
+  expect(samba.match(/^\[.*\]$/gm)).toEqual(["[global]", "[db]", "[web]", "[all]", "[global]"]);
+  expect(samba).toMatch(/\[web\]\n +path = \/srv\/tree\/h9\/web\n[^[]*valid users = @ops\n/);
+  expect(samba).toMatch(/\[all\]\n +path = \/srv\/tree\n[^[]*valid users = root\n/);
+  const ganesha = printed("nfs", "--ganesha", "--config", config, "--port", "2049", "--mount", "/elsewhere");
+  for (const line of ['Path = "/elsewhere";', "NFS_Port = 2049;", "Clients = 192.0.2.0/24;"])
+    expect(ganesha).toContain(line);
+  expect(slashcloud("nfs", "--config", "/nowhere.yaml")).toMatchObject({ code: 1, output: "" });
+});
+
 test("NFS: the kernel's server is told which file system it is, NFS-Ganesha not to keep anything", () => {
   const line = printed(
     "nfs",

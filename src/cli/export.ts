@@ -6,8 +6,10 @@ import { write } from "./output.js";
 
 /** Of all kinds. */
 export interface ExportOptions {
-  readonly mount: string;
-  readonly host: string;
+  /** The daemon's configuration. */
+  readonly config?: string;
+  readonly mount?: string;
+  readonly host?: string;
   readonly install?: boolean;
   /** Below which directory files are put in place. */
   readonly prefix?: string;
@@ -83,10 +85,10 @@ export function exportAutofs(options: AutofsOptions): Promise<number> {
 }
 
 async function run(kind: ExportKind, options: ExportOptions, settings: ExportsInput): Promise<number> {
-  const { mount, host, install = false, prefix = "" } = options;
+  const { config, mount, host, install = false, prefix = "" } = options;
   if (prefix !== "" && !install)
     throw new UserError("--prefix says where files are put in place: add --install, or leave it out", 2);
-  write(await exportTree({ kind, mount, host, settings, install, prefix }));
+  write(await exportTree({ kind, ...given({ config, mount, host }), settings, install, prefix }));
   return 0;
 }
 
