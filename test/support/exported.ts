@@ -84,12 +84,18 @@ export function hashOf(bytes: Buffer | string): string {
 /** Has slashcloud put a server's configuration below `prefix`; returns what it says. */
 export function install(prefix: string, mountPoint: string, args: readonly string[]): string {
   const [kind = "", ...options] = args;
+  mkdirSync(prefix, { recursive: true });
+  // Not what this machine has in /etc.
+  const config = join(prefix, "empty.yaml");
+  writeFileSync(config, "{}\n");
   return execFileSync(
     process.execPath,
     [
       main,
       "export",
       kind,
+      "--config",
+      config,
       "--mount",
       mountPoint,
       "--host",
