@@ -24,7 +24,7 @@ import {
   type Running,
   settle,
 } from "./support/exported.js";
-import { cleanUp, mount, run, workFolder } from "./support/images-mount.js";
+import { cleanUp, run, workFolder } from "./support/images-mount.js";
 import { host, type Served, serve } from "./support/images-serve.js";
 import { freePort } from "./support/redis-server.js";
 

@@ -69,14 +69,9 @@ export function unmountNow(folder: string): void {
 }
 
 /** Mounts `what` at `folder` (made if need be); the function returned unmounts it. */
-export async function mount(
-  what: string,
-  folder: string,
-  options: string,
-  type = "auto",
-): Promise<() => void> {
+export async function mount(what: string, folder: string, options: string): Promise<() => void> {
   mkdirSync(folder, { recursive: true });
-  await run("mount", ["-t", type, "-o", options, what, folder]);
+  await run("mount", ["-o", options, what, folder]);
   return onEnd(() => unmountNow(folder));
 }
 
