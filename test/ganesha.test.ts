@@ -131,6 +131,8 @@ test("what the guest appends, rotates, cuts short and deletes is seen within a s
     expect(await promised(() => holder.try("read", held, text.length, 100), more)).toBe(more);
     text += more;
     expect(await promised(() => read("log/syslog"), text)).toBe(text);
+    const sizeOf = async (): Promise<number> => (await holder.ask<{ size: number }>("fstat", held)).size;
+    expect(await promised(sizeOf, text.length)).toBe(text.length);
   }
   for (let rotation = 1; rotation <= 10; rotation++) {
     renameSync(log, `${log}.1`);
