@@ -1,14 +1,18 @@
 #!/usr/bin/env node
 /** The command line. A command is loaded when it is asked for: one that runs for long is not to hold the others in memory. */
+import "./cli/node-version.js";
 import { hostname } from "node:os";
 import { Command, CommanderError, Option } from "commander";
 import type { AttachOptions } from "./cli/attach.js";
 import { count } from "./cli/count.js";
 import type { CrawlOptions } from "./cli/crawl.js";
+import type { DoctorOptions } from "./cli/doctor.js";
 import type { EventsOptions } from "./cli/events.js";
 import type { AutofsOptions, NfsOptions, SambaOptions } from "./cli/export.js";
 import type { DaemonOptions } from "./cli/guests.js";
+import type { InstallOptions, PlaceOptions } from "./cli/install.js";
 import { complain } from "./cli/output.js";
+import { ownVersion } from "./cli/own-version.js";
 import type { ReplayOptions } from "./cli/replay.js";
 import { dataSize, size } from "./cli/size.js";
 import type { StatusOptions } from "./cli/status.js";
@@ -21,6 +25,7 @@ import { METRICS_ADDRESS } from "./daemon/metrics-address.js";
 
 const program = new Command("slashcloud")
   .description("The file systems inside this host's virtual machines, as one read-only tree")
+  .version(ownVersion(), "-V, --version", "the program's version")
   .showHelpAfterError("(slashcloud --help tells how it is used)")
   .exitOverride()
   .addHelpText("after", "\nExample:\n  slashcloud up --mount /cloud web=/var/lib/libvirt/images/web.img\n");
@@ -90,6 +95,10 @@ example(
         new Option("--driver <driver>", "kernel: FUSE directly, as root; libfuse: by fusermount, as any user")
           .choices(["auto", "kernel", "libfuse"])
           .default("auto"),
+      )
+      .option(
+        "--policy <file>",
+        "who may see what of the guests, and as whose: YAML or JSON; read again at SIGUSR2",
       )
       .option("--state <dir>", "where events are kept (default: /var/lib/slashcloud/<mount>)")
       .option(
@@ -446,6 +455,7 @@ example(
   "cp base.img copy.img && slashcloud replay web.rec --onto copy.img --until 1200",
 );
 
+<<<<<<< HEAD
 const exporting = program
   .command("export")
   .description("Configuration of the servers that show the tree to other machines");
@@ -547,6 +557,54 @@ example(
       process.exitCode = await exportAutofs(options);
     }),
   "slashcloud export autofs --server host1=192.0.2.10 --server host2=192.0.2.11",
+=======
+example(
+  program
+    .command("doctor")
+    .description("Check this host for what keeps the tree from working well, and say what to do")
+    .argument("[image...]", "images that are to be looked at, too; those of a daemon that runs are")
+    .option("--mount <dir>", "where the tree is mounted, or is to be", "/cloud")
+    .option("--state <dir>", "the daemon's state directory, if it was named")
+    .addOption(new Option("--redis <url>", "a Redis that is to answer, as for up").env("SLASHCLOUD_REDIS"))
+    .option("--json", "as JSON")
+    .action(async (images: string[], options: DoctorOptions) => {
+      const { doctor } = await import("./cli/doctor.js");
+      process.exitCode = await doctor(images, options);
+    }),
+  "slashcloud doctor /var/lib/libvirt/images/web.img",
+);
+
+/** Where an installation is. */
+const installed = (command: Command): Command =>
+  command
+    .option("--prefix <dir>", "where programs go", "/usr/local")
+    .option("--root <dir>", "another system than this one, by the folder that it is in", "/");
+
+example(
+  installed(
+    program
+      .command("install")
+      .description("Put the program, its services and an example of its configuration in their places"),
+  )
+    .option("--no-enable", "the service does not start with the host")
+    .action(async (options: InstallOptions) => {
+      const { install } = await import("./cli/install.js");
+      process.exitCode = install(options);
+    }),
+  "slashcloud install --prefix /usr/local",
+);
+
+example(
+  installed(
+    program
+      .command("uninstall")
+      .description("Take away what install put in place; configuration that was changed stays"),
+  ).action(async (options: PlaceOptions) => {
+    const { uninstall } = await import("./cli/install.js");
+    process.exitCode = uninstall(options);
+  }),
+  "slashcloud uninstall --prefix /usr/local",
+>>>>>>> h-config
 );
 
 try {

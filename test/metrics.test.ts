@@ -1,6 +1,7 @@
 /** Metrics as Prometheus reads them, and the other examples of docs/control.md, each run as it stands there. */
 import { execFileSync, spawn, spawnSync } from "node:child_process";
 import {
+  copyFileSync,
   existsSync,
   mkdirSync,
   readdirSync,
@@ -172,10 +173,12 @@ test("each example of docs/control.md does what it is there for", async () => {
     ({ events }) => events.total >= 13,
   );
   const qmp = await stoppedQemu("examples");
+  const other = `${guest.image}.other`;
+  copyFileSync(guest.image, other);
   const followed: string[] = [];
   const ran: string[] = [];
   for (const example of examples) {
-    const command = example.replace("/run/vm.qmp", qmp);
+    const command = example.replace("/run/vm.qmp", qmp).replace("/srv/db.img", other);
     const env = { ...process.env, SOCKET: join(state, "control.sock") };
     if (example.includes("follow=1")) {
       const child = spawn("sh", ["-c", `exec ${command}`], { env, stdio: ["ignore", "pipe", "inherit"] });
@@ -196,10 +199,12 @@ test("each example of docs/control.md does what it is there for", async () => {
     expect([example, status, stderr]).toEqual([example, 0, ""]);
     check(example, stdout);
     ran.push(example);
-    if (example.includes("attach"))
+    // Another server takes over meanwhile.
+    const changed = /v1\/(attach|detach|add|remove) -d '\{"guest": "(\w+)"/.exec(example);
+    if (changed !== null)
       await eventually(
         () => statusOf(state),
-        ({ guests }) => guests.includes("vm"),
+        ({ guests }) => guests.includes(changed[2]!) === /attach|add/.test(changed[1]!.replace("detach", "")),
       );
   }
   await eventually(
@@ -228,7 +233,7 @@ function check(example: string, output: string): void {
     const first = example.includes("after=") ? 11 : 1;
     expect(ids[0]).toBe(first);
     expect(ids.length).toBeGreaterThanOrEqual(3);
-  } else if (/attach|detach/.test(example)) expect(JSON.parse(output)).toHaveProperty("done");
+  } else if (/attach|detach|add|remove/.test(example)) expect(JSON.parse(output)).toHaveProperty("done");
   else {
     const index = JSON.parse(output) as Record<string, string>;
     const documented = readFileSync(join(import.meta.dirname, "../docs/control.md"), "utf8");

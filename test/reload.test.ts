@@ -146,6 +146,13 @@ describe("a configuration that is read again", () => {
       () => readdirSync(own.served.guest("web")).includes(".events"),
       () => "the events are not listed",
     );
+    own.write(`policy: [{path: /name, access: hide}]\n${guestsText("web")}`);
+    expect(own.command("reload").status).toBe(0);
+    await eventually(
+      () => !readdirSync(own.served.guest("web")).includes("name"),
+      () => "the file is not hidden",
+    );
+    expect(existsSync(join(own.served.guest("web"), "name"))).toBe(false);
     expect(await own.stop()).toBe(0);
   });
 });

@@ -1,9 +1,11 @@
 /** `slashcloud up --config`: what the configuration says, where the command line does not. */
+import { findOwners } from "../daemon/accounts.js";
 import { readConfiguration } from "../daemon/config/configuration.js";
 import { planOf } from "../daemon/config/guest-plan.js";
 import type { Settings } from "../daemon/config/settings.js";
 import type { GuestSpec } from "../daemon/guest-name.js";
 import type { GuestPlan } from "../daemon/guests/plan.js";
+import type { Policy } from "../daemon/serve.js";
 import { eventsOf, type IsGiven, type UpOptions } from "./up.js";
 
 export interface ConfiguredUp {
@@ -20,6 +22,8 @@ export interface ConfiguredUpOptions {
   readonly isGiven: IsGiven;
   /** The guests of the command line. */
   readonly named: readonly GuestSpec[];
+  /** Reads the command line's policy; undefined: it names none. */
+  readonly readPolicy: (() => Policy) | undefined;
 }
 
 /** What is changed only by another start. By the names of the configuration. */
@@ -45,16 +49,19 @@ export async function configuredUp({
   given,
   isGiven,
   named,
+  readPolicy,
 }: ConfiguredUpOptions): Promise<ConfiguredUp> {
   const first = readConfiguration(file);
   const options = withSettings(given, isGiven, first.settings);
+  /** The command line's file is a policy as a whole. Throws UserError for an account that there is not. */
+  const policyOf = ({ policy = [], ownership = [] }: Settings): Policy =>
+    readPolicy?.() ?? { rules: policy, ownership: findOwners(ownership, first.file) };
   const planFor = async (settings: Settings, now: UpOptions, guests: typeof first): Promise<GuestPlan> => {
-    const { policy, ownership } = settings;
     // Crawls are for the first server.
     const { crawl: _, ...others } = now;
     return {
       ...(await planOf(guests, options.mount)),
-      settings: { events: eventsOf(others, named), policy, ownership },
+      settings: { events: eventsOf(others, named), policy: policyOf(settings) },
       notes: notesOn(options, now),
     };
   };

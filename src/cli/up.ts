@@ -8,7 +8,9 @@ import { type LogForm, setLogForm, writeLog } from "../daemon/log/writer.js";
 import { parseCrawls } from "../daemon/made-crawls.js";
 import { type PipeForm, parsePipes } from "../daemon/pipe-option.js";
 import { redisAddress } from "../daemon/redis.js";
-import { type Driver, serve } from "../daemon/serve.js";
+import { type Driver, NO_POLICY, type Policy, serve } from "../daemon/serve.js";
+import { startPulse } from "../daemon/service/pulse.js";
+import { serviceManager } from "../daemon/service/service-manager.js";
 import { stateDirectoryFor } from "../daemon/state-directory.js";
 import { tapDisks } from "../daemon/tap.js";
 import type { TapOptions } from "../daemon/tap-keeper.js";
@@ -49,6 +51,8 @@ export interface UpOptions extends QueueOptions {
   readonly metrics?: string;
   /** The form of what is logged; undefined: the journal's if it goes there, else text. */
   readonly log?: LogForm;
+  /** A file that says who may see what. */
+  readonly policy?: string;
 }
 
 /** Whether an option was given by the user, on the command line or in the environment. */
@@ -65,10 +69,11 @@ export async function up(
 ): Promise<number> {
   const named = parseGuests(images);
   const file = configurationOf(images, given);
+  const readPolicy = await policyReader(given.policy);
   const configured =
     file === undefined
       ? undefined
-      : await (await import("./up-configured.js")).configuredUp({ file, given, isGiven, named });
+      : await (await import("./up-configured.js")).configuredUp({ file, given, isGiven, named, readPolicy });
   const options = configured?.options ?? given;
   setLogForm(options.log);
   // All that are known by their images now; what is offered to them is settled at the start.
@@ -83,6 +88,7 @@ export async function up(
         }
       : undefined;
   const writes = { limits: queueLimits(options), unknownLife: 1000 * options.unknownLife };
+  const manager = serviceManager(complain);
   let isStopping = false;
   const stopped = new Promise<void>((resolve) => {
     for (const signal of ["SIGINT", "SIGTERM"] as const) {
@@ -101,7 +107,11 @@ export async function up(
     driver,
     guests: named,
     ...(configured && { plan: configured.plan, reread: configured.reread }),
-    settings: { ...configured?.plan.settings, events: eventsOf(options, known) },
+    settings: {
+      events: eventsOf(options, known),
+      policy: configured?.plan.settings?.policy ?? readPolicy?.() ?? NO_POLICY,
+    },
+    readPolicy,
     tap,
     writes,
     metrics: metrics === undefined ? undefined : { listen: metrics },
@@ -126,12 +136,16 @@ export async function up(
   });
   for (const url of served.urls) write(`slashcloud: ${url}\n`);
   const { guests } = served;
-  if (!isStopping) write(`slashcloud: serving ${directory} (${guests} guest${guests === 1 ? "" : "s"})\n`);
-  await Promise.race([stopped, served.ended]);
+  const serving = `serving ${directory} (${guests} guest${guests === 1 ? "" : "s"})`;
+  if (!isStopping) write(`slashcloud: ${serving}\n`);
+  void manager?.ready(serving);
+  const endPulse = manager && startPulse({ manager, directory, replace: served.replace, log: writeLog });
+  await Promise.race([stopped, served.ended]).finally(endPulse);
   if (!isStopping) {
     complain(`${directory} was unmounted by somebody else`);
     return 0;
   }
+  void manager?.stopping();
   await served.stop();
   return 0;
 }
@@ -185,11 +199,18 @@ function canBeTapped(named: readonly GuestSpec[]): (guest: GuestSpec) => boolean
     if (named.includes(guest)) return false;
     try {
       const isOffered = tapDisks([guest]).every(({ path }) => isThere(path));
-      if (!isOffered) complain(`${guest.name}: is not offered at the tap, as an image of it is not there`);
+      if (!isOffered) writeLog(`${guest.name}: is not offered at the tap, as an image of it is not there`);
       return isOffered;
     } catch (error) {
-      complain(`${guest.name}: is not offered at the tap: ${(error as Error).message}`);
+      writeLog(`${guest.name}: is not offered at the tap: ${(error as Error).message}`);
       return false;
     }
   };
+}
+
+/** Reads the file of a policy, again each time. What it takes to read one is loaded only if there is one. */
+async function policyReader(path: string | undefined): Promise<(() => Policy) | undefined> {
+  if (path === undefined) return undefined;
+  const { readPolicyFile } = await import("../daemon/policy-file.js");
+  return () => readPolicyFile(path);
 }

@@ -14,6 +14,10 @@ import {
   placeVolumes,
 } from "./mount-table.js";
 import { type Hook, Place } from "./place.js";
+import { ownershipOf } from "./policy/ownership.js";
+import { NO_POLICY, type Policy } from "./policy/policy.js";
+import { type NameHints, VolumeAccess } from "./policy/volume-access.js";
+import { volumeRoots } from "./policy/volume-roots.js";
 import { resolvePath } from "./resolve.js";
 
 /** A volume of a guest, as the tree needs to know it. */
@@ -63,6 +67,19 @@ export interface TreeShare {
   readonly owner: number;
 }
 
+/** Who may see what, and as whose. */
+export interface TreePolicy extends Policy {
+  /** An empty map of names of a volume with that root. */
+  readonly hints: (rootInode: number) => NameHints;
+}
+
+const NOTHING_HIDDEN: TreePolicy = {
+  ...NO_POLICY,
+  hints: () => {
+    throw new Error("there are no rules");
+  },
+};
+
 /** How long the kernel may rely on what it was told of a file, ms: where it is told of every change, and elsewhere. */
 const FOLLOWED_TIMEOUT = 24 * 3600 * 1000;
 const UNFOLLOWED_TIMEOUT = 1000;
@@ -79,12 +96,10 @@ export function buildTree(
   log: Log,
   events?: EventsShown,
   share?: TreeShare,
+  policy: TreePolicy = NOTHING_HIDDEN,
 ): BuiltTree {
-  return new TreeBuilder(host, log, share?.guests ?? guests.map(({ name }) => name), share).build(
-    guests,
-    upkeep,
-    events,
-  );
+  const names = share?.guests ?? guests.map(({ name }) => name);
+  return new TreeBuilder(host, log, names, share, policy).build(guests, upkeep, events);
 }
 
 class TreeBuilder {
@@ -97,10 +112,18 @@ class TreeBuilder {
   readonly #eventsIds: StableIds;
   readonly #names: readonly string[];
   readonly #directoryIds: ReadonlyMap<string, number>;
+  readonly #policy: TreePolicy;
 
   /** `names`: of all the host's guests. */
-  constructor(host: string, log: Log, names: readonly string[], share: TreeShare | undefined) {
+  constructor(
+    host: string,
+    log: Log,
+    names: readonly string[],
+    share: TreeShare | undefined,
+    policy: TreePolicy,
+  ) {
     this.#host = host;
+    this.#policy = policy;
     this.#log = log;
     // Ids depend on names, and where those collide on the order.
     this.#names = [...names].sort();
@@ -147,7 +170,27 @@ class TreeBuilder {
     for (const volume of shown) {
       volumes.children.set(volume.name, this.#place(guest, volume.name, volume, volumes, undefined));
     }
+    this.#setPolicy(guest.name, mounts);
     return mounts;
+  }
+
+  #setPolicy(guest: string, mounts: ReadonlyMap<string, readonly string[]>): void {
+    const shown = this.#shown.get(guest) ?? new Map<string, Place[]>();
+    const ownership = ownershipOf(guest, this.#policy.ownership);
+    const points = new Map([...shown.keys()].map((volume) => [volume, mounts.get(volume) ?? []]));
+    const roots = volumeRoots(this.#policy.rules, guest, points);
+    for (const [volume, places] of shown) {
+      const [first] = places;
+      const root = roots.get(volume);
+      const access =
+        root === undefined || first === undefined
+          ? undefined
+          : new VolumeAccess(root, () => first.fileSystem, this.#policy.hints(first.fileSystem.rootInode));
+      for (const place of places) {
+        place.access = access;
+        place.ownership = ownership;
+      }
+    }
   }
 
   #addMounts(

@@ -13,6 +13,8 @@ import { EVENTS, EVENTS_BEFORE, type EventFiles } from "./event-files.js";
 import { digestOf, isEvents, placeOf } from "./ids.js";
 import { linkTarget } from "./link-target.js";
 import { Place } from "./place.js";
+import { Grant } from "./policy/grant.js";
+import { own } from "./policy/ownership.js";
 import type { ReadMarks } from "./read-marks.js";
 import type { Entry, Statistics, Tree, TreeVisitor } from "./tree.js";
 
@@ -94,7 +96,7 @@ export class CloudTree implements Tree {
       const directory = this.#directory(low);
       if (segment !== undefined) return this.#events?.lookup(directory, low, segment, out) ?? false;
       const child = directory.child(name.toString("latin1"));
-      if (child === undefined) return false;
+      if (child === undefined || isHidden(child)) return false;
       this.#fill(child, out);
       return true;
     }
@@ -108,10 +110,12 @@ export class CloudTree implements Tree {
     if (ino === 0) return false;
     const cover = place.covers.get(ino);
     if (cover !== undefined) {
+      if (isHidden(cover)) return false;
       this.#fillInode(cover, cover.fileSystem.rootInode, out);
       cover.noteParent(cover.fileSystem.rootInode, low);
     } else {
       this.#fillInode(place, ino, out);
+      if (place.access?.ofName(low, name, ino, out.attributes, false) === Grant.HIDE) return false;
       if (needsParent(out)) place.noteParent(ino, low);
     }
     return true;
@@ -141,6 +145,7 @@ export class CloudTree implements Tree {
     }
     place.fileSystem.stat(low, out.attributes);
     requireGeneration(place, high, low, out.attributes.generation);
+    place.access?.require(low, out.attributes);
     this.#fillNode(place, low, out);
     out.high = high;
   }
@@ -195,7 +200,7 @@ export class CloudTree implements Tree {
     if (isEvents(high)) {
       return this.#eventFiles().read(high, low, position, length, target, targetOffset);
     }
-    const place = this.#requiredPlace(high, low, Errno.EISDIR);
+    const place = this.#readablePlace(high, low, Errno.EISDIR);
     this.#marks?.mark(high, low);
     if (this.#attributes.ctime >= this.#readers.changedSince) this.#readers.read(high, low);
     return place.fileSystem.read(low, position, length, target, targetOffset);
@@ -203,12 +208,12 @@ export class CloudTree implements Tree {
 
   seek(high: number, low: number, position: number, hole: boolean): number {
     if (isEvents(high)) return this.#seekEvents(high, low, position, hole);
-    return this.#requiredPlace(high, low, Errno.EISDIR).fileSystem.seek(low, position, hole);
+    return this.#readablePlace(high, low, Errno.EISDIR).fileSystem.seek(low, position, hole);
   }
 
   readlink(high: number, low: number): Buffer {
     if (isEvents(high)) throw new FileSystemError(Errno.EINVAL, "a file of events");
-    return linkTarget(this.#requiredPlace(high, low, Errno.EINVAL), low);
+    return linkTarget(this.#readablePlace(high, low, Errno.EINVAL), low);
   }
 
   attributeNames(high: number, low: number): string[] {
@@ -264,16 +269,22 @@ export class CloudTree implements Tree {
     return place;
   }
 
-  #requiredPlace(high: number, low: number, errnoForDirectories: number): Place {
+  /** The place of a file whose contents are asked for. */
+  #readablePlace(high: number, low: number, errnoForDirectories: number): Place {
     const place = this.#place(high);
     if (place === undefined) throw new FileSystemError(errnoForDirectories, "a directory of the tree's own");
-    this.#require(place, high, low);
+    const grant = this.#require(place, high, low);
+    const isDirectory = (this.#attributes.mode & FileType.MASK) === FileType.DIRECTORY;
+    if (grant !== Grant.SHOW && !isDirectory)
+      throw new FileSystemError(Errno.EACCES, `of inode ${low} only the attributes are shown`);
     return place;
   }
 
-  #require(place: Place, high: number, low: number): void {
+  /** Throws ESTALE if the node is no longer there, or not to be seen. */
+  #require(place: Place, high: number, low: number): Grant {
     place.fileSystem.stat(low, this.#attributes);
     requireGeneration(place, high, low, this.#attributes.generation);
+    return place.access?.require(low, this.#attributes) ?? Grant.SHOW;
   }
 
   #directory(id: number): CloudDirectory {
@@ -302,6 +313,7 @@ export class CloudTree implements Tree {
     // All names of a link count for what it may say, so the kernel is to ask for each of them.
     const isSharedLink = (attributes.mode & FileType.MASK) === FileType.LINK && attributes.nlink > 1;
     out.timeout = isSharedLink ? 0 : place.timeout;
+    if (place.ownership !== undefined) own(place.ownership, attributes);
   }
 
   #fillParent(place: Place, ino: number, out: Entry): void {
@@ -343,6 +355,10 @@ export class CloudTree implements Tree {
     if (position <= at++ && !visitor.entry(DOT, 0, 1, 0, directory.id, EntryType.DIRECTORY, at)) return false;
     if (position <= at++ && !visitEntry(visitor, DOT_DOT, above, at)) return false;
     for (const [name, child] of directory.children) {
+      if (isHidden(child)) {
+        at++;
+        continue;
+      }
       if (position <= at++ && !visitEntry(visitor, Buffer.from(name, "latin1"), child, at)) return false;
     }
     return true;
@@ -382,6 +398,10 @@ function needsParent({ attributes }: Entry): boolean {
   return type === FileType.DIRECTORY || type === FileType.LINK;
 }
 
+function isHidden(child: Place | CloudDirectory): boolean {
+  return child instanceof Place && child.access?.isHidden === true;
+}
+
 function visitEntry(
   visitor: TreeVisitor,
   name: Buffer,
@@ -404,6 +424,7 @@ class PlaceEntries implements EntryVisitor {
   /** What the visitor had filled last, while it was told of an entry. */
   filled: Place | undefined;
   filledInode = 0;
+  readonly #attributes = new Attributes();
 
   entry(
     name: Buffer,
@@ -446,16 +467,32 @@ class PlaceEntries implements EntryVisitor {
         next,
       );
     }
+    const isDot =
+      nameLength <= 2 && name[nameOffset] === 0x2e && (nameLength === 1 || name[nameOffset + 1] === 0x2e);
     if (place.covers.size !== 0) {
       const cover = place.covers.get(ino);
-      const isDot =
-        nameLength <= 2 && name[nameOffset] === 0x2e && (nameLength === 1 || name[nameOffset + 1] === 0x2e);
       if (cover !== undefined && !isDot) {
+        if (isHidden(cover)) return true;
         const root = cover.fileSystem.rootInode;
         return visitor.entry(name, nameOffset, nameLength, cover.id, root, EntryType.DIRECTORY, next);
       }
     }
+    if (place.access !== undefined && !isDot && !this.#isShown(name, nameOffset, nameLength, ino))
+      return true;
     return visitor.entry(name, nameOffset, nameLength, place.id, ino, type, next);
+  }
+
+  #isShown(name: Buffer, nameOffset: number, nameLength: number, ino: number): boolean {
+    const { place, directory } = this;
+    try {
+      place.fileSystem.stat(ino, this.#attributes);
+    } catch (error) {
+      // What cannot be read cannot be judged.
+      if (error instanceof FileSystemError) return false;
+      throw error;
+    }
+    const bytes = name.subarray(nameOffset, nameOffset + nameLength);
+    return place.access?.ofName(directory, bytes, ino, this.#attributes, true) !== Grant.HIDE;
   }
 }
 

@@ -3,7 +3,7 @@
  * the guest's log that belong there: the segment of the log that is being written, and the one before it.
  */
 import type { Scope } from "../events/event.js";
-import { Errno, FileSystemError, FileType } from "../filesystems/filesystem.js";
+import { Attributes, Errno, FileSystemError, FileType } from "../filesystems/filesystem.js";
 import { CloudDirectory } from "./directory.js";
 import { eventsHigh, eventsIdOf, isSegment, OWN_EVENTS_ID } from "./ids.js";
 import { Place } from "./place.js";
@@ -54,6 +54,7 @@ export class EventFiles {
   readonly #places = new Map<number, Place>();
   readonly #started = Date.now();
   #segment = 0;
+  readonly #attributes = new Attributes();
 
   constructor(
     logs: EventLogs,
@@ -145,6 +146,10 @@ export class EventFiles {
     const owner = id === OWN_EVENTS_ID ? this.#directories.get(low) : this.#places.get(id);
     if (owner === undefined || this.#log(owner) === undefined)
       throw new FileSystemError(Errno.ESTALE, "the directory is no longer there");
+    if (owner instanceof Place && owner.access !== undefined) {
+      owner.fileSystem.stat(low, this.#attributes);
+      owner.access.require(low, this.#attributes);
+    }
     return owner;
   }
 

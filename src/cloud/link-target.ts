@@ -3,6 +3,7 @@ import { Attributes, Errno, FileSystemError, FileType } from "../filesystems/fil
 import { CloudDirectory } from "./directory.js";
 import { type GuestTree, rootedTarget } from "./links.js";
 import { Place } from "./place.js";
+import { Grant } from "./policy/grant.js";
 
 /** A directory, link or other file of a guest, or a directory of the tree's own within a guest. */
 interface Node {
@@ -57,14 +58,26 @@ class PlaceTree implements GuestTree<Node> {
     const found = shown.fileSystem.lookup(ino, name);
     if (found === 0) return undefined;
     const cover = shown.covers.get(found);
-    return cover === undefined ? { shown, ino: found } : rootOf(cover);
+    if (cover !== undefined) return cover.access?.isHidden === true ? undefined : rootOf(cover);
+    return this.#grant(shown, ino, name, found) === Grant.HIDE ? undefined : { shown, ino: found };
+  }
+
+  /** What links hide of names, they are not to tell either. */
+  #grant({ access, fileSystem }: Place, directory: number, name: Buffer, ino: number): Grant {
+    if (access === undefined) return Grant.SHOW;
+    fileSystem.stat(ino, this.#attributes);
+    return access.ofName(directory, name, ino, this.#attributes, false);
   }
 
   kind(node: Node): "directory" | "link" | "other" {
     if (node.shown instanceof CloudDirectory) return "directory";
     node.shown.fileSystem.stat(node.ino, this.#attributes);
     const type = this.#attributes.mode & FileType.MASK;
-    return type === FileType.DIRECTORY ? "directory" : type === FileType.LINK ? "link" : "other";
+    if (type === FileType.DIRECTORY) return "directory";
+    // Where a link leads whose contents are not shown is not told by others.
+    const { access } = node.shown;
+    const isShown = access === undefined || access.ofInode(node.ino, this.#attributes) === Grant.SHOW;
+    return type === FileType.LINK && isShown ? "link" : "other";
   }
 
   readlink(link: Node): Buffer {

@@ -2,6 +2,8 @@
 import type { FileSystem } from "../filesystems/filesystem.js";
 import type { CloudDirectory } from "./directory.js";
 import { digestOf, nodeHigh } from "./ids.js";
+import type { Ownership } from "./policy/ownership.js";
+import type { VolumeAccess } from "./policy/volume-access.js";
 import { ToldInodes } from "./told-inodes.js";
 
 /** Directories and links whose parents are remembered; links in what comes beyond that cannot be followed. */
@@ -65,6 +67,10 @@ export class Place {
   /** Told of what is noted, so that a later server can inherit it. */
   ledger: ParentLedger | undefined;
   uncommon: UncommonNodes | undefined;
+  /** Who may see what of the volume; undefined: all of it is shown. The same for all places of a volume. */
+  access: VolumeAccess | undefined;
+  /** As whose its files are shown; undefined: as in the guest. */
+  ownership: Ownership | undefined;
 
   constructor(
     { id, eventsId, guest, volume }: PlaceIdentity,

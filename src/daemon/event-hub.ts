@@ -1,5 +1,6 @@
 /** The events of all guests of a daemon: maps of names, logs, who listens, and the control socket. */
 import { join } from "node:path";
+import { NO_POLICY, type Policy } from "../cloud/policy/policy.js";
 import type { SharedLogs } from "../events/log-reader.js";
 import { Logs } from "../events/logs.js";
 import type { ReadFile } from "../events/redis/changed-bytes.js";
@@ -24,6 +25,7 @@ import { eventsFolder } from "./state-directory.js";
 import { Telling, type ToldStep } from "./telling.js";
 import { volumeKey } from "./updates.js";
 import { UserError } from "./user-error.js";
+import { withholdStored } from "./withheld-logs.js";
 
 export interface EventsOptions {
   /** The daemon's state directory. */
@@ -83,9 +85,10 @@ export function openEventHub(
   run: RunCommand,
   publishOn: PublishOn | undefined,
   insight: Insight,
+  policy: Policy = NO_POLICY,
 ): EventHub {
   try {
-    return new EventHub(host, guests, options, log, run, publishOn, insight);
+    return new EventHub(host, guests, options, log, run, publishOn, insight, policy);
   } catch (error) {
     throw new UserError(
       `${options.state}: events cannot be kept there: ${(error as Error).message}; name another directory with --state, or turn them off with --no-events`,
@@ -115,9 +118,11 @@ export class EventHub {
     run: RunCommand,
     publishOn: PublishOn | undefined,
     insight: Insight,
+    { rules }: Policy,
   ) {
     const specs = new Map(guests.map((spec) => [spec.name, spec]));
     this.#log = log;
+    withholdStored(state, rules);
     this.logs = new Logs({
       folder: eventsFolder(state),
       guests: [...specs.keys()],
@@ -125,7 +130,9 @@ export class EventHub {
       log,
     });
     const read: ReadFile = ({ guest, volume, inode = 0, generation = 0 }, position, length) =>
-      this.#readFile(volumeKey(guest, volume), inode, generation, position, length);
+      this.#telling.isReadable(guest, volume, inode)
+        ? this.#readFile(volumeKey(guest, volume), inode, generation, position, length)
+        : undefined;
     const publisher =
       redis && publishOn?.(redis, { host, guests: specs.keys(), logs: this.logs, read, state, log });
     this.#publisher = publisher;
@@ -144,6 +151,7 @@ export class EventHub {
     const { everything } = this.logs;
     this.#telling = new Telling({
       host,
+      rules,
       guestLog: (guest) => this.logs.guest(guest),
       everything: {
         get lastId() {

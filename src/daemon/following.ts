@@ -3,8 +3,12 @@
  * it must not rely on any longer. In that order, as what it asks then is to be answered by the new version.
  */
 import { Watch, type Watching } from "../capture/watch.js";
+import { NO_POLICY, type Policy } from "../cloud/policy/policy.js";
+import type { ChangedName } from "../cloud/policy/volume-access.js";
+import { isRestricted } from "../cloud/policy/volume-roots.js";
 import { ReadMarks } from "../cloud/read-marks.js";
-import type { Changes } from "../filesystems/changes.js";
+import type { Changes, InodeState } from "../filesystems/changes.js";
+import { FileType } from "../filesystems/filesystem.js";
 import type { Image, Log } from "../images/image.js";
 import type { WriteRecord } from "../queue/write-record.js";
 import { BlockCache } from "../versions/block-cache.js";
@@ -52,6 +56,8 @@ export class Following implements StreamTaker {
   #poking: NodeJS.Timeout | undefined;
   /** Bytes of commits that have been handed over since the serving thread was last asked something from here. */
   #untaken = 0;
+  /** Guests of which something is hidden. */
+  readonly #policed: ReadonlySet<string>;
 
   /** Guests on whose disks there is nothing at all. */
   readonly blank: readonly string[];
@@ -60,8 +66,15 @@ export class Following implements StreamTaker {
    * `send` hands updates to whoever serves users. Throws ImageError for an image that cannot be opened, unless `passOver` is
    * there to be told.
    */
-  constructor(specs: readonly GuestSpec[], send: (update: Update) => void, log: Log, passOver?: PassOver) {
+  constructor(
+    specs: readonly GuestSpec[],
+    send: (update: Update) => void,
+    log: Log,
+    policy: Policy = NO_POLICY,
+    passOver?: PassOver,
+  ) {
     this.#send = send;
+    this.#policed = new Set(specs.flatMap(({ name }) => (isRestricted(policy.rules, name) ? [name] : [])));
     const cache = new BlockCache(CACHE_BYTES);
     const guests = openGuests(specs, cache, () => {}, passOver);
     this.blank = guests.filter(isBlank).map(({ name }) => name);
@@ -208,6 +221,14 @@ export class Following implements StreamTaker {
     this.#events?.write(volume.guest, volume.volume, written);
   }
 
+  /** Tells the serving thread which names have changed, so that it knows at once what comes to be hidden. */
+  #tellNames({ key }: FollowedVolume, changes: Changes): void {
+    const names = changedNames(changes);
+    if (names.length === 0) return;
+    this.#send({ kind: "named", volume: key, names });
+    if (mayCrossRules(changes)) this.#poke();
+  }
+
   #lookAndTell(volume: FollowedVolume, quietAt: number | undefined): boolean {
     const isNew = this.#look(volume, quietAt);
     if (isNew) this.#tellWritten(volume);
@@ -253,6 +274,7 @@ export class Following implements StreamTaker {
       volume.transaction = commit.sequence;
       this.#send({ kind: "commit", volume: volume.key, commit });
       this.#untaken += commit.bytes.length;
+      if (this.#policed.has(volume.guest)) this.#tellNames(volume, changes);
       this.#copies.change(volume.key, changes);
       if (changes.unsureInodes.length > 0) {
         const inodes = changes.unsureInodes.map(({ ino }) => ino);
@@ -279,6 +301,37 @@ export class Following implements StreamTaker {
     const isNew = found.steps.length + found.revealed.length > 0;
     return isNew || found.reread === true || found.isWaiting === true;
   }
+}
+
+/** To be posted. */
+function changedNames({ names, unsureDirectories }: Changes): ChangedName[] {
+  const changed = names.map(({ directory, name, ino, now }) => ({
+    directory,
+    name: new Uint8Array(name) as Buffer,
+    ino,
+    now,
+  }));
+  for (const { directory, names: listed } of unsureDirectories) {
+    for (const [name, now] of listed ?? [])
+      changed.push({ directory, name: new Uint8Array(Buffer.from(name, "latin1")) as Buffer, ino: 0, now });
+  }
+  return changed;
+}
+
+/** Whether files may be hidden from now on, or shown, of which the kernel would not ask by itself. */
+function mayCrossRules({ names, inodes, unsureDirectories }: Changes): boolean {
+  if (unsureDirectories.length > 0) return true;
+  const gone = new Set(names.flatMap(({ ino }) => (ino === 0 ? [] : [ino])));
+  const changed = new Map(inodes.map(({ ino, now }) => [ino, now]));
+  const isFile = (ino: number) => changed.get(ino) !== undefined && !isDirectory(changed.get(ino));
+  if (names.some(({ now }) => gone.has(now) && !isFile(now))) return true;
+  return inodes.some(
+    ({ old, now }) => Math.max(old?.nlink ?? 0, now?.nlink ?? 0) > 1 && !isDirectory(old ?? now),
+  );
+}
+
+function isDirectory(state: InodeState | undefined): boolean {
+  return state !== undefined && (state.mode & FileType.MASK) === FileType.DIRECTORY;
 }
 
 /** The inodes that may have lost a name. */

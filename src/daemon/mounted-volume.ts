@@ -7,6 +7,8 @@ export interface MountedVolume {
   readonly volume: string;
   /** "" for the root; else without a "/" at its end. */
   readonly mountPoint: string;
+  /** All of them, "/" for the root; none if it is mounted nowhere. */
+  readonly mountPoints: readonly string[];
   /** The directory that it covers, in another volume. */
   readonly covers: { readonly volume: string; readonly ino: number } | undefined;
 }
@@ -22,12 +24,13 @@ export function mountedVolumes(tree: Shown): MountedVolume[] {
 
 /** Of several mount points the first; of a volume that is mounted nowhere its directory in `.volumes`. */
 export function mountedVolume(guest: string, volume: string, { mounts, places }: Shown): MountedVolume {
-  const [mountPoint] = mounts.get(guest)?.get(volume) ?? [];
+  const mountPoints = mounts.get(guest)?.get(volume) ?? [];
+  const [mountPoint] = mountPoints;
   const [place] = places.get(guest)?.get(volume) ?? [];
   if (mountPoint === undefined || place === undefined) {
-    return { guest, volume, mountPoint: `/.volumes/${volume}`, covers: undefined };
+    return { guest, volume, mountPoint: `/.volumes/${volume}`, mountPoints: [], covers: undefined };
   }
   const covers =
     "place" in place.parent ? { volume: place.parent.place.volume, ino: place.parent.covered } : undefined;
-  return { guest, volume, mountPoint: mountPoint === "/" ? "" : mountPoint, covers };
+  return { guest, volume, mountPoint: mountPoint === "/" ? "" : mountPoint, mountPoints, covers };
 }

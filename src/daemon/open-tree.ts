@@ -1,7 +1,9 @@
 /** Guests opened and composed into a tree, in this thread. */
 import { type BuiltTree, buildTree, type EventsShown, type TreeShare } from "../cloud/build.js";
 import type { Upkeep } from "../cloud/cloud-tree.js";
+import { NO_POLICY, type Policy } from "../cloud/policy/policy.js";
 import type { Log } from "../images/image.js";
+import { InodeIndex } from "../inference/inode-index.js";
 import { BlockCache } from "../versions/block-cache.js";
 import { type Guest, type OpenVolume, openGuests, type PassOver } from "./guest.js";
 import type { GuestSpec } from "./guest-name.js";
@@ -33,6 +35,7 @@ export function openTree(
   currency: Currency = AT_REST,
   events?: EventsShown,
   share?: TreeShare,
+  policy: Policy = NO_POLICY,
   cacheCounts?: Float64Array,
   passOver?: PassOver,
 ): OpenTree {
@@ -74,6 +77,7 @@ export function openTree(
     log,
     events,
     share && { ...share, guests: share.guests.filter((name) => !passed.has(name)) },
+    { ...policy, hints: (rootInode) => new InodeIndex(rootInode) },
   );
   return { ...built, guests, cache };
 }

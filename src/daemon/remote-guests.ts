@@ -4,6 +4,7 @@
  */
 import { MessageChannel, Worker } from "node:worker_threads";
 import type { IdOwners } from "../cloud/id-owners.js";
+import type { Policy } from "../cloud/policy/policy.js";
 import { Errno } from "../fuse/errno.js";
 import { Refusal } from "../fuse/kernel/refusal.js";
 import type { Log } from "../images/image.js";
@@ -14,6 +15,7 @@ import type { GuestSpec } from "./guest-name.js";
 import type { Insight } from "./insight/insight.js";
 import { ThreadCounts } from "./insight/thread-counts.js";
 import type { NotifyingData } from "./notifying-thread.js";
+import type { Policing, SendUpdate } from "./policing.js";
 import { fromPost } from "./posted-changes.js";
 import { postedWrites } from "./posted-writes.js";
 import type { RemoteData, RemoteMessage, ToRemote } from "./remote-thread.js";
@@ -32,6 +34,8 @@ export interface RemoteGuestsOptions {
   readonly hostDirectory: number;
   readonly events: EventHub | undefined;
   readonly eventsAreListed: boolean;
+  readonly policy: Policy;
+  readonly policing: Policing;
   readonly log: Log;
   /** A thread has failed by a fault of its own. */
   readonly crash: (message: string) => void;
@@ -99,7 +103,7 @@ export class RemoteGuests implements StreamTaker {
   }
 
   #start(guest: GuestSpec, owner: number): RemoteRoute {
-    const { host, names, owners, fd, hostDirectory, eventsAreListed, insight } = this.#options;
+    const { host, names, owners, fd, hostDirectory, eventsAreListed, policy, insight } = this.#options;
     const events = this.#events;
     const requests = new MessageChannel();
     const notices = new MessageChannel();
@@ -113,6 +117,7 @@ export class RemoteGuests implements StreamTaker {
         names,
         owners: owners.shared,
         owner,
+        policy,
         fd,
         requests: requests.port2,
         waiting: waiting.shared,
@@ -159,6 +164,10 @@ export class RemoteGuests implements StreamTaker {
   #take(remote: Remote, message: RemoteMessage): void {
     const events = this.#events;
     const { guest } = remote;
+    const send: SendUpdate = (update, transfers) =>
+      remote.thread.postMessage({ kind: "update", update } satisfies ToRemote, transfers);
+    if (message.kind === "opened") void this.#options.policing.begin(message.mounts, send);
+    if (message.kind === "reread") void this.#options.policing.tell(message.volume, send);
     if (message.kind === "metadata") this.#tellMetadata(guest, message.disk, message.ranges);
     if (message.kind === "status") remote.status = message.volumes;
     if (message.kind === "problem") remote.problem = message.reason;

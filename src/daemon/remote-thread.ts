@@ -4,6 +4,7 @@
  */
 import { type MessagePort, parentPort, workerData } from "node:worker_threads";
 import { IdOwners } from "../cloud/id-owners.js";
+import type { Policy } from "../cloud/policy/policy.js";
 import { LogReaders, type SharedLogs } from "../events/log-reader.js";
 import type { ReopenReason } from "../filesystems/follower.js";
 import { Errno } from "../fuse/errno.js";
@@ -26,7 +27,7 @@ import { type PostedWrites, writesOf } from "./posted-writes.js";
 import { shownVolumes } from "./shown-volumes.js";
 import type { FollowedStatus } from "./status.js";
 import type { ToldStep } from "./telling.js";
-import { volumeKey } from "./updates.js";
+import { type Update, volumeKey } from "./updates.js";
 import { Updating } from "./updating.js";
 import { LOOK_EVERY, Waiting } from "./waiting.js";
 
@@ -39,6 +40,7 @@ export interface RemoteData {
   /** Of IdOwners, and its own number there. */
   readonly owners: SharedArrayBuffer;
   readonly owner: number;
+  readonly policy: Policy;
   /** Of /dev/fuse. */
   readonly fd: number;
   /** Requests come here, and wait there. */
@@ -64,8 +66,6 @@ export type RemoteMessage =
   /** The images cannot be opened; it is tried again. */
   | { readonly kind: "problem"; readonly reason: string }
   | { readonly kind: "opened"; readonly mounts: readonly MountedVolume[] }
-  /** It cannot be opened, and is tried again. */
-  | { readonly kind: "problem"; readonly reason: string }
   | {
       readonly kind: "begin";
       readonly volume: string;
@@ -76,6 +76,8 @@ export type RemoteMessage =
   | { readonly kind: "step"; readonly volume: string; readonly step: ToldStep }
   | { readonly kind: "written"; readonly volume: string; readonly written: readonly Written[] }
   | { readonly kind: "lost"; readonly volume: string }
+  /** All of it is read anew; by volumeKey. */
+  | { readonly kind: "reread"; readonly volume: string }
   | { readonly kind: "metadata"; readonly disk: number; readonly ranges: Float64Array }
   | { readonly kind: "status"; readonly volumes: readonly FollowedStatus[] }
   | {
@@ -89,7 +91,9 @@ export type RemoteMessage =
 export type ToRemote =
   | { readonly kind: "stream begins"; readonly disk: number; readonly unknownLife: number }
   | { readonly kind: "stream ended"; readonly disk: number }
-  | { readonly kind: "written"; readonly disk: number; readonly writes: PostedWrites };
+  | { readonly kind: "written"; readonly disk: number; readonly writes: PostedWrites }
+  /** Of the names of its volumes. */
+  | { readonly kind: "update"; readonly update: Update };
 
 /** ms between reports of how following goes. */
 const STATUS_EVERY = 1000;
@@ -103,6 +107,7 @@ class RemoteGuest {
   readonly #refusal: Refusal;
   #server: FuseServer | undefined;
   #following: Following | undefined;
+  #updating: Updating | undefined;
   /** Disks of which there is a stream of writes: ms for which one is kept that nothing explains yet. */
   readonly #streams = new Map<number, number>();
   #problem = "";
@@ -125,8 +130,12 @@ class RemoteGuest {
 
   /** Takes what is told of a stream. */
   take(message: ToRemote): void {
-    const { disk } = message;
     const { name } = this.#data.guest;
+    if (message.kind === "update") {
+      this.#take(message.update);
+      return;
+    }
+    const { disk } = message;
     switch (message.kind) {
       case "stream begins":
         this.#streams.set(disk, message.unknownLife);
@@ -142,6 +151,12 @@ class RemoteGuest {
     }
   }
 
+  /** Takes in what the main thread has found out; nothing is open yet: it is crawled once that is. */
+  #take(update: Update): void {
+    const told = this.#updating?.take(update);
+    if (told !== undefined) this.#following?.told(told);
+  }
+
   #tryToOpen(): void {
     try {
       this.#server = this.#open();
@@ -154,14 +169,13 @@ class RemoteGuest {
           guest: this.#data.guest.name,
         });
       this.#problem = message;
-      this.#tell({ kind: "problem", reason: message });
       setTimeout(() => this.#tryToOpen(), OPEN_AGAIN);
     }
   }
 
   /** Throws ImageError. */
   #open(): FuseServer {
-    const { host, guest, names, owner, fd, notices, events } = this.#data;
+    const { host, guest, names, owner, fd, notices, events, policy } = this.#data;
     const counts = new ThreadCounts(this.#data.counts);
     let updating: Updating | undefined;
     const following = new Following(
@@ -169,8 +183,10 @@ class RemoteGuest {
       (update) => {
         const told = updating?.take(update);
         if (told !== undefined) following.told(told);
+        if (update.kind === "reopen") this.#tell({ kind: "reread", volume: update.volume });
       },
       log,
+      policy,
     );
     let opened: OpenTree;
     try {
@@ -186,6 +202,7 @@ class RemoteGuest {
         },
         events && { logs: new LogReaders(events.logs), areListed: events.areListed },
         { guests: names, owners: new IdOwners(this.#data.owners), owner },
+        policy,
         counts.cache,
       );
     } catch (error) {
@@ -197,6 +214,7 @@ class RemoteGuest {
         place.uncommon = (...node) => following.uncommon(...node);
     }
     updating = new Updating(opened, following.followed, log);
+    this.#updating = updating;
     this.#tell({ kind: "opened", mounts: mountedVolumes(opened) });
     if (events !== undefined) following.tell(this.#eventTaker(events.resumePoints));
     following.start(new PostedNotifications(notices), shownVolumes(opened), opened.host.id, () => {});

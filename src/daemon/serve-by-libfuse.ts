@@ -13,15 +13,18 @@ import { MetricsListener } from "./insight/metrics-listener.js";
 import { supervisorReport } from "./insight/supervisor-report.js";
 import { mountedVolumes } from "./mounted-volume.js";
 import { openTree } from "./open-tree.js";
+import { Policing } from "./policing.js";
 import { loadPublishing } from "./redis.js";
 import { type Driven, type DriverOptions, feedsOf } from "./serve.js";
 import { Streams } from "./streams.js";
+import type { Update } from "./updates.js";
 import { Updating } from "./updating.js";
 import { UserError } from "./user-error.js";
 
 /** Mounts and serves; returns when the tree answers. Throws UserError, ImageError or MountError. */
 export async function serveByLibfuse(options: DriverOptions): Promise<Driven> {
   const { directory, host, guests, log, metricsAt, taps, mirrors, settings } = options;
+  const { policy } = settings;
   const insight = new Insight({
     host,
     guests: guests.map(({ name }) => name),
@@ -31,11 +34,17 @@ export async function serveByLibfuse(options: DriverOptions): Promise<Driven> {
   const listener = metricsAt && new MetricsListener(metricsAt, insight, log);
   const publishOn = await loadPublishing(settings.events?.redis);
   const events =
-    settings.events && openEventHub(host, guests, settings.events, log, cannot, publishOn, insight);
+    settings.events && openEventHub(host, guests, settings.events, log, cannot, publishOn, insight, policy);
   let updating: Updating | undefined;
+  const policing = new Policing(policy.rules, guests, log);
+  const send = (update: Update): void => void updating?.take(update);
+  const follow = (update: Update): void => {
+    send(update);
+    if (update.kind === "reopen") void policing.tell(update.volume, send);
+  };
   const problems: GuestProblem[] = [];
   const passOver = passingOver(options.required, problems);
-  const following = new Following(guests, (update) => void updating?.take(update), log, passOver);
+  const following = new Following(guests, follow, log, policy, passOver);
   insight.follow(() => following.status());
   insight.miss(() => problems);
   // libfuse holds what it was told for a second, whatever it is told: so no place counts as followed.
@@ -50,14 +59,16 @@ export async function serveByLibfuse(options: DriverOptions): Promise<Driven> {
     },
     events === undefined
       ? undefined
-      : { logs: new LogReaders(events.shared), areListed: options.settings.events?.areListed ?? false },
+      : { logs: new LogReaders(events.shared), areListed: settings.events?.areListed ?? false },
     undefined,
+    policy,
     undefined,
     passOver,
   );
   options.opened({ problems, blank: following.blank });
   events?.setMounts(mountedVolumes(opened));
   updating = new Updating(opened, following.followed, log);
+  await policing.begin(mountedVolumes(opened), send);
   const mounted = await mountLibfuse({ path: directory, tree: opened.tree, log });
   if (events !== undefined) following.tell(events);
   following.startUnnotified();
@@ -77,12 +88,14 @@ export async function serveByLibfuse(options: DriverOptions): Promise<Driven> {
     ended: ended.finally(async () => {
       clearInterval(watching);
       streams.stop();
+      policing.stop();
       following.stop();
       await listener?.stop();
       await events?.stop();
     }),
     stop: async () => {
       streams.stop();
+      policing.stop();
       following.stop();
       await listener?.stop();
       await events?.stop();

@@ -1,5 +1,6 @@
 /** Serving a tree at a mount point, by one of the two drivers, until it is told to stop. */
 import { setTimeout as sleep } from "node:timers/promises";
+import type { Policy } from "../cloud/policy/policy.js";
 import type { Log } from "../images/image.js";
 import type { RunCommand } from "./commands.js";
 import type { EventsOptions } from "./event-hub.js";
@@ -13,6 +14,8 @@ import { StateDirectory } from "./state-directory.js";
 import { supervise } from "./supervisor.js";
 import { TapKeeper, type TapOptions, type WriteOptions } from "./tap-keeper.js";
 import { UserError } from "./user-error.js";
+
+export { NO_POLICY, type Policy } from "../cloud/policy/policy.js";
 
 /** ms that what looks for guests is given to end. */
 const PATIENCE = 3000;
@@ -32,6 +35,8 @@ export interface ServeOptions {
   readonly reread?: (() => Promise<GuestPlan>) | undefined;
   /** How they are shown. */
   readonly settings: ServerSettings;
+  /** Who may see what as it is settled now, for a server that takes over. Throws UserError. */
+  readonly readPolicy?: (() => Policy) | undefined;
   /** Undefined: guests' writes are not told, only watched for. */
   readonly tap?: TapOptions | undefined;
   readonly writes: WriteOptions;
@@ -42,7 +47,7 @@ export interface ServeOptions {
 }
 
 /** What a driver serves. */
-export interface DriverOptions extends Omit<ServeOptions, "plan" | "reread" | "metrics"> {
+export interface DriverOptions extends Omit<ServeOptions, "plan" | "reread" | "readPolicy" | "metrics"> {
   /** Undefined: metrics are told at the control socket alone. */
   readonly metricsAt: MetricsAddress | undefined;
   /** The names of the guests without which nothing is served. */
@@ -69,11 +74,17 @@ export interface Driven extends Partial<Shows> {
   /** Unmounts. */
   stop(): Promise<void>;
   /** Has another server, by the program as it is on disk now, take over; undefined where none can. */
-  readonly upgrade?: () => Promise<void>;
+  readonly upgrade?: (settings: ServerSettings) => Promise<void>;
+  /** Has another server take over from one that does not answer any more; undefined where none can. */
+  readonly replace?: () => void;
 }
 
 /** The same, for who has it served. */
-export interface Served extends Pick<Driven, "ended" | "stop" | "upgrade"> {
+export interface Served extends Pick<Driven, "ended" | "stop"> {
+  /** Has another server, by the program as it is on disk now, take over; undefined where none can. */
+  readonly upgrade?: () => Promise<void>;
+  /** Has another server take over from one that does not answer any more; undefined where none can. */
+  readonly replace?: () => void;
   /** Where guests' disks are offered, as NBD URLs. */
   readonly urls: readonly string[];
   /** How many guests are shown now. */
@@ -86,7 +97,7 @@ export interface Served extends Pick<Driven, "ended" | "stop" | "upgrade"> {
 export async function serve(options: ServeOptions): Promise<Served> {
   const driver =
     options.driver === "auto" ? (process.geteuid?.() === 0 ? "kernel" : "libfuse") : options.driver;
-  const { log, writes, metrics, plan = NOTHING_PLANNED, reread, ...rest } = options;
+  const { log, writes, metrics, plan = NOTHING_PLANNED, reread, readPolicy, ...rest } = options;
   const metricsAt = metrics && metricsAddress(metrics.listen);
   const state = options.settings.events && lockState(options.settings.events, log);
   const settings = state === undefined ? { ...options.settings, events: undefined } : options.settings;
@@ -140,7 +151,18 @@ export async function serve(options: ServeOptions): Promise<Served> {
         await close();
       },
       reload: () => keeper.reload(),
-      ...(upgrade && { upgrade: upgrade.bind(driven) }),
+      ...(driven.replace && { replace: driven.replace }),
+      ...(upgrade && {
+        upgrade: async () => {
+          try {
+            if (readPolicy !== undefined) keeper.setPolicy(readPolicy());
+          } catch (error) {
+            log(`the server stays as it is, as the new one does not start: ${(error as Error).message}`);
+            return;
+          }
+          await upgrade.call(driven, keeper.settings);
+        },
+      }),
     };
   } catch (error) {
     await close();

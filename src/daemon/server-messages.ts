@@ -1,5 +1,5 @@
 /** What passes between the supervisor and the server, on the channel that Node keeps between a parent and its child. */
-import type { OwnershipRule, PolicyRule } from "../cloud/policy/settings.js";
+import type { Policy } from "../cloud/policy/policy.js";
 import type { Command, CommandDone } from "./commands.js";
 import type { EventsOptions } from "./event-hub.js";
 import type { GuestSpec } from "./guest-name.js";
@@ -11,10 +11,8 @@ import type { MetricsAddress } from "./metrics-address.js";
 export interface ServerSettings {
   /** Undefined: no events are told. */
   readonly events: EventsOptions | undefined;
-  /** Who may see what; undefined: all is shown. */
-  readonly policy?: readonly PolicyRule[] | undefined;
-  /** As whose files are shown; undefined: as the guest has them. */
-  readonly ownership?: readonly OwnershipRule[] | undefined;
+  /** Who may see what, and as whose it is shown. */
+  readonly policy: Policy;
 }
 
 /** What a server shows. */

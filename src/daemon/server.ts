@@ -17,6 +17,7 @@ import { MetricsListener } from "./insight/metrics-listener.js";
 import type { SupervisorReport } from "./insight/supervisor-report.js";
 import { ThreadCounts } from "./insight/thread-counts.js";
 import { writeLog as log } from "./log/writer.js";
+import { Policing, type SendUpdate } from "./policing.js";
 import { loadPublishing } from "./redis.js";
 import { RemoteGuests } from "./remote-guests.js";
 import {
@@ -83,19 +84,25 @@ interface OpenServer {
 
 /** Throws UserError, ImageError. */
 async function open(options: ServerOptions): Promise<OpenServer> {
-  const { host, required, known, events: eventsOptions, feeds, metricsAt } = options;
+  const { host, required, known, events: eventsOptions, feeds, metricsAt, policy } = options;
   const owners = new IdOwners();
   const { port1: updates, port2 } = new MessageChannel();
   const sent = new Int32Array(new SharedArrayBuffer(4));
-  const send = (update: Update): void => {
-    updates.postMessage(update);
+  const policing = new Policing(policy.rules, options.guests, log);
+  const send: SendUpdate = (update, transfers = []) => {
+    updates.postMessage(update, transfers);
     Atomics.add(sent, 0, 1);
+  };
+  /** What is read anew may have other names. */
+  const follow = (update: Update): void => {
+    send(update);
+    if (update.kind === "reopen") void policing.tell(update.volume, send);
   };
   const publishOn = await loadPublishing(eventsOptions?.redis);
   const problems: GuestProblem[] = [];
   const isOpen = ({ name }: GuestSpec): boolean => !problems.some(({ guest }) => guest === name);
   const local = options.guests.filter(({ isRemote }) => !isRemote);
-  const following = new Following(local, send, log, passingOver(required, problems));
+  const following = new Following(local, follow, log, policy, passingOver(required, problems));
   const counts = new ThreadCounts();
   const thread = new Worker(new URL("./serving-thread.js", import.meta.url), {
     workerData: {
@@ -111,6 +118,7 @@ async function open(options: ServerOptions): Promise<OpenServer> {
       marks: following.marks.shared,
       events: eventsOptions,
       counts: counts.shared,
+      policy,
     } satisfies ServingData,
     transferList: [port2],
   });
@@ -124,6 +132,10 @@ async function open(options: ServerOptions): Promise<OpenServer> {
   const insight = new Insight({ host, guests: names, counts: [counts], askSupervisor });
   insight.follow(() => following.status());
   insight.miss(() => unavailable);
+  await policing.begin(
+    message.volumes.map(({ mounted }) => mounted),
+    send,
+  );
   thread.on("message", (told: ServingMessage) => {
     if (told.kind === "told") following.told(told);
     if (told.kind === "uncommon") following.uncommon(told.high, told.low, told.generation);
@@ -138,6 +150,7 @@ async function open(options: ServerOptions): Promise<OpenServer> {
   const stop = async (): Promise<void> => {
     await listener?.stop();
     streams?.stop();
+    policing.stop();
     following.stop();
     remotes?.stop();
     updates.close();
@@ -147,7 +160,7 @@ async function open(options: ServerOptions): Promise<OpenServer> {
   const tellEvents = (): void => {
     if (eventsOptions === undefined) return;
     try {
-      events = openEventHub(host, guests, eventsOptions, log, runCommand, publishOn, insight);
+      events = openEventHub(host, guests, eventsOptions, log, runCommand, publishOn, insight, policy);
       events.setMounts(message.volumes.map(({ mounted }) => mounted));
       following.tell(events);
       void events.listen();
@@ -187,6 +200,8 @@ async function open(options: ServerOptions): Promise<OpenServer> {
         hostDirectory: message.hostDirectory,
         events,
         eventsAreListed: eventsOptions?.areListed ?? false,
+        policy,
+        policing,
         log,
         crash,
         insight,

@@ -6,6 +6,7 @@ import { type MessagePort, parentPort, receiveMessageOnPort, workerData } from "
 import { IdOwners } from "../cloud/id-owners.js";
 import { placeOf } from "../cloud/ids.js";
 import type { Place } from "../cloud/place.js";
+import type { Policy } from "../cloud/policy/policy.js";
 import { ReadMarks } from "../cloud/read-marks.js";
 import type { SharedLogs } from "../events/log-reader.js";
 import { FuseServer } from "../fuse/kernel/server.js";
@@ -41,6 +42,7 @@ export interface ServingData {
   readonly sent: Int32Array;
   /** Of ReadMarks. */
   readonly marks: SharedArrayBuffer;
+  readonly policy: Policy;
   /** Whether directories show files of events, and whether they list them; undefined: they show none. */
   readonly events: { readonly areListed: boolean } | undefined;
   /** Where it counts what is asked of it. */
@@ -93,7 +95,7 @@ class Serving {
   constructor(port: MessagePort, data: ServingData) {
     this.#port = port;
     this.#data = data;
-    const { host, guests, names, required, known, followed, events } = data;
+    const { host, guests, names, required, known, followed, events, policy } = data;
     this.#owners = new IdOwners(data.owners);
     this.#counts = new ThreadCounts(data.counts);
     this.#opened = openTree(
@@ -109,6 +111,7 @@ class Serving {
       },
       events === undefined ? undefined : { logs: this.#logs, areListed: events.areListed },
       { guests: names, owners: this.#owners, owner: SERVING_OWNER },
+      policy,
       this.#counts.cache,
       passingOver(required, this.problems),
     );

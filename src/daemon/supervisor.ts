@@ -93,18 +93,22 @@ class Supervisor implements Driven {
     }
   }
 
-  async upgrade(): Promise<void> {
+  async upgrade(settings: ServerSettings): Promise<void> {
     const { log, opened } = this.#options;
     const shown = this.#guests.map(({ name }) => name);
     await this.#inTurn(async () => {
       try {
-        await this.#change(this.#guests, this.#settings, shown, opened);
+        await this.#change(this.#guests, settings, shown, opened);
         if (!this.#isEnding) log("another server has taken over", { level: "info" });
       } catch (error) {
         log(`the server stays as it is, as the new one does not start: ${(error as Error).message}`);
       }
     });
   }
+
+  readonly replace = (): void => {
+    if (!this.#isEnding) this.#server.kill();
+  };
 
   show(
     guests: readonly GuestSpec[],

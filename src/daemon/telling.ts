@@ -1,10 +1,14 @@
 /** Telling what happens in the guests: from the changes that are followed to the logs of events and who listens to them. */
+import { grantOfNames, policedEvents } from "../cloud/policy/events.js";
+import { Grant } from "../cloud/policy/grant.js";
+import type { PathState } from "../cloud/policy/path-state.js";
+import type { PolicyRule } from "../cloud/policy/settings.js";
 import type { Scope, ScopedEvent } from "../events/event.js";
 import { wholeVolume } from "../events/line.js";
 import type { Step } from "../filesystems/follower.js";
 import type { Log } from "../images/image.js";
 import { compareIndexes } from "../inference/compare-indexes.js";
-import type { FileEvent } from "../inference/file-event.js";
+import type { FileEvent, Names } from "../inference/file-event.js";
 import type { InodeIndex } from "../inference/inode-index.js";
 import { type Moment, type Transaction, VolumeEvents } from "../inference/volume-events.js";
 import type { Written } from "../inference/written.js";
@@ -12,6 +16,7 @@ import { type Commit, isSamePosition, type Position, positionOf } from "../versi
 import { type EventContext, guestEvent, isoTime } from "./guest-event.js";
 import type { MapFiles, SavedMap } from "./map-files.js";
 import type { MountedVolume } from "./mounted-volume.js";
+import { policedRoots } from "./policing.js";
 import { volumeKey } from "./updates.js";
 
 /** Where events go. */
@@ -28,6 +33,8 @@ export interface ToldStep extends Omit<Step, "commit"> {
 
 export interface TellingOptions {
   readonly host: string;
+  /** What these hide is not told. */
+  readonly rules: readonly PolicyRule[];
   /** The log of a guest, and that of all. */
   readonly guestLog: (guest: string) => EventSink;
   readonly everything: EventSink;
@@ -53,6 +60,10 @@ class ToldVolume {
   readonly volume: string;
   readonly events: VolumeEvents<InodeIndex>;
   mounted: MountedVolume | undefined;
+  /** What the policy makes of it; undefined: nothing is hidden. */
+  root: PathState | undefined;
+  /** Whether it has been said that events are left out as nobody knows whether they may be told. */
+  isWithholdingTold = false;
   /** The file system's. */
   uuid = "";
   /** What the map that is kept is as of. */
@@ -70,7 +81,7 @@ class ToldVolume {
     this.events = new VolumeEvents<InodeIndex>({
       crawl: () => void this.#crawl(),
       compare: compareIndexes,
-      publish: (events, moment) => telling.publish(this, events, moment),
+      publish: (events, moment, names) => telling.publish(this, events, moment, names),
       publishGap: (reason, at) => telling.publishGap(this, reason, at),
     });
   }
@@ -157,7 +168,13 @@ export class Telling {
 
   /** Where the guests have their volumes. */
   setMounts(mounts: readonly MountedVolume[]): void {
-    for (const mounted of mounts) this.#volume(mounted.guest, mounted.volume).mounted = mounted;
+    const roots = policedRoots(this.options.rules, mounts);
+    for (const mounted of mounts) {
+      const { guest, volume } = mounted;
+      const told = this.#volume(guest, volume);
+      told.mounted = mounted;
+      told.root = roots.get(volumeKey(guest, volume));
+    }
   }
 
   /** A volume's events are to be told from now on, after `toldUpTo` if that is known. `uuid`: the file system's. */
@@ -214,7 +231,30 @@ export class Telling {
     if (toldUpTo !== undefined) this.publishGap(told, reason, toldUpTo);
   }
 
-  publish(volume: ToldVolume, events: readonly FileEvent[], moment: Moment): void {
+  /** Whether events may bring bytes of a file along. */
+  isReadable(guest: string, volume: string, ino: number): boolean {
+    const { root, events } = this.#volume(guest, volume);
+    if (root === undefined) return true;
+    return events.index !== undefined && grantOfNames(root, events.index, ino) === Grant.SHOW;
+  }
+
+  publish(volume: ToldVolume, events: readonly FileEvent[], moment: Moment, names: Names | undefined): void {
+    const { root } = volume;
+    if (root === undefined) {
+      this.#publish(volume, events, moment);
+      return;
+    }
+    if (names !== undefined) {
+      volume.isWithholdingTold = false;
+      this.#publish(volume, policedEvents(events, root, names), moment);
+    } else if (!volume.isWithholdingTold) {
+      volume.isWithholdingTold = true;
+      this.publishGap(volume, "without paths nobody knows which events may be told", moment);
+    }
+  }
+
+  #publish(volume: ToldVolume, events: readonly FileEvent[], moment: Moment): void {
+    if (events.length === 0) return;
     const sink = this.options.guestLog(volume.guest);
     const context = this.#context(volume, moment);
     const above = this.#scopesAbove(volume);

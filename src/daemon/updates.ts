@@ -1,4 +1,6 @@
 /** What passes between the main thread, which follows the guests, and the thread that serves users. */
+import type { ChangedName } from "../cloud/policy/volume-access.js";
+import type { InodeIndexParts } from "../inference/inode-index.js";
 import type { Commit } from "../versions/commit.js";
 
 /** To the serving thread: what became of a volume (by `volumeKey`). */
@@ -9,6 +11,11 @@ export type Update =
   | { readonly kind: "unsure"; readonly volume: string; readonly inodes: readonly number[] }
   /** The kernel no longer has the names by which it knew these inodes. */
   | { readonly kind: "unnamed"; readonly volume: string; readonly inodes: readonly number[] }
+  /** Names that the last commit has changed, of a guest of which something is hidden. */
+  | { readonly kind: "named"; readonly volume: string; readonly names: readonly ChangedName[] }
+  /** All names of such a volume are being looked for; they are found. */
+  | { readonly kind: "crawling"; readonly volume: string }
+  | { readonly kind: "crawled"; readonly volume: string; readonly parts: InodeIndexParts }
   /** It was at rest: what was read of it may have been written over. */
   | { readonly kind: "reread"; readonly volume: string }
   | { readonly kind: "reopen"; readonly volume: string };

@@ -1,8 +1,10 @@
 /** Taking in what became of the guests' volumes, in the thread that owns the views which users read. */
 import type { Place } from "../cloud/place.js";
+import type { ChangedName, Crossed } from "../cloud/policy/volume-access.js";
 import { Attributes, type Standing } from "../filesystems/filesystem.js";
 import { openFileSystem } from "../filesystems/formats.js";
 import { type Log, logWithin, type Service } from "../images/image.js";
+import { InodeIndex } from "../inference/inode-index.js";
 import type { OpenTree } from "./open-tree.js";
 import { partsOfKey, type Told, type Update, volumeKey } from "./updates.js";
 
@@ -53,6 +55,8 @@ export class Updating {
       if (performance.now() - staleSince < RETRY) return undefined;
       return this.take({ kind: "reopen", volume: update.volume });
     }
+    const access = places[0]?.access;
+    access?.changed();
     try {
       switch (update.kind) {
         case "commit":
@@ -65,6 +69,14 @@ export class Updating {
           return earlierFiles(update.volume, places, update.inodes);
         case "unnamed":
           for (const place of places) for (const ino of update.inodes) place.forgetParent(ino);
+          break;
+        case "named":
+          return crossed(update.volume, places, access?.take(update.names.map(fromPost)));
+        case "crawling":
+          access?.expectHints();
+          break;
+        case "crawled":
+          access?.setHints(InodeIndex.from(update.parts));
           break;
         case "reread":
           fileSystem.reread();
@@ -96,6 +108,7 @@ export class Updating {
       const standing = this.#standing(key, places);
       if (standing === "current") continue;
       holds = false;
+      places[0]?.access?.changed();
       if (standing === "moved" || standing === "unknown") continue;
       const told = this.take({ kind: "reopen", volume: key });
       if (told !== undefined) tell(told);
@@ -121,7 +134,10 @@ export class Updating {
     const now = performance.now();
     if (now - this.#forgotten < UNFOLLOWED_EVERY) return;
     this.#forgotten = now;
-    for (const { fileSystem } of this.#unfollowed) fileSystem.forget();
+    for (const { fileSystem, access } of this.#unfollowed) {
+      fileSystem.forget();
+      access?.changed();
+    }
   }
 
   #logOf(key: string): Log {
@@ -159,6 +175,24 @@ function told(volume: string, places: readonly Place[]): Told {
     }
   }
   return { kind: "told", volume, nodes: Float64Array.from(nodes) };
+}
+
+/** What the kernel was told of files that come to be hidden or shown, or may; undefined: nothing. */
+function crossed(
+  volume: string,
+  places: readonly Place[],
+  { isAll, inodes }: Crossed = { isAll: false, inodes: new Set() },
+): Told | undefined {
+  if (isAll) return told(volume, places);
+  const nodes: number[] = [];
+  for (const place of places) {
+    for (const ino of inodes) for (const high of place.otherNodes(ino, undefined)) nodes.push(high, ino);
+  }
+  return nodes.length === 0 ? undefined : { kind: "told", volume, nodes: Float64Array.from(nodes) };
+}
+
+function fromPost({ directory, name, ino, now }: ChangedName): ChangedName {
+  return { directory, name: Buffer.from(name.buffer, name.byteOffset, name.length), ino, now };
 }
 
 /** The nodes that the kernel has of what inodes were before; undefined: none. */

@@ -38,7 +38,8 @@ export interface VolumeEventsHost<Index extends VolumeIndex> {
   crawl(): void;
   /** What differs between two maps. */
   compare(old: Index, now: Index): Changes;
-  publish(events: readonly FileEvent[], moment: Moment): void;
+  /** `names`: the map as the events leave it; undefined: there is none yet. */
+  publish(events: readonly FileEvent[], moment: Moment, names: Names | undefined): void;
   /** Something may have happened that nobody has seen. */
   publishGap(reason: string, at: Position): void;
 }
@@ -166,7 +167,7 @@ export class VolumeEvents<Index extends VolumeIndex> {
     if (events.length === 0) return;
     // Each has a time of its own.
     const { sequence } = this.#toldUpTo ?? this.#at;
-    this.#host.publish(events, { sequence, seconds: 0, nanoseconds: 0 });
+    this.#host.publish(events, { sequence, seconds: 0, nanoseconds: 0 }, index);
   }
 
   /** Moves the map on, and tells what has not been told, once there is all that belongs together. */
@@ -261,7 +262,7 @@ export class VolumeEvents<Index extends VolumeIndex> {
     kept.isTold = true;
     this.#toldUpTo = positionIn(kept.transaction);
     const events = composeEvents(kept.transaction.changes, undefined);
-    if (events.length > 0) this.#host.publish(events, kept.transaction);
+    if (events.length > 0) this.#host.publish(events, kept.transaction, undefined);
   }
 
   #tell(transaction: Transaction, index: VolumeIndex): void {
@@ -269,7 +270,7 @@ export class VolumeEvents<Index extends VolumeIndex> {
     const events = composeEvents(changes, index);
     setStates(changes, index);
     this.#toldUpTo = positionIn(transaction);
-    if (events.length > 0) this.#host.publish(events, transaction);
+    if (events.length > 0) this.#host.publish(events, transaction, index);
   }
 }
 

@@ -168,6 +168,16 @@ export class GuestKeeper {
     ];
   }
 
+  /** How guests are shown from the next change on. */
+  get settings(): ServerSettings {
+    return this.#settings;
+  }
+
+  /** Who may see what, from the next change on. */
+  setPolicy(policy: ServerSettings["policy"]): void {
+    this.#settings = { ...this.#settings, policy };
+  }
+
   /** How many guests are shown now. */
   get shown(): number {
     return this.#shown.length;

@@ -297,7 +297,8 @@ export class Directories implements DirectoryBlocks {
   }
 
   #findInline(inode: Inode, isMatch: (block: DirectoryBlock) => boolean): number {
-    const block = this.#block;
+    // Not the one that a listing is at, whose visitor may look names up.
+    const block = this.#scanned;
     for (let part = 0; part < 2; part++) {
       this.enterInline(inode, inode.raw, part, block);
       while (block.step()) if (block.inode !== 0 && isMatch(block)) return this.#checkedInode(inode, block);
