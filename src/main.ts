@@ -455,7 +455,6 @@ example(
   "cp base.img copy.img && slashcloud replay web.rec --onto copy.img --until 1200",
 );
 
-<<<<<<< HEAD
 const exporting = program
   .command("export")
   .description("Configuration of the servers that show the tree to other machines");
@@ -557,7 +556,8 @@ example(
       process.exitCode = await exportAutofs(options);
     }),
   "slashcloud export autofs --server host1=192.0.2.10 --server host2=192.0.2.11",
-=======
+);
+
 example(
   program
     .command("doctor")
@@ -604,7 +604,6 @@ example(
     process.exitCode = uninstall(options);
   }),
   "slashcloud uninstall --prefix /usr/local",
->>>>>>> h-config
 );
 
 try {
