@@ -155,8 +155,8 @@ test("the automounter reads its maps, and finds each host", () => {
     /^h2 -fstype=cifs,ro,.*actimeo=5,guest :\/\/h2\/cloud\/h2$/m,
   );
   // As on a client: the maps where the automounter looks.
-  const script = `mount --bind "$1/auto.master.d" /etc/auto.master.d && touch "$1/empty" &&
-    { [ -e /etc/auto.slashcloud ] || : >/etc/auto.slashcloud; } && mount --bind "$1/auto.slashcloud" /etc/auto.slashcloud && automount -m`;
+  const script = `sed -i "s# /etc/auto.slashcloud # $1/auto.slashcloud #" "$1/auto.master.d/slashcloud.autofs" &&
+    mount --bind "$1/auto.master.d" /etc/auto.master.d && automount -m`;
   const dump = execFileSync(
     "unshare",
     ["-m", "--propagation", "private", "sh", "-c", script, "sh", prefix("etc")],

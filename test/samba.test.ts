@@ -189,7 +189,7 @@ test("a client that asks for .. gets nothing, whoever it is", async () => {
   );
   const script = `ip link set lo up
 setsid smbd --foreground --no-process-group --configfile="$1" & server=$!
-for i in $(seq 100); do smbclient -N -L //127.0.0.1 >/dev/null 2>&1 && break; sleep 0.1; done
+for i in $(seq 100); do smbclient -N //127.0.0.1/IPC$ -c exit >/dev/null 2>&1 && break; sleep 0.1; done
 /usr/bin/python3 -c "$2" "$1" "$3"
 status=$?; kill $server; wait $server; exit $status`;
   const told = JSON.parse(

@@ -155,7 +155,10 @@ async function start(
   };
 }
 
-/** An smb.conf of a server in a folder of its own, which includes what slashcloud has put below it. Returns its path. */
+/**
+ * An smb.conf of a server in a folder of its own, which includes what slashcloud has put below it. Returns its path. Its
+ * helpers, which would outlive it, are not started: nobody asks for a list of shares.
+ */
 export function smbConf(folder: string, port: number): string {
   const directories = ["pid", "lock", "state", "cache"].map(
     (name) => `${name} directory = ${join(folder, name)}`,
@@ -173,6 +176,7 @@ export function smbConf(folder: string, port: number): string {
    disable netbios = yes
    disable spoolss = yes
    load printers = no
+   rpc start on demand helpers = no
    ${directories.join("\n   ")}
    private dir = ${join(folder, "private")}
    ncalrpc dir = ${join(folder, "ncalrpc")}
@@ -189,8 +193,11 @@ export async function smbd(folder: string): Promise<Running> {
   const port = await freePort();
   const conf = smbConf(folder, port);
   return start(["smbd", "--foreground", "--no-process-group", `--configfile=${conf}`], port, async () => {
-    const said = await run("smbclient", ["-N", "-p", `${port}`, "-L", "//127.0.0.1"], { accept: [1] });
-    return said.includes("Disk");
+    const asked = run("smbclient", ["-N", "-p", `${port}`, "//127.0.0.1/IPC$", "-c", "exit"]);
+    return asked.then(
+      () => true,
+      () => false,
+    );
   });
 }
 
