@@ -1,5 +1,5 @@
 /** A map of names that is crawled while the guest goes on, and kept current by what its journal shows. */
-import { spawn } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -128,6 +128,8 @@ test.each([
       expect(guest.exitCode).toBeNull();
       guest.kill("SIGKILL");
       await ended;
+      // Its workers end after it, each with the call that it is in.
+      while (spawnSync("pgrep", ["-f", inside]).status === 0) await sleep(10);
       await run("sync", ["-f", inside]);
       for (
         let quiet = 0;

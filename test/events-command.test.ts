@@ -170,7 +170,7 @@ describe("slashcloud events", () => {
     );
     const live = start(process.execPath, [main, "events", "--state", state, "--follow", "--json", "*:web:*"]);
     // Events happen while the commands connect.
-    while (commands.some(({ output }) => output === "")) {
+    while ([...commands, live].some(({ output }) => output === "")) {
       daemon.tell(event(++id), event(++id));
       await sleep(1);
     }

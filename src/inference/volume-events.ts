@@ -80,8 +80,6 @@ export class VolumeEvents<Index extends VolumeIndex> {
   /** What waits for the rest of it, and how many transactions that is. */
   #partial: Transaction | undefined;
   #merged = 0;
-  /** A crawl that has ended while the last of what is kept waits for the rest of it. */
-  #late: { readonly index: Index; readonly transaction: Omit<Transaction, "changes"> } | undefined;
 
   constructor(host: VolumeEventsHost<Index>) {
     this.#host = host;
@@ -141,10 +139,6 @@ export class VolumeEvents<Index extends VolumeIndex> {
     }
     if (this.#kept.length === 0) this.#since = now;
     this.#kept.push({ transaction, isTold });
-    if (this.#late !== undefined) {
-      this.crawled(this.#late.index, this.#late.transaction);
-      return;
-    }
     this.prepare();
     this.lookAtClock(now);
   }
@@ -215,7 +209,6 @@ export class VolumeEvents<Index extends VolumeIndex> {
     this.#silentUpTo = undefined;
     this.#mappedUpTo = undefined;
     this.#partial = undefined;
-    this.#late = undefined;
     // What was kept is part of the difference, where there is one.
     if (this.#before !== undefined || gap !== undefined) this.#kept = [];
     this.#isCrawling = false;
@@ -224,14 +217,9 @@ export class VolumeEvents<Index extends VolumeIndex> {
 
   /** The crawl that was asked for has ended. `transaction`: what the difference is told as. */
   crawled(index: Index, transaction: Omit<Transaction, "changes">): void {
-    this.#late = undefined;
-    if (this.#kept.at(-1)?.transaction.changes.isPartial === true && this.#kept.length < MOST_KEPT) {
-      this.#late = { index, transaction };
-      return;
-    }
     this.#isCrawling = false;
     this.#mapAt = undefined;
-    const kept = joinParts(this.#kept);
+    const kept = this.#kept;
     this.#kept = [];
     // What went before the last doubt cannot be told with paths: the map may be of later, and nobody knows what was undone.
     const doubtful = kept.findLastIndex(({ transaction: { changes } }) => hasDoubts(changes));
@@ -287,21 +275,6 @@ export class VolumeEvents<Index extends VolumeIndex> {
 
 function positionIn({ sequence, part }: Transaction): Position {
   return { sequence, part };
-}
-
-/** What is kept, with all that belongs together as one. */
-function joinParts(kept: readonly Kept[]): Kept[] {
-  const whole: Kept[] = [];
-  for (const one of kept) {
-    const last = whole.at(-1);
-    // What was told before is not told again with the rest.
-    if (last?.transaction.changes.isPartial !== true || last.isTold !== one.isTold) whole.push(one);
-    else {
-      const changes = mergeChanges(last.transaction.changes, one.transaction.changes);
-      whole[whole.length - 1] = { transaction: { ...one.transaction, changes }, isTold: one.isTold };
-    }
-  }
-  return whole;
 }
 
 /** Moves a map back to before a transaction. */
