@@ -203,7 +203,7 @@ test("a libvirt that is not there, hangs or is started again: guests stay, the l
   };
   await libvirt.signal("SIGSTOP");
   await said(/has not answered for 1\.5 s/, 1);
-  await sleep(4000);
+  await sleep(2500);
   await libvirt.signal("SIGCONT");
   await said(/answers again/, 1);
   await said(/has not answered/, 1);

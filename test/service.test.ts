@@ -18,6 +18,13 @@ const SERVICE = "slashcloud.service";
 const WATCHDOG = 4;
 
 let host: SystemdHost;
+
+/** Guests by these names, all with the one image. */
+function writeConfiguration(root: string, guests: readonly string[]): void {
+  const list = guests.map((name) => `  - {name: ${name}, disks: [/srv/web.img]}\n`).join("");
+  writeFileSync(join(root, "etc/slashcloud/slashcloud.yaml"), `guests:\n${list}`);
+}
+
 const file = `/cloud/${hostname()}/web/etc/motd`;
 
 beforeAll(async () => {
@@ -31,12 +38,10 @@ beforeAll(async () => {
     await run(process.execPath, [main, "install", "--root", root]);
     const dropIn = join(root, "etc/systemd/system/slashcloud.service.d");
     mkdirSync(dropIn, { recursive: true });
-    const command = /^ExecStart=(.*)$/m.exec(
-      readFileSync(join(root, "usr/local/lib/systemd/system", SERVICE), "utf8"),
-    )?.[1];
+    writeConfiguration(root, ["web"]);
     writeFileSync(
       join(dropIn, "test.conf"),
-      `[Unit]\nStartLimitIntervalSec=0\n[Service]\nExecStart=\nExecStart=${command} web=/srv/web.img\nWatchdogSec=${WATCHDOG}s\nTimeoutAbortSec=2s\nRestartSec=100ms\n`,
+      `[Unit]\nStartLimitIntervalSec=0\n[Service]\nWatchdogSec=${WATCHDOG}s\nTimeoutAbortSec=2s\nRestartSec=100ms\n`,
     );
   });
 });
@@ -52,6 +57,14 @@ async function mainPid(): Promise<string> {
 /** The server, which the first process has started. */
 async function serverPid(): Promise<string> {
   return (await host.run("pgrep", "-f", "-P", await mainPid(), "server.js")).trim();
+}
+
+/** Waits until another process than that one is ready. */
+async function startedAgain(pid: string): Promise<void> {
+  await host.until("it is started again", async () => {
+    const isOther = !["0", pid].includes(await mainPid());
+    return isOther && (await host.property(SERVICE, "ActiveState")) === "active";
+  });
 }
 
 test("units are valid, and what systemd-analyze thinks of their exposure is OK or better", () => {
@@ -97,17 +110,37 @@ test("a server that hangs is replaced, and who reads waits and notices nothing",
   expect(await mainPid()).toBe(pid);
 });
 
-test("a reload has another server take over while a file is open", async () => {
+test("another server takes over while a file is open", async () => {
   const before = await serverPid();
-  const child = host.run("sh", "-c", `exec 3< ${file}; systemctl reload ${SERVICE}; sleep 2; cat <&3`);
-  expect(await child).toBe("hello\n");
+  const upgrade = `systemctl kill --kill-who=main --signal=USR2 ${SERVICE}`;
+  expect(await host.run("sh", "-c", `exec 3< ${file}; ${upgrade}; sleep 2; cat <&3`)).toBe("hello\n");
   await host.until("another server", async () => (await serverPid()) !== before);
+});
+
+test("a reload shows the guests that the configuration has now, and nothing of a wrong one", async () => {
+  const shown = async () => (await host.run("ls", `/cloud/${hostname()}`)).trim().split("\n");
+  writeConfiguration(host.root, ["web", "other"]);
+  await host.run("systemctl", "reload", SERVICE);
+  await host.until("the other one is shown", async () => (await shown()).includes("other"));
+  expect(await host.run("cat", file.replace("/web/", "/other/"))).toBe("hello\n");
+  await host.until("it says so", async () =>
+    (await host.property(SERVICE, "StatusText")).includes("2 guests"),
+  );
+  writeFileSync(join(host.root, "etc/slashcloud/slashcloud.yaml"), "guests: wrong\n");
+  await host.run("systemctl", "reload", SERVICE);
+  await host.until("it says so", async () =>
+    (await host.journal(SERVICE)).includes("the configuration is wrong, and all stays as it is"),
+  );
+  expect(await shown()).toEqual(["other", "web"]);
+  writeConfiguration(host.root, ["web"]);
+  await host.run("systemctl", "reload", SERVICE);
+  await host.until("the other one is gone", async () => !(await shown()).includes("other"));
 });
 
 test("a daemon that hangs as a whole is ended by the watchdog, and the tree is there again", async () => {
   const pid = await mainPid();
   await host.run("kill", "-STOP", pid);
-  await host.until("it is started again", async () => !["0", pid].includes(await mainPid()), 40_000);
+  await startedAgain(pid);
   await host.until("the tree answers", answers);
   expect(await host.journal(SERVICE)).toContain("Watchdog timeout");
 });
@@ -118,7 +151,7 @@ test.each(["the supervisor", "all of it"])(
     const pid = await mainPid();
     const others = what === "all of it" ? [await serverPid()] : [];
     await host.run("kill", "-KILL", ...others, pid);
-    await host.until("it is started again", async () => !["0", pid].includes(await mainPid()));
+    await startedAgain(pid);
     await host.until("the tree answers", answers);
     expect(await host.run("grep", "-c", "fuse.slashcloud", "/proc/1/mountinfo")).toBe("1\n");
   },

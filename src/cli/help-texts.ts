@@ -123,13 +123,13 @@ export const GROUPS: readonly Group[] = [
     {
       status: {
         description: [
-          "A line for each volume: how it is followed (watch: by looking at the image; stream: each write is known), the last transaction that was taken, whether events have paths, and how often and why it had to be read afresh.",
+          "A line for each volume: how it is followed (watch: by looking at the image; stream: each write is known), the last transaction that was taken, whether events have paths, and how often and why it had to be read afresh; then the daemon's processes, and what is not well, with its reason.",
           "COMMIT LAG is from the last commit, by the guest's clock, to its being in the tree; TAKEN IN the part of it from the look that found it; LOOKED how long ago the image was last seen: what was written before is shown. EVENTS/S are of the last 10 s.",
         ],
         exit: [["3", "Something is not well; it is told why."]],
         examples: ["slashcloud status --json | jq '.volumes[] | select(.state != \"followed\")'"],
         files: [STATE],
-        seeAlso: ["up", "events"],
+        seeAlso: ["up", "events", "top"],
       },
       top: {
         description: [

@@ -67,6 +67,8 @@ export async function up(
   given: UpOptions,
   isGiven: IsGiven = () => true,
 ): Promise<number> {
+  // A configuration may say otherwise, once it has been read.
+  setLogForm(given.log);
   const named = parseGuests(images);
   const file = configurationOf(images, given);
   const readPolicy = await policyReader(given.policy);
@@ -100,7 +102,7 @@ export async function up(
   });
   // Before it serves, it would end by it.
   let reload: () => void = () => {};
-  if (configured !== undefined) process.on("SIGHUP", () => reload());
+  if (configured !== undefined || manager !== undefined) process.on("SIGHUP", () => reload());
   const served = await serve({
     directory,
     host,
@@ -117,11 +119,15 @@ export async function up(
     metrics: metrics === undefined ? undefined : { listen: metrics },
     log: writeLog,
   });
+  const serving = (): string =>
+    `serving ${directory} (${served.guests} guest${served.guests === 1 ? "" : "s"})`;
+  const tellManager = (): void => void manager?.ready(serving());
   reload = () => {
     served.reload().then(
       (lines) => {
         writeLog("the configuration was read again", { level: "info" });
         for (const line of lines) writeLog(line, { level: "info" });
+        tellManager();
       },
       ({ message }: Error) => {
         for (const line of message.split("\n")) writeLog(line, { level: "error" });
@@ -135,10 +141,8 @@ export async function up(
     else void served.upgrade();
   });
   for (const url of served.urls) write(`slashcloud: ${url}\n`);
-  const { guests } = served;
-  const serving = `serving ${directory} (${guests} guest${guests === 1 ? "" : "s"})`;
-  if (!isStopping) write(`slashcloud: ${serving}\n`);
-  void manager?.ready(serving);
+  if (!isStopping) write(`slashcloud: ${serving()}\n`);
+  tellManager();
   const endPulse = manager && startPulse({ manager, directory, replace: served.replace, log: writeLog });
   await Promise.race([stopped, served.ended]).finally(endPulse);
   if (!isStopping) {

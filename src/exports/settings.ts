@@ -6,7 +6,7 @@
 import { z } from "zod";
 
 /** A share's name as Samba takes it; the names of its own special sections are refused. */
-const shareName = z
+export const shareName = z
   .string()
   .regex(
     /^[^[\]/\\:|<>+=;,*?"%#\p{Cc}]{1,80}$/u,
@@ -66,6 +66,11 @@ const sambaSettings = z.strictObject({
    * files twice, and follows a link to a directory above it until paths become too long. Without, links are not shown.
    */
   followLinks: z.boolean().default(true),
+  /**
+   * Whether a name is looked up only as it is written. Otherwise Samba reads the whole directory for one that is not there.
+   * But then files with names that Windows cannot have, which are listed by short ones, cannot be opened.
+   */
+  exactCase: z.boolean().default(false),
   /**
    * Reads all files as root, whoever is connected, for this reason. Without it a user reads what the modes in the guest
    * let that user's number on this host read, and a guest's files of mode 0600 that are root's cannot be read.
@@ -136,3 +141,5 @@ export type SambaSettings = ExportsSettings["samba"];
 export type ShareSettings = SambaSettings["shares"][number];
 export type NfsSettings = ExportsSettings["nfs"];
 export type AutofsSettings = ExportsSettings["autofs"];
+/** All of `exports:` as it is written, with what has a default left out. */
+export type ExportsInput = z.input<typeof exportsSettings>;

@@ -32,6 +32,15 @@ export function statusOf(state: string): DaemonStatus & { readonly code: number 
   return { ...(JSON.parse(output) as DaemonStatus), code };
 }
 
+/** The names of the guests; undefined: nobody answers just now. */
+export async function guestsOf(state: string): Promise<readonly string[] | undefined> {
+  try {
+    return (JSON.parse((await ask(state, "/v1/status")).text) as DaemonStatus).guests;
+  } catch {
+    return undefined;
+  }
+}
+
 /** Looks until it is so; `limit` in ms. */
 export async function eventually<Value>(
   look: () => Value | Promise<Value>,
