@@ -27,7 +27,7 @@ npm run --silent build
 results=$(mktemp)
 trap 'rm -f "$results"' EXIT
 status=0
-npx vitest run --reporter=default --reporter=json --outputFile.json="$results" "$@" || status=$?
+npx vitest run --maxWorkers=2 --reporter=default --reporter=json --outputFile.json="$results" "$@" || status=$?
 node -e '
   const { numPassedTests, numFailedTests, numFailedTestSuites, numTotalTests } = JSON.parse(
     require("node:fs").readFileSync(process.argv[1], "utf8"));
