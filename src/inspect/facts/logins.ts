@@ -15,6 +15,8 @@ export interface Login {
 
 const WTMP = "/var/log/wtmp";
 const LASTLOG = "/var/log/lastlog";
+/** Where systems without these keep them. */
+const NOT_READ = ["/var/lib/wtmpdb/wtmp.db", "/var/lib/lastlog/lastlog2.db"];
 /** Bytes of wtmp that are read, those at its end. */
 const MOST_WTMP = 8 << 20;
 const MOST_LOGINS = 1000;
@@ -53,7 +55,12 @@ export async function logins(
 ): Promise<Login[] | undefined> {
   const layout = layoutOf(architecture);
   const sources = [await byWtmp(reader, layout), await byLastlog(reader, layout, users)];
-  if (sources.every((source) => source === undefined)) return undefined;
+  if (sources.every((source) => source === undefined)) {
+    for (const path of NOT_READ)
+      if ((await reader.head(path, 0)) !== undefined)
+        throw new Error(`they are in ${path}, which is not read`);
+    return undefined;
+  }
   const last = new Map<string, Login>();
   for (const login of sources.flatMap((source) => source ?? [])) {
     const known = last.get(login.user);
