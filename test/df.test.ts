@@ -2,6 +2,7 @@
 import { statfsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, describe, expect, test, vi } from "vitest";
+import { Configured } from "./support/configured.js";
 import { slashcloud } from "./support/control-socket.js";
 import { cleanUp, mount, run, workFolder } from "./support/images-mount.js";
 import { serve } from "./support/images-serve.js";
@@ -156,6 +157,27 @@ describe("of an image", () => {
     expect(code).toBe(1);
     expect(errors).toMatch(/^slashcloud: .*missing\.img.*\n$/);
     expect(output).toMatch(/^good\.img:sda /m);
+  });
+
+  test("that a daemon cannot open is told, with the reason, beside the guests that it shows", async () => {
+    const configured = new Configured(workFolder("df-configured"));
+    const good = await filled("shown", "16M", "-t", "ext4");
+    configured.write(
+      `guests:\n  - {name: web, disks: ${good}}\n  - {name: gone, disks: ${join(folder, "gone.img")}}\n`,
+    );
+    await configured.start();
+    const { mountPoint } = configured.served;
+    const { code, output, errors } = slashcloud(
+      "df",
+      "--mount",
+      mountPoint,
+      "--state",
+      `${mountPoint}-state`,
+    );
+    expect(code).toBe(1);
+    expect(output).toMatch(/^web:sda +\d+ .* \/$/m);
+    expect(errors).toMatch(/^slashcloud: gone: .*gone\.img: no such image.*\n$/);
+    expect(await configured.stop()).toBe(0);
   });
 
   test("named as a guest where no daemon is, is one line", () => {

@@ -22,7 +22,7 @@ export interface Subjects {
 export interface ServedGuests {
   readonly mount: string;
   readonly status: DaemonStatus;
-  /** Those that are meant, of which the daemon knows. */
+  /** Those that are meant; they may be unavailable. */
   readonly guests: readonly string[];
 }
 
@@ -45,7 +45,7 @@ export async function subjectsOf(given: readonly string[], { mount, state }: Dae
         `${name}: there is no such image, and no such guest in ${mount}; there are: ${[...known].join(", ") || "none"}`,
       );
   }
-  const wanted = names.length === 0 ? [...status.guests] : [...new Set(names)];
+  const wanted = names.length === 0 ? [...known] : [...new Set(names)];
   return { images, served: { mount, status, guests: wanted } };
 }
 
