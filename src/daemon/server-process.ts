@@ -130,6 +130,11 @@ export class ServerProcess {
     this.#tell({ kind: "unavailable", guests });
   }
 
+  /** The tree is about to be unmounted by whoever started it. */
+  ending(): void {
+    this.#tell({ kind: "ending" });
+  }
+
   /** Has it end all but the answering of requests; resolves when it has, or takes too long. */
   async stop(): Promise<void> {
     this.#tell({ kind: "stop" });

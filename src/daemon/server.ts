@@ -49,6 +49,11 @@ function crash(message: string): void {
   tell({ kind: "crashed", message }, end);
 }
 
+/** Whether the supervisor unmounts the tree, and has this server stop then. */
+let isEnding = false;
+/** ms for what the supervisor has said to be heard. */
+const SAID_WITHIN = 50;
+
 /** Commands that the supervisor is at, by number. */
 const commands = new Map<number, { resolve(done: CommandDone): void; reject(error: Error): void }>();
 let lastCommand = 0;
@@ -174,8 +179,8 @@ async function open(options: ServerOptions): Promise<OpenServer> {
     opened: { problems, blank: following.blank },
     serve: (isTakenOver) => {
       thread.once("exit", (code) => {
-        // Otherwise it has failed, and said so.
-        if (code === 0) tell({ kind: "unmounted" }, end);
+        // Otherwise it has failed, and said so. That it is ending may have been said, and not been heard yet.
+        if (code === 0) setTimeout(() => isEnding || tell({ kind: "unmounted" }, end), SAID_WITHIN);
       });
       tellEvents();
       const notifier = new Notifier(DEVICE_FD);
@@ -291,9 +296,12 @@ export function runServer(): void {
         reports.get(message.id)?.(message.report);
         reports.delete(message.id);
         break;
+      case "ending":
+        isEnding = true;
+        break;
       case "stop":
         (server?.stop() ?? Promise.resolve()).then(
-          () => tell({ kind: "stopped" }),
+          () => tell({ kind: "stopped" }, isEnding ? end : undefined),
           (error: Error) => crash(error.message),
         );
         break;

@@ -83,10 +83,12 @@ class Supervisor implements Driven {
   async stop(): Promise<void> {
     this.#isEnding = true;
     const server = this.#server;
-    await server.stop();
+    // First, as what the kernel remembers would be out of date as soon as the server follows no more.
+    server.ending();
     try {
       this.#mounted?.unmount("abort");
     } finally {
+      await server.stop();
       await server.end();
       this.#close();
       this.#resolve();

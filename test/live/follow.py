@@ -5,6 +5,7 @@ Takes `begin` and `end` on standard input, and answers each with a line of JSON;
 more has come for a while.
 """
 import argparse
+import errno
 import json
 import os
 import select
@@ -17,6 +18,7 @@ class Follower:
         self.path = path
         self.out = open(out, "wb", buffering=0)
         self.fd = None
+        self.ino = None
         self.at = 0
         self.rotations = 0
         self.last = time.monotonic()
@@ -27,10 +29,28 @@ class Follower:
             self.out.write(part)
             self.last = time.monotonic()
 
+    def drain_open(self):
+        """Whether the file that is open can go on being read; one whose mount is gone is opened again."""
+        try:
+            self.drain()
+            self.ino = os.fstat(self.fd).st_ino
+            return True
+        except OSError as error:
+            if error.errno not in (errno.ENOTCONN, errno.ECONNABORTED):
+                raise
+        opened = os.open(self.path, os.O_RDONLY)
+        os.close(self.fd)
+        self.fd = opened
+        if os.fstat(opened).st_ino != self.ino:
+            self.at = 0
+            self.rotations += 1
+        self.drain()
+        return False
+
     def look(self):
         try:
-            if self.fd is not None:
-                self.drain()
+            if self.fd is not None and not self.drain_open():
+                return
             there = os.stat(self.path)
             if self.fd is not None and os.fstat(self.fd).st_ino == there.st_ino:
                 return
