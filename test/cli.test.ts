@@ -108,6 +108,12 @@ describe("a mistake is one line that says what to do", () => {
     ["a mount point that is a file", ["up", "--mount", image, image], 1, /is not a directory/],
     ["a mount point in use", ["up", "--mount", "/proc", image], 1, /already a mount point/],
     ["the same name twice", ["up", `a=${image}`, `a=${image}`], 2, /two guests are named "a"/],
+    [
+      "a host's name that no directory has",
+      ["up", "--host", "a/b", image],
+      2,
+      /"a\/b" cannot be this host's name/,
+    ],
     ["no image", ["volumes"], 2, /missing required argument/],
     ["an unknown command", ["frob"], 2, /unknown command/],
   ] as const)("%s", (_, args, status, message) => {

@@ -535,6 +535,21 @@ describe("a state directory", () => {
     // The number of the process is another one's by now.
     writeFileSync(join(path, locks[0] as string), `${process.pid} 12345\n`);
     new StateDirectory(path).close();
+    // It was killed, and its parent does not ask what became of it: /bin/sh goes on as a program that never does.
+    const taken = start("/bin/sh", [
+      "-c",
+      `"$0" --input-type=module -e "$1" & exec sleep 60`,
+      process.execPath,
+      `const { StateDirectory } = await import(${JSON.stringify(join(main, "../daemon/state-directory.js"))});
+       new StateDirectory(${JSON.stringify(path)});
+       console.log(process.pid);
+       setInterval(() => {}, 1000);`,
+    ]);
+    await until(() => taken.output !== "");
+    process.kill(Number(taken.output), "SIGKILL");
+    await until(() => / Z /.test(readFileSync(`/proc/${taken.output.trim()}/stat`, "utf8")));
+    new StateDirectory(path).close();
+    taken.child.kill("SIGKILL");
   });
 
   test("that cannot be used is told in one line, if it was named; else there are no events", async () => {

@@ -5,11 +5,13 @@ import {
   copyFileSync,
   existsSync,
   fsyncSync,
+  linkSync,
   mkdirSync,
   openSync,
   readdirSync,
   readFileSync,
   renameSync,
+  rmdirSync,
   rmSync,
   writeFileSync,
   writeSync,
@@ -160,6 +162,52 @@ describe("a configuration that is read again", () => {
     expect(existsSync(join(own.served.guest("web"), "name"))).toBe(false);
     expect(await own.stop()).toBe(0);
   });
+});
+
+test("a guest that cannot be kept, or forgotten, is neither added nor removed, and the state directory is named", async () => {
+  const own = daemon();
+  own.write(guestsText("web"));
+  await own.start();
+  expect(own.command("add", `mail=${image("mail")}`)).toMatchObject({ status: 0 });
+  const file = join(`${own.served.mountPoint}-state`, "guests.json");
+  mkdirSync(`${file}.new`);
+  const refused = {
+    status: 1,
+    stderr: expect.stringMatching(
+      /^slashcloud: .*\/guests\.json: cannot be written, so nothing is changed: EISDIR.*\n$/,
+    ),
+  };
+  expect(own.command("add", `db=${image("db")}`)).toMatchObject(refused);
+  expect(own.command("remove", "mail")).toMatchObject(refused);
+  expect(own.guests()).toEqual(["mail", "web"]);
+  rmdirSync(`${file}.new`);
+  expect(own.command("remove", "mail")).toMatchObject({ status: 0 });
+  await own.shows("web");
+  expect(own.command("add", `.events=${image("db")}`)).toMatchObject({
+    status: 2,
+    stderr: expect.stringContaining('".events" cannot be a guest\'s name'),
+  });
+  expect(await own.stop()).toBe(0);
+});
+
+test("of two images that are found and are the same file one is shown, which the log says", async () => {
+  const own = daemon();
+  const found = join(own.folder, "found");
+  mkdirSync(found);
+  copyFileSync(image("web"), join(found, "one.img"));
+  linkSync(join(found, "one.img"), join(found, "two.img"));
+  own.write(`discover: {images: [{pattern: ${found}/*.img}]}\n`);
+  await own.start();
+  await own.shows("one");
+  expect(own.served.log()).toContain("two is not shown: one has an image in common with it");
+  // One that is named is meant to stand in for what is found.
+  own.write(
+    `discover: {images: [{pattern: ${found}/t*.img}]}\nguests: [{name: own, disks: ${found}/one.img}]\n`,
+  );
+  expect(own.command("reload").status).toBe(0);
+  await own.shows("own");
+  expect(own.served.log().match(/in common/g)).toHaveLength(1);
+  expect(await own.stop()).toBe(0);
 });
 
 test("guests are added and removed by hand, and stay over a restart", async () => {

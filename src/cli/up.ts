@@ -2,7 +2,7 @@
 
 import { existsSync } from "node:fs";
 import type { EventsOptions } from "../daemon/event-hub.js";
-import { type GuestSpec, guestOf, parseGuests } from "../daemon/guest-name.js";
+import { type GuestSpec, guestOf, isGuestName, parseGuests } from "../daemon/guest-name.js";
 import { isThere } from "../daemon/image-name.js";
 import { type LogForm, setLogForm, writeLog } from "../daemon/log/writer.js";
 import { parseCrawls } from "../daemon/made-crawls.js";
@@ -81,6 +81,8 @@ export async function up(
   // All that are known by their images now; what is offered to them is settled at the start.
   const known = [...named, ...(configured?.plan.guests ?? []).flatMap((guest) => knownGuest(guest, named))];
   const { mount: directory, host, driver, metrics } = options;
+  if (!isGuestName(host))
+    throw new UserError(`"${host}" cannot be this host's name in the tree; name another one with --host`, 2);
   const tap: TapOptions | undefined =
     options.tap || options.pipe
       ? {

@@ -1,6 +1,7 @@
 /** What a user writes to name a guest and its disks: `[NAME=]IMAGE`, `NAME=IMAGE,IMAGE`. */
 import { existsSync } from "node:fs";
 import { basename } from "node:path";
+import { EVENTS, EVENTS_BEFORE } from "../cloud/event-files.js";
 import { isNbdUrl, parseNbdUrl } from "../images/nbd/url.js";
 import { isRemote } from "../images/remote.js";
 import { isThere, parseImage, resolveImage } from "./image-name.js";
@@ -35,11 +36,12 @@ export function parseGuest(argument: string): GuestSpec {
   return guestOf(name, images.map(resolveImage));
 }
 
+/** Names that mean something else where guests are. */
+const OTHERS = ["", ".", "..", EVENTS, EVENTS_BEFORE];
+
 /** Whether a directory of the tree can have it. */
 export function isGuestName(name: string): boolean {
-  return (
-    name !== "" && name !== "." && name !== ".." && !/[/\0]/.test(name) && Buffer.byteLength(name) <= 255
-  );
+  return !OTHERS.includes(name) && !/[/\0]/.test(name) && Buffer.byteLength(name) <= 255;
 }
 
 /** A guest with these disks, named as in GuestSpec. */

@@ -118,7 +118,8 @@ function readIfThere(file: string): string | undefined {
   try {
     return readFileSync(file, "utf8");
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    // ESRCH: a process that ended while its file was read.
+    if (["ENOENT", "ESRCH"].includes((error as NodeJS.ErrnoException).code ?? "")) return undefined;
     throw error;
   }
 }
@@ -131,9 +132,13 @@ function pidOf(owner: string): number | undefined {
   return running !== undefined && running === start ? Number(pid) : undefined;
 }
 
-/** When a process started, in clock ticks since the boot; undefined: there is none. proc(5): field 22 of stat. */
+/**
+ * When a process started, in clock ticks since the boot; undefined: there is none, or it has ended and its parent has not
+ * taken note yet, which in a container may be never. proc(5): fields 3 and 22 of stat.
+ */
 function startOf(pid: number): string | undefined {
   const stat = readIfThere(`/proc/${pid}/stat`);
   // The second field is the program's name, in parentheses, which may have anything in it.
-  return stat?.slice(stat.lastIndexOf(")") + 2).split(" ")[19];
+  const fields = stat?.slice(stat.lastIndexOf(")") + 2).split(" ");
+  return fields === undefined || /^[ZX]/.test(fields[0] ?? "") ? undefined : fields[19];
 }

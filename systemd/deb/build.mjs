@@ -29,7 +29,9 @@ const { layout } = await import("../../dist/daemon/install/layout.js").catch(() 
 const { version: upstream, description, engines } = JSON.parse(readFileSync(join(source, "package.json"), "utf8"));
 const version = `${upstream}-1`;
 const node = engines.node.replace(">=", "");
-const maintainer = "slashcloud's maintainers <root@localhost>";
+// Whoever makes the package says who answers for it, as to Debian's own tools.
+const { DEBFULLNAME: fullName = "slashcloud's maintainers", DEBEMAIL: mail = "root@localhost" } = process.env;
+const maintainer = `${fullName} <${mail}>`;
 const epoch = Number(process.env.SOURCE_DATE_EPOCH ?? lastCommit());
 const architecture = execFileSync("dpkg", ["--print-architecture"], { encoding: "utf8" }).trim();
 

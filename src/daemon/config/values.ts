@@ -25,7 +25,10 @@ export const absolutePath = text("a path that begins with /").refine(
 );
 
 /** A name that a directory of the tree can have. */
-export const treeName = text("a name").refine(isGuestName, "expected a name without /, of at most 255 bytes");
+export const treeName = text("a name").refine(
+  isGuestName,
+  "expected a name without /, of at most 255 bytes, and not .events",
+);
 
 export function count(least: number, most = Number.MAX_SAFE_INTEGER): z.ZodNumber {
   const expected = `expected a whole number ${most === Number.MAX_SAFE_INTEGER ? `of at least ${least}` : `from ${least} to ${most}`}`;

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import type { Log } from "../../images/image.js";
 import type { FoundGuest } from "../discovery/source.js";
 import { isGuestName } from "../guest-name.js";
+import { UserError } from "../user-error.js";
 
 const FILE = "guests.json";
 
@@ -29,20 +30,28 @@ export class AddedGuests {
     return this.#guests.has(name);
   }
 
-  /** Throws a system error if it cannot be kept. */
+  /** Throws UserError if it cannot be kept. */
   add(guest: FoundGuest): void {
     this.#guests.set(guest.name, guest);
     try {
       this.#save();
     } catch (error) {
       this.#guests.delete(guest.name);
-      throw error;
+      throw this.#notKept(error);
     }
   }
 
-  /** Throws a system error if that cannot be kept. */
+  /** Throws UserError if that cannot be kept: then it stays. */
   remove(name: string): void {
-    if (this.#guests.delete(name)) this.#save();
+    const guest = this.#guests.get(name);
+    if (guest === undefined) return;
+    this.#guests.delete(name);
+    try {
+      this.#save();
+    } catch (error) {
+      this.#guests.set(name, guest);
+      throw this.#notKept(error);
+    }
   }
 
   /** The file that was seen last at the path of an image; "" if none was. */
@@ -84,6 +93,12 @@ export class AddedGuests {
     } catch {
       this.#log(`${this.#file}: cannot be read as JSON; guests that were added are to be added again`);
     }
+  }
+
+  #notKept(error: unknown): UserError {
+    return new UserError(
+      `${this.#file}: cannot be written, so nothing is changed: ${(error as Error).message}`,
+    );
   }
 
   #save(): void {

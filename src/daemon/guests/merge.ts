@@ -24,20 +24,29 @@ export interface WantedGuest extends FoundGuest {
 
 export interface Merged {
   readonly wanted: ReadonlyMap<string, WantedGuest>;
-  /** Lines on guests that are left out as another one has their name. */
+  /** Lines on guests that are left out as another one has their name, or their image. */
   readonly passedOver: readonly string[];
 }
 
 /** `idOf`: what is the same for two paths of one file; "" if nothing is known. The lists come in the order of their say. */
 export function mergeGuests(lists: readonly GuestList[], idOf: (image: string) => string): Merged {
   const wanted = new Map<string, WantedGuest>();
-  const taken = new Set<string>();
+  /** By what is the same for all paths of an image: who has it. */
+  const taken = new Map<string, WantedGuest>();
   const passedOver: string[] = [];
   for (const { origin, guests, isDiscovered, isReady = false, isFixed = false } of lists) {
     for (const guest of guests) {
       const keys = guest.images.map((image) => idOf(image) || parseImage(image).path);
       if (guest.qmp !== undefined) keys.push(guest.qmp);
-      if (isDiscovered && keys.some((key) => taken.has(key))) continue;
+      const owner = keys.map((key) => taken.get(key)).find((one) => one !== undefined);
+      if (isDiscovered && owner !== undefined) {
+        // One that is named stands in for it; two that were found are for the administrator to tell apart.
+        if (owner.origin === origin)
+          passedOver.push(
+            `${origin}: ${guest.name} is not shown: ${owner.name} has an image in common with it; name it in the configuration to have both`,
+          );
+        continue;
+      }
       const other = wanted.get(guest.name);
       if (other !== undefined) {
         const what = guest.images.join(", ") || guest.qmp || "a guest";
@@ -46,8 +55,9 @@ export function mergeGuests(lists: readonly GuestList[], idOf: (image: string) =
         );
         continue;
       }
-      wanted.set(guest.name, { ...guest, origin, isReady, isFixed });
-      for (const key of keys) taken.add(key);
+      const one = { ...guest, origin, isReady, isFixed };
+      wanted.set(guest.name, one);
+      for (const key of keys) if (!taken.has(key)) taken.set(key, one);
     }
   }
   return { wanted, passedOver };
