@@ -43,9 +43,14 @@ export class Assembly {
     }
   }
 
+  /** Whether a volume holds the blocks of a snapshot: LVM hides it, its users know it. */
+  isSnapshot(name: string): boolean {
+    return this.#stores.has(name);
+  }
+
   /** Throws Unreadable. */
   source({ name }: LogicalVolume): MappedSource {
-    if (this.#stores.has(name)) throw new Unreadable("it is a snapshot, and snapshots are not read");
+    if (this.isSnapshot(name)) throw new Unreadable("it is a snapshot, and snapshots are not read");
     if (this.#merging.has(name)) throw new Unreadable("a snapshot is being merged into it");
     return this.#resolve(name);
   }
@@ -161,7 +166,7 @@ export class Assembly {
     const { uuid, start, extents, isMissing } = physical;
     const source = this.#sourceOf(uuid);
     if (isMissing || source === undefined)
-      throw new Unreadable(`its physical volume ${/^\w{1,32}$/.test(uuid) ? uuid : ""} is missing`);
+      throw new Unreadable(`its physical volume ${asWritten(uuid)} is missing`);
     if (!(start >= 0 && extent >= 0 && extent + count <= extents))
       throw new Unreadable("a segment reaches past the end of its physical volume");
     return { source, offset: start + extent * extentSize };
@@ -185,4 +190,11 @@ function legsIn({ section }: Segment, list: string): Leg[] {
     legs.push({ name, extent });
   }
   return legs;
+}
+
+/** A UUID as LVM's tools write it; "" for what is none. */
+function asWritten(uuid: string): string {
+  return /^\w{32}$/.test(uuid)
+    ? uuid.replace(/^(.{6})(.{4})(.{4})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-$5-$6-")
+    : "";
 }

@@ -49,8 +49,8 @@ function* volumesOf(
   physical: readonly FoundPhysicalVolume[],
   log: Log,
 ): Generator<Volume> {
-  const own = new Set([...group.physicalVolumes.values()].map(({ uuid }) => uuid));
-  const members = physical.filter(({ uuid }) => own.has(uuid)).map(({ part }) => part);
+  const uuids = new Set([...group.physicalVolumes.values()].map(({ uuid }) => uuid));
+  const members = physical.filter(({ uuid }) => uuids.has(uuid)).map(({ part }) => part);
   const live = new LiveGroup(group, physical, logWithin(log, `volume group ${group.name}`, {}));
   const place = {
     number: 0,
@@ -61,8 +61,7 @@ function* volumesOf(
     parent: members.map(({ name }) => name).join(","),
     disks: [...new Set(members.map(({ disk }) => disk))],
   };
-  for (const { name: own, status } of group.logicalVolumes.values()) {
-    if (!status.includes("VISIBLE")) continue;
+  for (const own of live.names) {
     const name = `${doubled(group.name)}-${doubled(own)}`;
     if (!NAME.test(own) || name.length > MAX_NAME) continue;
     try {

@@ -44,6 +44,13 @@ export class LiveGroup {
     return source;
   }
 
+  /** The names of those that users know: all but the parts of others. */
+  get names(): string[] {
+    return [...this.#group.logicalVolumes.values()].flatMap(({ name, status }) =>
+      status.includes("VISIBLE") || this.#assembly.isSnapshot(name) ? [name] : [],
+    );
+  }
+
   /** Takes in what the guest has changed, if it is time to look. */
   refresh(): void {
     const now = performance.now();
