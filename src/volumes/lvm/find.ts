@@ -9,7 +9,7 @@ import type { VolumeGroup } from "./volume-group.js";
 /** Logical volumes of a guest that are shown at most. */
 const MAX_VOLUMES = 1000;
 /** What LVM takes for the name of a group or of a volume, and what the device mapper takes for both together. */
-const NAME = /^[a-zA-Z0-9_.+][a-zA-Z0-9_.+-]*$/;
+const NAME = /^(?!\.{1,2}$)[a-zA-Z0-9_.+][a-zA-Z0-9_.+-]*$/;
 const MAX_NAME = 127;
 /** A volume without bytes. */
 const EMPTY: Source = { size: 0, read: () => 0 };
@@ -29,7 +29,7 @@ export function findLogicalVolumes(tables: readonly VolumeTable[], log: Log): Vo
   for (const group of readGroups(physical, log).values()) {
     if (!NAME.test(group.name) || names.has(group.name)) {
       const what = names.has(group.name) ? "there is another of that name" : "its name is none";
-      log(`the volume group ${JSON.stringify(group.name.slice(0, MAX_NAME))} is not shown: ${what}`);
+      log(`the volume group ${inOneLine(group.name)} is not shown: ${what}`);
       continue;
     }
     names.add(group.name);
@@ -63,7 +63,10 @@ function* volumesOf(
   };
   for (const own of live.names) {
     const name = `${doubled(group.name)}-${doubled(own)}`;
-    if (!NAME.test(own) || name.length > MAX_NAME) continue;
+    if (!NAME.test(own) || name.length > MAX_NAME) {
+      log(`the logical volume ${inOneLine(name)} is not shown: its name is none`);
+      continue;
+    }
     try {
       const source = live.source(own);
       yield { ...place, name, length: source.size, source };
@@ -73,6 +76,11 @@ function* volumesOf(
       yield { ...place, name, length: 0, source: EMPTY, unreadable: error.message };
     }
   }
+}
+
+/** A guest's text for the log. */
+function inOneLine(name: string): string {
+  return JSON.stringify(name.slice(0, MAX_NAME));
 }
 
 /** As the device mapper joins names: `vg-0` and `root` are `vg--0-root`. */
