@@ -109,6 +109,20 @@ test("a host without faults: a line for each check, and exit code 0", async () =
   expect(text.split("\n").every((line) => line === "" || /^(ok|warn) {2,}\S+ +\S/.test(line))).toBe(true);
 });
 
+test("a configuration that is wrong, and one that names an image that is not there", async () => {
+  const wrong = join(folder, "wrong.yaml");
+  writeFileSync(wrong, "guests: 3\n");
+  const bad = await examine(["--config", wrong]);
+  expect(bad.code).toBe(1);
+  expect(of(bad, "configuration")).toEqual([
+    expect.objectContaining({ level: "fail", message: expect.stringContaining(`${wrong}:1: guests:`) }),
+  ]);
+  writeFileSync(wrong, `guests:\n  - {name: web, disks: [${folder}/missing.img]}\n`);
+  const late = await examine(["--config", wrong]);
+  expect(late.code).toBe(0);
+  expect(of(late, "configuration")[0]).toMatchObject({ level: "warn" });
+});
+
 describe("images", () => {
   test("one that is not there, and one that is not what its name says", async () => {
     const disguised = join(folder, "disguised.img");

@@ -38,8 +38,8 @@ async function makeGuest(name: string): Promise<{ image: string; inside: string;
 }
 
 /** All that the guest has changed, in its journal and in its place (syncfs also writes the block device's cache). */
-function sync(): void {
-  execFileSync("sync");
+function sync(inside: string): void {
+  execFileSync("sync", ["-f", inside]);
 }
 
 test("what was there before is not made up from what is there now", async () => {
@@ -53,14 +53,14 @@ test("what was there before is not made up from what is there now", async () => 
   const unmount = await mount(image, inside, "loop");
   // The journal is in use.
   writeFileSync(join(inside, "other"), "");
-  sync();
+  sync(inside);
   const raw = openRawImage(image);
   const follower = followFileSystem(raw, new BlockCache(1 << 20), () => {});
   const directory = statSync(join(inside, "d")).ino;
   const changed = statSync(join(inside, "d/changes")).ino;
   rmSync(join(inside, "d/goes"));
   chmodSync(join(inside, "d/changes"), 0o400);
-  sync();
+  sync(inside);
   const found = follower?.look();
   const changes: Changes[] =
     found === undefined || "reopen" in found ? [] : found.steps.map((step) => step.changes);
@@ -71,7 +71,7 @@ test("what was there before is not made up from what is there now", async () => 
   expect((inode?.now?.mode ?? 0) & 0o7777).toBe(0o400);
   // What it has seen once, it knows.
   rmSync(join(inside, "d/changes"));
-  sync();
+  sync(inside);
   const next = follower?.look();
   const names =
     next === undefined || "reopen" in next ? [] : next.steps.flatMap((step) => step.changes.names);
@@ -123,7 +123,7 @@ test("the names of a directory that was removed are not made up when its block h
 test("a follower that is started again goes on from where another one ended", async () => {
   const { image, inside, unmount } = await makeGuest("again");
   writeFileSync(join(inside, "first"), "");
-  sync();
+  sync(inside);
   const raw = openRawImage(image);
   const open = (after?: number) => followFileSystem(raw, new BlockCache(1 << 20), () => {}, after);
   const take = (follower: Follower | undefined) => {
@@ -132,13 +132,13 @@ test("a follower that is started again goes on from where another one ended", as
   };
   const one = open();
   writeFileSync(join(inside, "second"), "");
-  sync();
+  sync(inside);
   const last = take(one).at(-1)?.commit.sequence as number;
   expect(last).toBeGreaterThan(0);
   writeFileSync(join(inside, "third"), "");
-  sync();
+  sync(inside);
   writeFileSync(join(inside, "fourth"), "");
-  sync();
+  sync(inside);
   const again = open(last);
   expect(again?.isResumed).toBe(true);
   const names = take(again).flatMap(({ changes }) => changes.names.map(({ name }) => name.toString()));
@@ -148,7 +148,7 @@ test("a follower that is started again goes on from where another one ended", as
   unmount();
   const remounted = await mount(image, inside, "loop");
   writeFileSync(join(inside, "fifth"), "");
-  sync();
+  sync(inside);
   expect(open(last)?.isResumed).toBe(false);
   remounted();
   raw.close();

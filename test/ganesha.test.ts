@@ -161,12 +161,13 @@ test("links lead nowhere but where they lead in the guest, and there is no way u
   symlinkSync("../etc/passwd", join(links, "relative"));
   symlinkSync(`${climbing}etc/passwd`, join(links, "climbs"));
   symlinkSync(climbing + folder.slice(1), join(links, "out"));
+  symlinkSync("/etc/passwd", join(links, "absolute"));
   settle(links);
   const target = (name: string): Promise<string> => client.try<string>("readlink", inGuest(`links/${name}`));
   const out = `../${folder.slice(1)}`;
   expect(await promised(() => target("out"), out)).toBe(out);
   expect(await target("climbs")).toBe("../etc/passwd");
-  for (const name of ["relative", "climbs"])
+  for (const name of ["relative", "climbs", "absolute"])
     expect(await read(`links/${name}`), name).toBe("the guest's users\n");
   expect(await read("links/out/g.img")).toMatch(/NOENT/);
   // LOOKUPP: the guests of this host, the hosts of the tree, and above it what the server makes up.

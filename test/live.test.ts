@@ -93,7 +93,7 @@ test(
     const planted = join(folder, "dist");
     cpSync(join(import.meta.dirname, "../dist"), planted, { recursive: true });
     symlinkSync(join(import.meta.dirname, "../node_modules"), join(folder, "node_modules"));
-    writeFileSync(join(folder, "package.json"), '{ "type": "module" }\n');
+    cpSync(join(import.meta.dirname, "../package.json"), join(folder, "package.json"));
     const path = join(planted, "fuse/kernel/notify.js");
     const code = readFileSync(path, "utf8");
     const sound = "return this.#send(Notification.INVAL_ENTRY";

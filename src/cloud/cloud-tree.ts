@@ -1,4 +1,5 @@
 /** The tree that users see: /<host>/<guest>/<path in the guest>. */
+
 import {
   Attributes,
   EntryType,
@@ -7,6 +8,7 @@ import {
   FileSystemError,
   FileType,
 } from "../filesystems/filesystem.js";
+import { IoError } from "../images/io-error.js";
 import { attributeNameInGuest, attributeNamesAsSeen } from "./attributes.js";
 import { CloudDirectory } from "./directory.js";
 import { EVENTS, EVENTS_BEFORE, type EventFiles } from "./event-files.js";
@@ -117,6 +119,7 @@ export class CloudTree implements Tree {
       this.#fillInode(place, ino, out);
       if (place.access?.ofName(low, name, ino, out.attributes, false) === Grant.HIDE) return false;
       if (needsParent(out)) place.noteParent(ino, low);
+      if (isLink(out)) setLinkSize(place, ino, out);
     }
     return true;
   }
@@ -147,6 +150,7 @@ export class CloudTree implements Tree {
     requireGeneration(place, high, low, out.attributes.generation);
     place.access?.require(low, out.attributes);
     this.#fillNode(place, low, out);
+    if (isLink(out)) setLinkSize(place, low, out);
     out.high = high;
   }
 
@@ -164,6 +168,8 @@ export class CloudTree implements Tree {
     this.#fillInode(place, ino, out);
     this.#entries.filled = place;
     this.#entries.filledInode = needsParent(out) ? ino : 0;
+    // How long its text is depends on more than can be looked at in the midst of a listing: the kernel is to ask.
+    if (isLink(out)) out.timeout = 0;
   }
 
   list(high: number, low: number, position: number, visitor: TreeVisitor): void {
@@ -311,8 +317,7 @@ export class CloudTree implements Tree {
     out.generation = attributes.generation;
     out.inoHigh = place.id;
     // All names of a link count for what it may say, so the kernel is to ask for each of them.
-    const isSharedLink = (attributes.mode & FileType.MASK) === FileType.LINK && attributes.nlink > 1;
-    out.timeout = isSharedLink ? 0 : place.timeout;
+    out.timeout = isLink(out) && attributes.nlink > 1 ? 0 : place.timeout;
     if (place.ownership !== undefined) own(place.ownership, attributes);
   }
 
@@ -396,6 +401,21 @@ function emptyEntry(): Entry {
 function needsParent({ attributes }: Entry): boolean {
   const type = attributes.mode & FileType.MASK;
   return type === FileType.DIRECTORY || type === FileType.LINK;
+}
+
+function isLink({ attributes }: Entry): boolean {
+  return (attributes.mode & FileType.MASK) === FileType.LINK;
+}
+
+/** A link is as long as the text that is shown (POSIX, st_size): who reads it by that length would get a part. */
+function setLinkSize(place: Place, ino: number, out: Entry): void {
+  try {
+    out.attributes.size = linkTarget(place, ino).length;
+  } catch (error) {
+    if (!(error instanceof IoError)) throw error;
+    // Reading it gives the error; where it lies may become known.
+    out.timeout = 0;
+  }
 }
 
 function isHidden(child: Place | CloudDirectory): boolean {

@@ -4,6 +4,7 @@ import { execFileSync, spawnSync } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import { cpus, release } from "node:os";
 import { parseArgs } from "node:util";
+import { burst, report as burstReport } from "./burst.mjs";
 import { crawl, crawlToFile, report, reportFile } from "./crawl.mjs";
 import { idle } from "./idle.mjs";
 import { image } from "./images.mjs";
@@ -12,6 +13,7 @@ import { memory } from "./memory.mjs";
 import { mounts, residentMegabytes, slashcloud } from "./mounts.mjs";
 import { nbd, report as nbdReport } from "./nbd.mjs";
 import { redisLatency } from "./redis.mjs";
+import { scale, report as scaleReport } from "./scale.mjs";
 import { slowdown, report as slowdownReport } from "./slowdown.mjs";
 import { queue, tap, report as tapReport } from "./tap.mjs";
 
@@ -199,6 +201,9 @@ if (wanted("crawl")) {
   console.log(`${report(await crawl(path, { repeats, before: dropCaches }))}\n`);
   console.log(`${reportFile(await crawlToFile(path))}\n`);
 }
+if (wanted("scale"))
+  console.log(`${scaleReport(await scale(values.quick ? 50 : 200, values.quick ? 5 : 20))}\n`);
+if (wanted("burst")) console.log(`${burstReport(await burst(values.quick ? 30 : 600))}\n`);
 if (wanted("nbd")) console.log(`${nbdReport(await nbd(values.quick ? 1 : 5))}\n`);
 if (wanted("slowdown"))
   console.log(`${slowdownReport(await slowdown(values.quick ? 3 : 10, values.quick ? 1 : 3))}\n`);

@@ -87,8 +87,8 @@ for (let seed = first; seed < first + count; seed += step) {
   const reached = process.resourceUsage().maxRSS / 1024;
   const grew = reached - resident / MEBIBYTE;
   peak = Math.max(peak, reached);
-  if (took > milliseconds) failure ??= `it took ${Math.round(took)} ms`;
   if (grew > mebibytes) failure ??= `it took ${Math.round(grew)} MB of memory`;
+  if (took > milliseconds) failure ??= `it took ${Math.round(took)} ms`;
   if (failure !== undefined) tell({ failure, seed, image: name });
   // Often enough that little is lost with a process that must be ended.
   if (++done % 50 === 0) tellFigures(false);

@@ -1,4 +1,5 @@
 /** All checks, in the order in which they are told. */
+import { checkConfigured } from "./configuration.js";
 import { checkCrawlers } from "./crawlers.js";
 import type { Finding, Found } from "./finding.js";
 import { checkFollowing } from "./following.js";
@@ -21,6 +22,7 @@ type Check = (subject: Subject) => Found[] | Promise<Found[]>;
 
 const CHECKS: Readonly<Record<string, Check>> = {
   node: checkNode,
+  configuration: checkConfigured,
   fuse: checkFuse,
   rights: checkRights,
   limits: checkLimits,

@@ -32,6 +32,8 @@ export interface Subject {
   /** Undefined: none runs. */
   readonly daemon: Daemon | undefined;
   readonly images: readonly SubjectImage[];
+  /** The file; undefined: there is none. */
+  readonly configuration: string | undefined;
   /** An address of Redis that is to be reached, as users write it. */
   readonly redis: string | undefined;
   /** Files that are open for other programs than the daemon's, by all processes that can be looked into. */
@@ -43,10 +45,12 @@ export interface SubjectOptions {
   readonly mount: string;
   readonly state?: string | undefined;
   readonly redis?: string | undefined;
+  readonly configuration?: string | undefined;
 }
 
 /** Throws UserError, ImageError for wrong names of images. */
-export async function subjectOf({ images, mount, state, redis }: SubjectOptions): Promise<Subject> {
+export async function subjectOf(options: SubjectOptions): Promise<Subject> {
+  const { images, mount, state, redis, configuration } = options;
   const directory = stateDirectoryFor(mount, state);
   const daemon = await daemonOf(directory);
   const own = new Set([process.pid, ...(daemon?.pids ?? [])]);
@@ -59,6 +63,7 @@ export async function subjectOf({ images, mount, state, redis }: SubjectOptions)
     state: directory,
     daemon,
     images: [...named, ...shown.filter(({ path }) => !paths.has(path))],
+    configuration,
     redis,
     openFiles: files.filter(({ pid }) => !own.has(pid)),
   };
