@@ -177,7 +177,7 @@ it("damaged labels, headers and texts are read in bounded time, without an excep
   const copies = new Map<number, number>();
   const numbers = [...text.matchAll(/= (\d+)|, (\d+)\n/g)];
   for (let mutation = 0; mutation < MUTATIONS; mutation++) {
-    let disk = Buffer.from(whole);
+    let disk: Buffer = Buffer.from(whole);
     if (mutation % 3 === 0) {
       let edited = text;
       for (let change = random(3); change >= 0; change--) {
@@ -243,7 +243,7 @@ it("a text that goes too deep, never ends or has endless names is refused, with 
 });
 
 it("names that are no names are not shown", () => {
-  for (const name of ["..", "a/b", "-a", "x".repeat(200), "a\\nb"]) {
+  for (const name of ["..", "a/b", "-a", "x".repeat(200), "a b"]) {
     const { volumes } = volumesIn(text.replace("\nlinear {", `\n"${name}" {`));
     expect(volumes.map((volume) => volume.name)).toEqual(["vg-striped", "vg-both"]);
   }

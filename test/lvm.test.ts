@@ -5,6 +5,7 @@ import {
   openSync,
   readdirSync,
   readFileSync,
+  readSync,
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
@@ -44,18 +45,7 @@ async function makeFileSystem(name: string): Promise<string> {
       name,
       size: "24M",
       mke2fs: ["-t", "ext4", "-b", "1024", "-U", "random", "-J", "size=1"],
-      fill: [
-        "--block",
-        "1024",
-        "--only",
-        "names",
-        "deep",
-        "links",
-        "contents",
-        "small",
-        "symlinks",
-        "attributes",
-      ],
+      fill: ["--block", "1024", "--only", "names", "deep", "links", "contents", "small", "attributes"],
     },
     join(folder, name),
   );
