@@ -7,6 +7,7 @@ import {
   readFileSync,
   readSync,
   writeFileSync,
+  writeSync,
 } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -16,6 +17,7 @@ import { copyImage, makeImage } from "./support/images.js";
 import { cleanUp, loopDevice, mount, run, workFolder } from "./support/images-mount.js";
 import { main, serve } from "./support/images-serve.js";
 import { asPart, LvmDisks, withVolume } from "./support/lvm.js";
+import { nbdfuse } from "./support/nbd-tap.js";
 
 vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
 
@@ -334,6 +336,74 @@ describe("a running guest", () => {
     unmountLarger();
     loop.free();
     disks.close();
+    expect(await served.stop()).toBe(0);
+  });
+
+  test("what it moves to other extents goes on to be read, from there", async () => {
+    const images = await makeImages("moved", ["96M"]);
+    const disks = await LvmDisks.open(folder, images);
+    const [device] = disks.devices as [string];
+    await disks.lvm("vgcreate", "vg", device);
+    await disks.create("vg", "lv", "24M");
+    const image = await makeFileSystem("moved");
+    await disks.fill("vg", "lv", image);
+    const served = await serve(join(folder, "moved-cloud"), { guest: images[0]! });
+    const unmount = await mount(image, join(folder, "kernel"), "ro,loop");
+    const names = readdirSync(join(folder, "kernel", "small"));
+    expect(readdirSync(served.volume("guest", "vg-lv"))).toContain("small");
+
+    await disks.edit("vg", (text) => text.replace(/("pv0", )0\n/, "$110\n"));
+    await disks.fill("vg", "lv", image);
+    const [old, now] = await Promise.all([0, 10].map((extent) => disks.extentStart(device, extent)));
+    expect((await disks.segments("vg", "lv"))[0]?.areas[0]?.first).toBe(10);
+    expect(now).toBe(old! + 40 * MIB);
+    expect(await eventually(() => served.log().includes("has changed its logical volumes"), true)).toBe(true);
+    const file = openSync(images[0]!, "r+");
+    writeSync(file, Buffer.alloc(24 * MIB), 0, 24 * MIB, old!);
+    closeSync(file);
+    const differences = compareWalks(
+      await walkKernel(join(folder, "kernel")),
+      await walkOurs(served.volume("guest", "vg-lv"), served.guest("guest")),
+    ).differences;
+    expect(differences).toEqual([]);
+    expect(names.length).toBeGreaterThan(0);
+    unmount();
+    disks.close();
+    expect(await served.stop()).toBe(0);
+  });
+
+  test("its disk may be at the tap: logical volumes are looked at whenever something is written", async () => {
+    const images = await makeImages("tap", ["96M"]);
+    const disks = await LvmDisks.open(folder, images);
+    const [device] = disks.devices as [string];
+    await disks.lvm("vgcreate", "vg", device);
+    await disks.create("vg", "lv", "64M");
+    const start = await disks.extentStart(device, 0);
+    disks.close();
+    await run("mke2fs", ["-q", "-F", "-t", "ext4", "-E", `offset=${start}`, images[0]!, "64M"]);
+    const socket = join(folder, "tap.sock");
+    const served = await serve(join(folder, "tap-cloud"), { g: images[0]! }, ["--tap", `unix:${socket}`]);
+    const disk = await nbdfuse(`nbd+unix:///g?socket=${socket}`, join(folder, "tap-nbd"));
+    const loop = await loopDevice(disk.file, ["--offset", `${start}`, "--sizelimit", `${64 * MIB}`]);
+    const inside = join(folder, "tap-inside");
+    const unmount = await mount(loop.device, inside, "rw");
+    for (let number = 0; number < 10; number++) {
+      const file = openSync(join(inside, `file-${number}`), "w");
+      appendFileSync(file, `${number}`);
+      fsyncSync(file);
+      closeSync(file);
+      const shown = join(served.volume("g", "vg-lv"), `file-${number}`);
+      expect(await eventually(() => readFileSync(shown, "utf8"), `${number}`)).toBe(`${number}`);
+    }
+    const status = JSON.parse(
+      await run(process.execPath, [main, "status", "--json", "--state", `${served.mountPoint}-state`]),
+    );
+    expect(status.volumes).toContainEqual(
+      expect.objectContaining({ volume: "vg-lv", state: "followed", capture: "watch", reopened: 0 }),
+    );
+    unmount();
+    loop.free();
+    await disk.end();
     expect(await served.stop()).toBe(0);
   });
 });
