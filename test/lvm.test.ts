@@ -349,7 +349,6 @@ describe("a running guest", () => {
     await disks.fill("vg", "lv", image);
     const served = await serve(join(folder, "moved-cloud"), { guest: images[0]! });
     const unmount = await mount(image, join(folder, "kernel"), "ro,loop");
-    const names = readdirSync(join(folder, "kernel", "small"));
     expect(readdirSync(served.volume("guest", "vg-lv"))).toContain("small");
 
     await disks.edit("vg", (text) => text.replace(/("pv0", )0\n/, "$110\n"));
@@ -357,7 +356,8 @@ describe("a running guest", () => {
     const [old, now] = await Promise.all([0, 10].map((extent) => disks.extentStart(device, extent)));
     expect((await disks.segments("vg", "lv"))[0]?.areas[0]?.first).toBe(10);
     expect(now).toBe(old! + 40 * MIB);
-    expect(await eventually(() => served.log().includes("has changed its logical volumes"), true)).toBe(true);
+    // What was looked at so long ago is looked at again with the next read.
+    await sleep(600);
     const file = openSync(images[0]!, "r+");
     writeSync(file, Buffer.alloc(24 * MIB), 0, 24 * MIB, old!);
     closeSync(file);
@@ -366,7 +366,7 @@ describe("a running guest", () => {
       await walkOurs(served.volume("guest", "vg-lv"), served.guest("guest")),
     ).differences;
     expect(differences).toEqual([]);
-    expect(names.length).toBeGreaterThan(0);
+    expect(served.log()).toContain("has changed its logical volumes");
     unmount();
     disks.close();
     expect(await served.stop()).toBe(0);
