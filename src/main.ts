@@ -6,12 +6,14 @@ import { Command, CommanderError, Option } from "commander";
 import type { AttachOptions } from "./cli/attach.js";
 import { count } from "./cli/count.js";
 import type { CrawlOptions } from "./cli/crawl.js";
+import type { DfOptions } from "./cli/df.js";
 import type { DoctorOptions } from "./cli/doctor.js";
 import type { EventsOptions } from "./cli/events.js";
 import type { AutofsOptions, NfsOptions, SambaOptions } from "./cli/export.js";
 import type { DaemonOptions } from "./cli/guests.js";
 import { describeProgram, example } from "./cli/help.js";
 import { GROUPS, PROGRAM } from "./cli/help-texts.js";
+import type { InspectOptions } from "./cli/inspect.js";
 import type { InstallOptions, PlaceOptions } from "./cli/install.js";
 import { complain, write } from "./cli/output.js";
 import { ownVersion } from "./cli/own-version.js";
@@ -265,6 +267,41 @@ example(
       process.exitCode = volumes(image, options);
     }),
   "slashcloud volumes /srv/web.img",
+);
+
+example(
+  mountOptions(
+    program
+      .command("df")
+      .description("Show how full guests' volumes are: of guests that are served, or of images")
+      // -h is df's own.
+      .helpOption("--help", "display help for command")
+      .argument("[image...]", "[NAME=]IMAGE, or the name of a guest that is served (default: all of these)"),
+  )
+    .option("-h, --human-readable", "sizes such as 20M and 1.5G")
+    .option("-i, --inodes", "inodes instead of bytes")
+    .option("--json", "as JSON, in bytes")
+    .action(async (images: string[], options: DfOptions) => {
+      const { df } = await import("./cli/df.js");
+      process.exitCode = await df(images, options);
+    }),
+  "slashcloud df -h /srv/web.img",
+);
+
+example(
+  mountOptions(
+    program
+      .command("inspect")
+      .description("Say what guests are: system, host name, kernels, packages, users and their log-ins")
+      .argument("[image...]", "[NAME=]IMAGE, or the name of a guest that is served (default: all of these)"),
+  )
+    .option("--packages", "list the packages, too")
+    .option("--json", "as JSON")
+    .action(async (images: string[], options: InspectOptions) => {
+      const { inspect } = await import("./cli/inspect.js");
+      process.exitCode = await inspect(images, options);
+    }),
+  "slashcloud inspect /srv/web.img",
 );
 
 example(

@@ -88,7 +88,25 @@ export const GROUPS: readonly Group[] = [
         seeAlso: ["ls", "stat"],
       },
       stat: { seeAlso: ["ls", "cat"] },
-      volumes: { seeAlso: ["map", "ls"] },
+      df: {
+        description: [
+          "A line for each volume, GUEST:VOLUME, in units of 1024 bytes: the numbers that df(1) has in the guest. A word that is no file's name is the name of a guest that a daemon serves; of the daemon's guests numbers come from its tree, so that they are as current as that is. Images are read without a mount and without root.",
+        ],
+        examples: ["slashcloud df", "slashcloud df --json web | jq '.[] | select(.used > .size * 0.9)'"],
+        seeAlso: ["volumes", "inspect", "df(1)"],
+      },
+      inspect: {
+        description: [
+          "Each fact is looked for on its own: one that is not told, or cannot be read, is - (null in JSON), and a note says why. Users are those with a shell to log in with; log-ins are the last of each, in UTC. Packages are those of dpkg, apk, pacman, and rpm where its database is SQLite's.",
+          "A guest that is served is read in its tree, by the rights of whoever asks and the tree's policy; images are read without a mount and without root.",
+        ],
+        examples: [
+          "slashcloud inspect --packages web",
+          "slashcloud inspect --json | jq -r '.[] | \"\\(.guest) \\(.operatingSystem.description)\"'",
+        ],
+        seeAlso: ["df", "volumes"],
+      },
+      volumes: { seeAlso: ["map", "ls", "df", "inspect"] },
       crawl: { examples: ["slashcloud up --crawl web.bson.gz web=/srv/web.img"], seeAlso: ["map", "up"] },
       map: {
         description: [

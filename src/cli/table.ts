@@ -1,7 +1,7 @@
 /** Rows of cells under titles, aligned. */
 
-/** A column: its title, and its cell in a row. */
-export type Column<Row> = readonly [string, (row: Row) => string];
+/** A column: its title, its cell in a row, and to which side cells go (left). */
+export type Column<Row> = readonly [string, (row: Row) => string, side?: "left" | "right"];
 
 /** The lines of a table, each with its end. */
 export function tableText<Row>(columns: readonly Column<Row>[], rows: readonly Row[]): string {
@@ -11,7 +11,10 @@ export function tableText<Row>(columns: readonly Column<Row>[], rows: readonly R
     .map(
       (line) =>
         `${line
-          .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+          .map((cell, column) => {
+            const width = widths[column] ?? 0;
+            return columns[column]?.[2] === "right" ? cell.padStart(width) : cell.padEnd(width);
+          })
           .join("  ")
           .trimEnd()}\n`,
     )

@@ -173,6 +173,7 @@ export class EventHub {
     });
     insight.tell({
       hasPaths: (guest, volume) => this.#telling.hasPaths(guest, volume),
+      mountPoints: (guest, volume) => this.#telling.mountPoints(guest, volume),
       get redis() {
         return publisher?.status;
       },

@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Image, Log } from "../images/image.js";
 import { openImage } from "../images/open.js";
+import type { GuestSpec } from "./guest-name.js";
 import { formatOf, parseImage } from "./image-name.js";
 import { type OpenTree, openTree } from "./open-tree.js";
 import { convertedDisk, QEMU_NBD, qemuNbdArguments, refusal, urlOf } from "./qemu-nbd.js";
@@ -18,6 +19,16 @@ const PATIENCE = 10_000;
  */
 export function openImageTree(host: string, guest: string, image: string, log: Log): OpenTree {
   return opened(image, log, (name) => openTree(host, [{ name: guest, images: [name] }], log));
+}
+
+/** The same of a guest as a user named it, with all its disks. Throws ImageError. */
+export function openGuestTree(host: string, { name, images }: GuestSpec, log: Log): OpenTree {
+  const next = (names: readonly string[]): OpenTree => {
+    const image = images[names.length];
+    if (image === undefined) return openTree(host, [{ name, images: names }], log);
+    return opened(image, log, (own) => next([...names, own]));
+  };
+  return next([]);
 }
 
 /** The same of the image itself. */

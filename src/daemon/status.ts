@@ -70,6 +70,8 @@ export interface LagStatus {
 }
 
 export interface VolumeStatus extends Omit<FollowedStatus, "seenAt" | "figures"> {
+  /** Where the guest has it mounted; none: nowhere, or it cannot be shown. */
+  readonly mountPoints: readonly string[];
   /** Whether there is a map of its names, so that events have paths. */
   readonly hasPaths: boolean;
   /** Whether what is shown may be older than a moment ago, as it cannot be read, or is not followed; see `problem`. */

@@ -217,6 +217,11 @@ export class Telling {
     return this.#volume(guest, volume).events.index !== undefined;
   }
 
+  /** Where the guest has a volume mounted. */
+  mountPoints(guest: string, volume: string): readonly string[] {
+    return this.#volume(guest, volume).mounted?.mountPoints ?? [];
+  }
+
   /** A volume had to be opened afresh; `gap`: why something may have been missed; `before`: what was there, if known. */
   reopened(guest: string, volume: string, uuid: string, gap: string | undefined, before?: InodeIndex): void {
     const told = this.#volume(guest, volume);

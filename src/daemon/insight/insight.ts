@@ -24,6 +24,7 @@ export interface InsightOptions {
 /** What is known of events. */
 export interface EventInsight {
   hasPaths(guest: string, volume: string): boolean;
+  mountPoints(guest: string, volume: string): readonly string[];
   readonly redis: PublisherStatus | undefined;
 }
 
@@ -80,7 +81,8 @@ export class Insight {
     const volumes = followed.map((each) => {
       const { guest, volume } = each;
       const hasPaths = this.#told?.hasPaths(guest, volume) ?? false;
-      return volumeStatus(each, hasPaths, this.events.of(guest, volume), now);
+      const mountPoints = this.#told?.mountPoints(guest, volume) ?? [];
+      return volumeStatus(each, mountPoints, hasPaths, this.events.of(guest, volume), now);
     });
     const unavailable = this.#unavailable.flatMap((guests) => guests());
     const redis = this.#told?.redis;

@@ -8,6 +8,7 @@ const LONGEST_LOOK = 5000;
 /** `now`: ms since 1970. */
 export function volumeStatus(
   { seenAt, figures, ...followed }: FollowedStatus,
+  mountPoints: readonly string[],
   hasPaths: boolean,
   events: Amount,
   now: number,
@@ -19,6 +20,7 @@ export function volumeStatus(
   return {
     ...followed,
     problem: isLate ? `its image was not looked at for ${Math.round(look / 1000)} s` : followed.problem,
+    mountPoints,
     hasPaths,
     isStale: isLate || state === "unreadable" || state === "unfollowed",
     lag: { commit: commitLag.last, take: takeLag.last, look },

@@ -1,0 +1,22 @@
+/** An installed package, whichever manager keeps it. */
+export interface Package {
+  readonly name: string;
+  /** Whole, as the manager compares it: with an epoch (`1:`) if there is one, and the release. */
+  readonly version: string;
+  /** "" if it is not told. */
+  readonly architecture: string;
+}
+
+/** A package manager's database in a guest. */
+export interface Database {
+  readonly manager: "dpkg" | "apk" | "pacman" | "rpm";
+  /** Its file or directory. */
+  readonly path: string;
+  /** Undefined: it was not read; `problem` tells why. */
+  readonly packages: readonly Package[] | undefined;
+  /** "" if nothing is wrong. */
+  readonly problem: string;
+}
+
+/** Packages of a guest that are listed: real ones have some thousands. */
+export const MOST_PACKAGES = 200_000;
