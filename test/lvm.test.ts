@@ -307,6 +307,14 @@ describe("a running guest", () => {
       fsyncSync(log);
       expect(await eventually(() => readFileSync(join(tree, "log"), "utf8"), expected)).toBe(expected);
     }
+    // As soon as its names have been crawled, events have paths.
+    const events = () => readFileSync(join(served.guest("guest"), ".events"), "utf8");
+    const isTold = (): boolean => {
+      appendFileSync(log, "again\n");
+      fsyncSync(log);
+      return /"event":"content".*"path":"\/log"/.test(events());
+    };
+    expect(await eventually(isTold, true)).toBe(true);
     const status = JSON.parse(
       await run(process.execPath, [main, "status", "--json", "--state", `${served.mountPoint}-state`]),
     );
