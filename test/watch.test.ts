@@ -41,7 +41,7 @@ class Watching {
     });
     watch.add({
       // No inotify.
-      path: join(folder, "nothing"),
+      paths: [join(folder, "nothing")],
       look: (quietAt) => {
         this.looks++;
         const found = follower.look(quietAt);

@@ -9,8 +9,8 @@ import { Glance } from "./glance.js";
 
 /** What can be looked at. */
 export interface Watched {
-  /** The image's path; undefined: it is no file of this host's. */
-  readonly path: string | undefined;
+  /** Of its images, as far as they are files of this host's. */
+  readonly paths: readonly string[];
   /**
    * Looks once; returns whether there was anything new. `quietAt`: when its spots were last seen to be as they had been
    * (ms of performance.now()), which can be later than the last look. Must not throw.
@@ -39,7 +39,7 @@ const EARLY = 1;
 /** One thing that is watched. */
 interface Patrol {
   readonly watched: Watched;
-  readonly watcher: FSWatcher | undefined;
+  readonly watchers: readonly FSWatcher[];
   /** ms from the last look to the next. */
   interval: number;
   /** When it is looked at next, by performance.now(). */
@@ -58,10 +58,9 @@ export class Watch {
   #wakesAt = Number.POSITIVE_INFINITY;
 
   add(watched: Watched): Watching {
-    const { path } = watched;
     const patrol: Patrol = {
       watched,
-      watcher: path === undefined ? undefined : wakeUp(path, () => this.#lookIn(patrol, WAKE)),
+      watchers: watched.paths.flatMap((path) => wakeUp(path, () => this.#lookIn(patrol, WAKE)) ?? []),
       interval: SHORTEST,
       due: Number.POSITIVE_INFINITY,
       glance: undefined,
@@ -75,7 +74,7 @@ export class Watch {
 
   stop(): void {
     clearTimeout(this.#timer);
-    for (const { watcher } of this.#patrols) watcher?.close();
+    for (const { watchers } of this.#patrols) for (const watcher of watchers) watcher.close();
     this.#patrols.length = 0;
   }
 

@@ -199,7 +199,7 @@ function nameOfDevice(path: string): string | undefined {
     const index = card !== undefined ? Number(card) : Number(controller) + Number(namespace) - 1;
     return index < 0 ? undefined : diskName(index) + partition;
   }
-  const mapped = /^\/dev\/mapper\/([^/]+)$/.exec(path);
+  const mapped = /^\/dev\/(?:mapper\/|disk\/by-id\/dm-name-)([^/]+)$/.exec(path);
   if (mapped !== null) return unescapeHex(mapped[1]!);
   const logical = /^\/dev\/([^/]+)\/([^/]+)$/.exec(path);
   if (logical === null) return undefined;

@@ -9,7 +9,7 @@ import type { ExtentParts } from "../inference/extent-table.js";
 import { IndexSink } from "../inference/index-sink.js";
 import type { InodeIndex, InodeIndexParts } from "../inference/inode-index.js";
 import { BlockCache } from "../versions/block-cache.js";
-import { findVolumes } from "../volumes/volumes.js";
+import { findLogicalVolumes, findVolumes, type VolumeTable } from "../volumes/volumes.js";
 import { type MadeCrawl, readCrawl } from "./crawl-file.js";
 
 /** What is to be found: names and inodes, or what each block holds. */
@@ -42,13 +42,19 @@ export type CrawlMessage =
 
 /** Bytes of the cache: what is read lies together, and is not read again. */
 const CACHE_BYTES = 4 << 20;
+
 function findSource({ images, volume }: CrawlData): Source {
+  const tables: VolumeTable[] = [];
   for (const [index, path] of images.entries()) {
     const table = findVolumes(openImage(path), diskName(index), () => {});
     const found = table.volumes.find(({ name }) => name === volume);
     if (found !== undefined) return found.source;
+    tables.push(table);
   }
-  throw new Error("there is no such volume any more");
+  const logical = findLogicalVolumes(tables, () => {}).find(({ name }) => name === volume);
+  if (logical === undefined || logical.unreadable !== undefined)
+    throw new Error("there is no such volume any more");
+  return logical.source;
 }
 
 /** The map in a file; undefined, and a line in the log, if it is not all there. */

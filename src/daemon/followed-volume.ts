@@ -6,6 +6,7 @@ import { IoError } from "../images/io-error.js";
 import type { BlockCache } from "../versions/block-cache.js";
 import type { Volume } from "../volumes/volumes.js";
 import { VolumeMeasures } from "./insight/volume-measures.js";
+import { serviceOf } from "./joint-service.js";
 import type { FollowedStatus } from "./status.js";
 import { volumeKey } from "./updates.js";
 
@@ -19,10 +20,12 @@ export class FollowedVolume {
   readonly guest: string;
   readonly volume: string;
   readonly key: string;
-  /** Of the image; undefined: it is no file of this host's. */
-  readonly path: string | undefined;
-  /** The image's place among the guest's, from 0 on. */
-  readonly disk: number;
+  /** Of those of its images that are files of this host's. */
+  readonly paths: readonly string[];
+  /** The image's place among the guest's, from 0 on; undefined: it is no range of one image. */
+  readonly disk: number | undefined;
+  /** Of a logical volume: those images that its group lies on. */
+  readonly #disks: readonly number[];
   /** Where on the disk it lies: its first byte, and bytes. */
   readonly offset: number;
   readonly length: number;
@@ -50,12 +53,12 @@ export class FollowedVolume {
   #lastReopened: Date | undefined;
   #reason: ReopenReason | undefined;
 
-  /** Throws IoError. `disk`: the image's place among the guest's, from 0 on. `cache` may be others', too. */
+  /** Throws IoError. `images`: what it lies on. `disk`: as the property. `cache` may be others', too. */
   constructor(
     guest: string,
-    { name, offset, length, source }: Volume,
-    image: Image,
-    disk: number,
+    { name, offset, length, source, disks = [] }: Volume,
+    images: readonly Image[],
+    disk: number | undefined,
     cache: BlockCache,
     log: Log,
   ) {
@@ -63,15 +66,21 @@ export class FollowedVolume {
     this.guest = guest;
     this.volume = name;
     this.key = volumeKey(guest, name);
-    this.path = image.service === undefined ? image.name : undefined;
-    this.#service = image.service;
-    this.#outages = image.service?.outages ?? 0;
+    this.paths = images.flatMap(({ service, name }) => (service === undefined ? [name] : []));
+    this.#service = serviceOf(images);
+    this.#outages = this.#service?.outages ?? 0;
     this.disk = disk;
+    this.#disks = disks;
     this.offset = offset;
     this.length = length;
     this.#source = source;
     this.#log = logWithin(log, this.key, { guest, volume: name });
     this.#follower = followFileSystem(source, this.#cache, this.#log);
+  }
+
+  /** Whether it is a logical volume of which some may lie on that image of the guest's. */
+  mayLieOn(disk: number): boolean {
+    return this.#disks.includes(disk);
   }
 
   /** Whether it goes on from the transaction that it was to go on from. */

@@ -17,7 +17,7 @@ import { BlockCache } from "../versions/block-cache.js";
 import { Crawling } from "./crawling.js";
 import type { EventTaker } from "./event-hub.js";
 import { FollowedVolume } from "./followed-volume.js";
-import { isBlank, openGuests, type PassOver } from "./guest.js";
+import { imagesOf, isBlank, openGuests, type PassOver } from "./guest.js";
 import type { GuestSpec } from "./guest-name.js";
 import { KernelCopies } from "./kernel-copies.js";
 import type { Notifications } from "./notifying.js";
@@ -80,12 +80,16 @@ export class Following implements StreamTaker {
     const cache = new BlockCache(CACHE_BYTES);
     const guests = openGuests(specs, cache, () => {}, passOver);
     this.blank = guests.filter(isBlank).map(({ name }) => name);
-    for (const { name, disks } of guests) {
-      for (const [disk, { image, volumes }] of disks.entries()) {
-        this.#images.push(image);
-        for (const open of volumes) {
+    for (const guest of guests) {
+      const { name, disks } = guest;
+      for (const [index, disk] of disks.entries()) {
+        this.#images.push(disk.image);
+        for (const open of disk.volumes) {
           const { volume, fileSystem } = open;
-          const followed = fileSystem && new FollowedVolume(name, volume, image, disk, cache, log);
+          const images = imagesOf(guest, disk, volume);
+          // Writes to a logical volume's disks are not told as writes to it: it is looked at.
+          const streamed = volume.disks === undefined ? index : undefined;
+          const followed = fileSystem && new FollowedVolume(name, volume, images, streamed, cache, log);
           if (followed?.isFollowed) this.#volumes.push(followed);
           else this.#others.push(...unfollowed(name, open));
         }
@@ -134,7 +138,7 @@ export class Following implements StreamTaker {
   startUnnotified(): void {
     for (const volume of this.#volumes) {
       const watching = this.#watch.add({
-        path: volume.path,
+        paths: volume.paths,
         look: (quietAt) => this.#lookAndTell(volume, quietAt),
         spots: () => volume.spots(),
       });
@@ -199,7 +203,9 @@ export class Following implements StreamTaker {
   written(guest: string, disk: number, records: readonly WriteRecord[]): void {
     const now = performance.now();
     for (const volume of this.#volumes) {
-      if (volume.guest !== guest || volume.disk !== disk) continue;
+      if (volume.guest !== guest) continue;
+      if (volume.mayLieOn(disk)) for (let looks = 0; looks < MOST_LOOKS && this.#look(volume); looks++);
+      if (volume.disk !== disk) continue;
       const touching = this.#streams.touching(volume, records);
       if (touching.length === 0) continue;
       for (let looks = 0; looks < MOST_LOOKS && this.#look(volume); looks++);

@@ -7,7 +7,7 @@ import { ImageError } from "../images/image-error.js";
 import { IoError } from "../images/io-error.js";
 import { openImage } from "../images/open.js";
 import type { BlockCache } from "../versions/block-cache.js";
-import { findVolumes, type Volume, type VolumeTable } from "../volumes/volumes.js";
+import { findLogicalVolumes, findVolumes, type Volume, type VolumeTable } from "../volumes/volumes.js";
 import type { GuestSpec } from "./guest-name.js";
 
 /** A volume with what lies on it. */
@@ -26,6 +26,7 @@ export interface OpenDisk {
   readonly name: string;
   readonly image: Image;
   readonly table: VolumeTable;
+  /** The first disk of a volume group has its logical volumes. */
   readonly volumes: readonly OpenVolume[];
 }
 
@@ -71,11 +72,32 @@ export function openGuest(spec: GuestSpec, cache: BlockCache, log: Log): Guest {
     for (const [index, path] of spec.images.entries()) {
       disks.push(openDisk(diskName(index), path, cache, log));
     }
+    return { name: spec.name, disks: withLogicalVolumes(disks, cache, log) };
   } catch (error) {
     for (const disk of disks) disk.image.close();
     throw error;
   }
-  return { name: spec.name, disks };
+}
+
+/** The images that a volume of the guest's lies on; `disk`: the one that has it. */
+export function imagesOf({ disks }: Guest, disk: OpenDisk, volume: Volume): Image[] {
+  return volume.disks?.flatMap((index) => disks[index]?.image ?? []) ?? [disk.image];
+}
+
+/** Throws ImageError as openDisk does. */
+function withLogicalVolumes(disks: readonly OpenDisk[], cache: BlockCache, log: Log): OpenDisk[] {
+  const outages = disks.map(({ image }) => image.service?.outages);
+  const tables = disks.map(({ table }) => table);
+  const logical = findLogicalVolumes(tables, log).map((volume) => openVolume(volume, cache, log));
+  for (const [index, { image }] of disks.entries()) {
+    const { name, service } = image;
+    if (service !== undefined && service.outages !== outages[index])
+      throw new ImageError(name, service.trouble);
+  }
+  return disks.map((disk, index) => {
+    const own = logical.filter(({ volume }) => volume.disks?.[0] === index);
+    return own.length === 0 ? disk : { ...disk, volumes: [...disk.volumes, ...own] };
+  });
 }
 
 /** Throws ImageError, also when the image's bytes could not be had for a while: then what is missing is not missing. */
@@ -96,6 +118,8 @@ function openDisk(name: string, path: string, cache: BlockCache, log: Log): Open
 
 function openVolume(volume: Volume, cache: BlockCache, log: Log): OpenVolume {
   let identity: Identity | undefined;
+  if (volume.unreadable !== undefined)
+    return { volume, identity, fileSystem: undefined, problem: volume.unreadable };
   try {
     identity = identify(volume.source);
     const fileSystem = openFileSystem(

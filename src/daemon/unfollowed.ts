@@ -9,7 +9,8 @@ export function unfollowed(
   { volume, identity, fileSystem, problem }: OpenVolume,
 ): FollowedStatus[] {
   const isShown = fileSystem !== undefined;
-  const state = isShown ? "unfollowed" : problem === "" ? "unsupported" : "damaged";
+  const isDamaged = problem !== "" && volume.unreadable === undefined;
+  const state = isShown ? "unfollowed" : isDamaged ? "damaged" : "unsupported";
   if (!isShown && identity === undefined && problem === "") return [];
   return [
     {

@@ -5,6 +5,8 @@ import { Attributes, type Standing } from "../filesystems/filesystem.js";
 import { openFileSystem } from "../filesystems/formats.js";
 import { type Log, logWithin, type Service } from "../images/image.js";
 import { InodeIndex } from "../inference/inode-index.js";
+import { imagesOf } from "./guest.js";
+import { serviceOf } from "./joint-service.js";
 import type { OpenTree } from "./open-tree.js";
 import { partsOfKey, type Told, type Update, volumeKey } from "./updates.js";
 
@@ -34,10 +36,12 @@ export class Updating {
     for (const [guest, volumes] of opened.places) {
       for (const [volume, places] of volumes) this.#places.set(volumeKey(guest, volume), places);
     }
-    for (const { name, disks } of opened.guests) {
-      for (const { image, volumes } of disks) {
-        if (image.service === undefined) continue;
-        for (const { volume } of volumes) this.#services.set(volumeKey(name, volume.name), image.service);
+    for (const guest of opened.guests) {
+      for (const disk of guest.disks) {
+        for (const { volume } of disk.volumes) {
+          const service = serviceOf(imagesOf(guest, disk, volume));
+          if (service !== undefined) this.#services.set(volumeKey(guest.name, volume.name), service);
+        }
       }
     }
     this.#unfollowed = [...this.#places].flatMap(([key, [first]]) =>

@@ -129,7 +129,11 @@ export class VolumeStreams {
     for (const stream of this.#streams.values()) stream.lookAtClock(now);
     if (now < this.#metadataAt) return;
     this.#metadataAt = now + METADATA_EVERY;
-    const disks = new Map(this.#volumes.map(({ guest, disk }) => [`${disk} ${guest}`, { guest, disk }]));
+    const disks = new Map(
+      this.#volumes.flatMap(({ guest, disk }) =>
+        disk === undefined ? [] : [[`${disk} ${guest}`, { guest, disk }] as const],
+      ),
+    );
     for (const { guest, disk } of disks.values()) this.#tellMetadataOf(guest, disk);
   }
 

@@ -10,7 +10,12 @@ for (let byte = 0; byte < 256; byte++) {
 
 /** The CRC of the whole buffer, an unsigned 32-bit number. */
 export function crc32(buffer: Buffer): number {
-  let crc = ~0;
+  return ~continueCrc32(~0, buffer) >>> 0;
+}
+
+/** What the CRC's register holds after the buffer, an unsigned 32-bit number; `register`: what it held before. */
+export function continueCrc32(register: number, buffer: Buffer): number {
+  let crc = register;
   for (let at = 0; at < buffer.length; at++) crc = table[(crc ^ buffer[at]!) & 255]! ^ (crc >>> 8);
-  return ~crc >>> 0;
+  return crc >>> 0;
 }

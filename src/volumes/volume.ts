@@ -1,4 +1,4 @@
-import type { Range } from "../images/range.js";
+import type { Source } from "../images/image.js";
 
 /** A partition as its table describes it. */
 export interface Partition {
@@ -16,24 +16,31 @@ export interface Partition {
   readonly label: string;
 }
 
-/** A part of a disk that may hold a file system: a partition, or the whole disk if it is not partitioned. */
+/**
+ * What may hold a file system: a partition, the whole disk if it is not partitioned, or a logical volume of LVM, put
+ * together of parts of disks.
+ */
 export interface Volume {
-  /** `sda1`; of a whole disk, `sda`. */
+  /** `sda1`; of a whole disk, `sda`; of a logical volume, `vg-lv` as the device mapper writes it. */
   readonly name: string;
-  /** The partition's number, 0 for a whole disk. */
+  /** The partition's number, 0 for all others. */
   readonly number: number;
-  /** First byte on the disk. */
+  /** First byte on the disk; of a logical volume 0, as its bytes lie where its source knows. */
   readonly offset: number;
   /** Bytes, as the table has them. */
   readonly length: number;
   /** The volume's bytes, as far as the image has them. */
-  readonly source: Range;
+  readonly source: Source;
   /** As `Partition.type`; "" for a whole disk. So are the next two. */
   readonly partitionType: string;
   readonly partitionUuid: string;
   readonly partitionLabel: string;
-  /** The name of the disk that the volume is a part of; "" for a whole disk. */
+  /** The name of the disk that the volume is a part of; "" for a whole disk. Of a logical volume, all that its group has. */
   readonly parent: string;
+  /** Of a logical volume: the disks that its group lies on, by their place among the guest's, from 0 on. */
+  readonly disks?: readonly number[];
+  /** Why its bytes cannot be had; left out where they can. */
+  readonly unreadable?: string;
 }
 
 /** Bytes of a disk that a partition table takes. */

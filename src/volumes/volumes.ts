@@ -6,6 +6,7 @@ import { readGpt } from "./gpt.js";
 import { readMbr } from "./mbr.js";
 import type { Partition, Volume, VolumeTable } from "./volume.js";
 
+export { findLogicalVolumes } from "./lvm/find.js";
 export type { Volume, VolumeTable } from "./volume.js";
 
 /**
