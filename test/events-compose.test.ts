@@ -712,3 +712,51 @@ test.each([
     }
   },
 );
+
+test.each([
+  ["that has just begun", false],
+  ["that was opened afresh", true],
+])(
+  "whatever a crawl saw of what came meanwhile, and could not be seen in time, the map comes right: of a volume %s",
+  (_, isReopened) => {
+    const pick = random(isReopened ? 4711 : 815);
+    for (let round = 0; round < 400; round++) {
+      let guest = newGuest();
+      for (let steps = 0; steps < 40; steps++) step(guest, pick);
+      const events = new VolumeEvents<InodeIndex>({
+        crawl: () => {},
+        compare: compareIndexes,
+        publish: () => {},
+        publishGap: () => {},
+      });
+      let sequence = 0;
+      const follower = new LateFollower(pick);
+      const take = (isLast: boolean): void => {
+        const next = copyOf(guest);
+        for (let steps = 1 + pick(3); steps > 0; steps--) step(next, pick);
+        const changes = follower.changes(guest, next, isLast);
+        events.take({ changes, sequence: ++sequence, seconds: 0, nanoseconds: 0 }, 0);
+        guest = next;
+      };
+      if (isReopened) {
+        events.prepare();
+        events.crawled(crawlOf(guest), { sequence, seconds: 0, nanoseconds: 0 });
+        // What happens here is seen in the difference only.
+        for (let steps = 0; steps < 3; steps++) step(guest, pick);
+        events.reopened("for a test");
+      }
+      const versions = [copyOf(guest)];
+      for (let n = pick(8); n > 0; n--) {
+        take(pick(3) === 0);
+        versions.push(copyOf(guest));
+      }
+      const seen = versions[pick(versions.length)] as Guest;
+      events.crawled(crawlOf(seen), { sequence, seconds: 0, nanoseconds: 0 });
+      for (let n = 0; n < 5; n++) take(pick(4) === 0);
+      take(true);
+      const index = events.index as InodeIndex;
+      for (const [directory, entries] of guest.names)
+        expect([...(index.children([directory]).get(directory) ?? [])].sort()).toEqual([...entries].sort());
+    }
+  },
+);
