@@ -67,6 +67,8 @@ export interface Listing {
   readonly generation: number;
   /** Names, one character a byte, and their inodes; undefined: what they are is told with a later commit. */
   readonly names: ReadonlyMap<string, number> | undefined;
+  /** Some of its blocks could not be read: there may be other names. */
+  readonly isIncomplete?: boolean;
 }
 
 /**

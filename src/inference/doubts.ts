@@ -79,13 +79,16 @@ function settle(changes: Changes, index: VolumeIndex): Changes {
   const children = index.children(whole.map(({ directory }) => directory));
   const names = [...changes.names];
   const told = new Set(names.map(({ directory, name }) => `${directory}/${name.toString("latin1")}`));
-  for (const { directory, generation, names: listed = NO_NAMES } of whole) {
+  for (const { directory, generation, names: listed = NO_NAMES, isIncomplete } of whole) {
     const before = children.get(directory) ?? NO_NAMES;
     const push = (name: string, ino: number, now: number): void => {
       if (told.has(`${directory}/${name}`)) return;
       names.push({ directory, generation, name: Buffer.from(name, "latin1"), ino, now } satisfies NameChange);
     };
-    for (const [name, ino] of before) push(name, ino, listed.get(name) ?? 0);
+    for (const [name, ino] of before) {
+      const now = listed.get(name);
+      if (now !== undefined || isIncomplete !== true) push(name, ino, now ?? 0);
+    }
     for (const [name, now] of listed) if (!before.has(name)) push(name, 0, now);
   }
   return { inodes, names, unsureInodes: [], unsureDirectories: [] };

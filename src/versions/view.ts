@@ -103,6 +103,13 @@ export class View {
       throw beyondEnd(block);
   }
 
+  /** Reads a block in its place, whatever has been logged, past the cache. Throws IoError. */
+  readPlace(block: number, target: Buffer, targetOffset: number): void {
+    const position = block * this.blockSize;
+    if (readFully(this.#cached.source, target, this.blockSize, position, targetOffset) < this.blockSize)
+      throw beyondEnd(block);
+  }
+
   /** Where the newest copy of a block is, from now on; undefined: in its place. */
   setCopy(block: number, copy: LoggedCopy | undefined): void {
     this.#atHand.delete(block);

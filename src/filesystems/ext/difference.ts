@@ -34,6 +34,8 @@ const NO_NAMES: Names = new Map();
 const NOT_A_DIRECTORY = { names: NO_NAMES, isWhole: true };
 const NO_ATTRIBUTES: AttributeValues = new Map();
 
+/** Commits with which a directory is listed again that could not be read as a whole. */
+const READ_AGAIN = 50;
 /** Directories that wait to be listed. */
 const MOST_UNLISTED = 10_000;
 
@@ -62,6 +64,8 @@ export class Difference {
   readonly #perBlock: number;
   /** Directories that have changed, and whose names were of later versions when they were looked at. */
   readonly #unlisted: Set<number>;
+  /** Those that could not be read as a whole, and with how many commits more that is tried. */
+  readonly #unread = new Map<number, number>();
 
   /** `before`: the one for the parts that these take the place of. */
   constructor(parts: Parts, before?: Difference) {
@@ -107,11 +111,12 @@ export class Difference {
       if (!one.isSame || change.attributes !== undefined || (hasOther && isRegular(now.mode)))
         inodes.push(change);
       if (!isDirectory(one.old) && !isDirectory(now)) continue;
-      if (!this.#unlisted.has(one.ino)) this.#compareNames(one, now, logged, names);
-      else unsureDirectories.push(this.#listing(one.ino, generationOf(one.old.raw), now, later));
+      const isKnown = !this.#unlisted.has(one.ino) && !this.#unread.has(one.ino);
+      if (!isKnown || !this.#compareNames(one, now, logged, names))
+        unsureDirectories.push(this.#listing(one.ino, generationOf(one.old.raw), now, later));
     }
     const listed = new Set(unsureDirectories.map(({ directory }) => directory));
-    for (const ino of [...this.#unlisted]) {
+    for (const ino of [...this.#unlisted, ...this.#unread.keys()]) {
       if (!listed.has(ino)) unsureDirectories.push(...this.#listLate(ino, now, later));
     }
     return { inodes, names, unsureInodes, unsureDirectories, isPartial: this.#unlisted.size > 0 };
@@ -164,7 +169,10 @@ export class Difference {
     const { view, directories } = this.#parts;
     this.#unlisted.delete(ino);
     const names = new Map<string, number>();
-    if (!isDirectory(now)) return { directory: ino, generation, names };
+    if (!isDirectory(now)) {
+      this.#unread.delete(ino);
+      return { directory: ino, generation, names };
+    }
     const reads = new Set<number>();
     view.noteReads(reads);
     const { names: stored, isWhole } = this.#names(now, undefined);
@@ -176,11 +184,14 @@ export class Difference {
       if (this.#unlisted.size < MOST_UNLISTED) this.#unlisted.add(ino);
       return { directory: ino, generation, names: undefined };
     }
+    const tries = (this.#unread.get(ino) ?? READ_AGAIN) - 1;
+    if (isWhole || tries === 0) this.#unread.delete(ino);
+    else if (this.#unread.size < MOST_UNLISTED) this.#unread.set(ino, tries);
     for (const [name, stands] of stored) {
       const shown = directories.shownName(now, Buffer.from(name, "latin1"));
       names.set(shown.toString("latin1"), stands);
     }
-    return { directory: ino, generation, names };
+    return { directory: ino, generation, names, ...(isWhole ? {} : { isIncomplete: true }) };
   }
 
   /** The names of a directory that could not be listed when it had changed, if they can be now. */
@@ -190,6 +201,7 @@ export class Difference {
     } catch (error) {
       if (!(error instanceof IoError)) throw error;
       this.#unlisted.delete(ino);
+      this.#unread.delete(ino);
       return [];
     }
     const listing = this.#listing(ino, generationOf(inode.raw), inode, later);
@@ -274,11 +286,13 @@ export class Difference {
     }
   }
 
-  #compareNames(touched: Touched, now: Inode, logged: ReadonlySet<number>, names: NameChange[]): void {
+  /** Tells which names differ; false, and none, if its blocks cannot all be read. */
+  #compareNames(touched: Touched, now: Inode, logged: ReadonlySet<number>, names: NameChange[]): boolean {
     const { old, ino } = touched;
     const generation = generationOf(isDirectory(old) ? old.raw : now.raw);
     const isThere = isDirectory(now) && linksOf(now.raw) !== 0;
-    const after = isThere ? this.#names(now, logged).names : NO_NAMES;
+    const { names: after, isWhole } = isThere ? this.#names(now, logged) : NOT_A_DIRECTORY;
+    if (!isWhole) return false;
     const shown = (name: string) =>
       this.#parts.directories.shownName(isThere ? now : old, Buffer.from(name, "latin1"));
     // In a directory that took the number of another one, all names are new.
@@ -292,6 +306,7 @@ export class Difference {
       if (!touched.names.has(name))
         names.push({ directory: ino, generation, name: shown(name), ino: 0, now: stands });
     }
+    return true;
   }
 
   /**

@@ -165,7 +165,15 @@ function applyJournal(
   for (const [block, logged] of copies) {
     view.setCopy(block, {
       sequence: logged.sequence,
-      read: (target, targetOffset) => journal.readCopy(logged, target, targetOffset),
+      read: (target, targetOffset) => {
+        try {
+          journal.readCopy(logged, target, targetOffset);
+        } catch (error) {
+          if (!(error instanceof IoError)) throw error;
+          // It was good: the guest's log has come round since, which it does when the block has been written to its place.
+          view.readPlace(block, target, targetOffset);
+        }
+      },
     });
   }
   view.settle(journal.settled);
