@@ -458,8 +458,12 @@ class Guest:
         """As logrotate does: the log gets another name, and a new one begins."""
         if b"log" in self.nodes:
             for n in range(3, 0, -1):
-                if b"log.%d" % n in self.nodes:
+                node = self.nodes.get(b"log.%d" % n)
+                # Two names of one file: rename(2) leaves both.
+                if node is not None and node is not self.nodes.get(b"log.%d" % (n + 1)):
                     self.move(b"log.%d" % n, b"log.%d" % (n + 1))
+            if self.nodes[b"log"] is self.nodes.get(b"log.1"):
+                return self.unlink()
             self.move(b"log", b"log.1")
         fd = self.new_file(b"log")
         self.write(fd, self.nodes[b"log"], 0, self.amount(2 << 10), "write")
