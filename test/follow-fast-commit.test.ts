@@ -391,20 +391,35 @@ describe("what fast commits say of directories", () => {
 });
 
 describe("a fast commit that is being written", () => {
+  interface Crashed {
+    readonly image: Buffer;
+    readonly path: string;
+    readonly at: (block: number) => number;
+    readonly count: number;
+  }
+
   /** A guest's image with some fast commits, one of them of several blocks, and where the area's blocks lie in it. */
-  function crashed(name: string): { image: Buffer; at: (block: number) => number; count: number } {
+  function crashed(name: string): Crashed {
+    // Whoever calls sync(2) on this machine has all file systems commit as a whole.
+    for (let attempt = 1; ; attempt++) {
+      const found = crash(`${name}-${attempt}`);
+      if (found.count > 4 || attempt === 10) return found;
+    }
+  }
+
+  function crash(name: string): Crashed {
     const guest = startGuest(name, "mkfs.ext4 -b 4096 -J size=8 -O fast_commit");
-    const crash = join(folder, `${name}-crash.img`);
+    const path = join(folder, `${name}-crash.img`);
     appendFileSync(join(guest.root, "first"), "second");
     fsync(join(guest.root, "first"));
     for (let n = 0; n < 100; n++) writeFileSync(join(guest.root, `many-${n}`), "");
     fsync(join(guest.root, "many-0"));
     appendFileSync(join(guest.root, "first"), "third");
     fsync(join(guest.root, "first"));
-    guest.crashTo(crash);
+    guest.crashTo(path);
     guest.close();
-    const image = readFileSync(crash);
-    const blocks = journalBlocks(crash);
+    const image = readFileSync(path);
+    const blocks = journalBlocks(path);
     const journal = new Journal(new ImageJournal(image, 4096, blocks), () => {});
     fold(journal);
     const { fastCommitFirst, fastCommitEnd } = journal.superblock;
@@ -413,7 +428,7 @@ describe("a fast commit that is being written", () => {
     for (let n = 0; n < fastCommitEnd - fastCommitFirst; n++) {
       if (image.subarray(at(n), at(n) + 4096).some((byte) => byte !== 0)) count = n + 1;
     }
-    return { image, at, count };
+    return { image, path, at, count };
   }
 
   test.each([
@@ -450,8 +465,8 @@ describe("a fast commit that is being written", () => {
   });
 
   test("a look at a guest that does nothing reads one block of the area", () => {
-    const { image } = crashed("idle");
-    const blocks = journalBlocks(join(folder, "idle-crash.img"));
+    const { image, path } = crashed("idle");
+    const blocks = journalBlocks(path);
     const device = new ImageJournal(image, 4096, blocks);
     const journal = new Journal(device, () => {});
     fold(journal);
