@@ -50,19 +50,24 @@ afterAll(cleanUp);
 
 const answers = async (): Promise<boolean> => (await host.try("cat", file)).out === "hello\n";
 
+/** Throws if it does not run: no signal is to go to 0, which is this process' own group. */
 async function mainPid(): Promise<string> {
-  return host.property(SERVICE, "MainPID");
+  const pid = await host.property(SERVICE, "MainPID");
+  if (!(Number(pid) > 1)) throw new Error(`the service does not run: ${await host.journal(SERVICE)}`);
+  return pid;
 }
 
 /** The server, which the first process has started. */
 async function serverPid(): Promise<string> {
-  return (await host.run("pgrep", "-f", "-P", await mainPid(), "server.js")).trim();
+  const pid = (await host.run("pgrep", "-f", "-P", await mainPid(), "server.js")).trim();
+  if (!(Number(pid) > 1)) throw new Error(`not one server, but ${pid}`);
+  return pid;
 }
 
 /** Waits until another process than that one is ready. */
 async function startedAgain(pid: string): Promise<void> {
   await host.until("it is started again", async () => {
-    const isOther = !["0", pid].includes(await mainPid());
+    const isOther = !["0", pid].includes(await host.property(SERVICE, "MainPID"));
     return isOther && (await host.property(SERVICE, "ActiveState")) === "active";
   });
 }
