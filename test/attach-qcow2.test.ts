@@ -34,6 +34,7 @@ test("a guest on a qcow2 disk is shown as it writes, while QEMU has the disk, wh
   for (let count = 3; count < 30; count++) {
     if (count === 15) {
       const tap = await run("pgrep", ["-P", `${served.pid}`, "-f", "/tap.js$"]);
+      expect(Number(tap)).toBeGreaterThan(1);
       process.kill(Number(tap), "SIGKILL");
       for (const start = performance.now(); performance.now() - start < 20_000; await sleep(20))
         if (/web: is attached again/.test(served.log())) break;

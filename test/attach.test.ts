@@ -76,6 +76,7 @@ test("a running guest is shown as it writes, once attached to, and no longer whe
     /is web, which is attached already/,
   );
   const tap = await run("pgrep", ["-P", `${served.pid}`, "-f", "/tap.js$"]);
+  expect(Number(tap)).toBeGreaterThan(1);
   process.kill(Number(tap), "SIGKILL");
   await until("it is attached again", () => /web: is attached again/.test(served.log()), served);
   const events = await run(process.execPath, [main, "events", "--json", ...state, "*:web:/var/log/*"]);

@@ -338,6 +338,7 @@ describe("a daemon that serves a guest", () => {
     // Its server is killed, and another one takes over, which has the map of names that was kept.
     await until(() => existsSync(join(state, "maps")) && readdirSync(join(state, "maps")).length > 0);
     const [server] = execFileSync("pgrep", ["-P", String(served.pid)], { encoding: "utf8" }).split("\n");
+    expect(Number(server)).toBeGreaterThan(1);
     process.kill(Number(server), "SIGKILL");
     for (let n = 100; n < 110; n++) {
       writeFileSync(join(inside, `${n}.log`), "");
@@ -546,6 +547,7 @@ describe("a state directory", () => {
        setInterval(() => {}, 1000);`,
     ]);
     await until(() => taken.output !== "");
+    expect(Number(taken.output)).toBeGreaterThan(1);
     process.kill(Number(taken.output), "SIGKILL");
     await until(() => / Z /.test(readFileSync(`/proc/${taken.output.trim()}/stat`, "utf8")));
     new StateDirectory(path).close();
