@@ -15,7 +15,7 @@ const folder = workFolder("service");
 const units = join(import.meta.dirname, "../systemd");
 const SERVICE = "slashcloud.service";
 /** Seconds of the watchdog in these tests. */
-const WATCHDOG = 4;
+const WATCHDOG = 10;
 
 let host: SystemdHost;
 
