@@ -216,7 +216,10 @@ describe("a tree of guests with such disks", () => {
     await eventually(() => isThere(file), "the guest");
     const stop = await startQemu(named("top.qcow2"));
     await eventually(() => converters().length === 0, "qemu-nbd lets go");
-    expect(served.log()).toContain("top.qcow2: a QEMU has started to use this qcow2 disk");
+    await eventually(
+      () => served.log().includes("top.qcow2: a QEMU has started to use this qcow2 disk"),
+      "it says so",
+    );
     await stop();
     await eventually(() => converters().length === 1, "qemu-nbd, once again");
     await eventually(() => isThere(file), "the guest, once again");
