@@ -33,8 +33,8 @@ export class FatLayout implements Layout {
   readonly fixedSector: number;
   readonly mostSlots = MOST_SLOTS;
   readonly places = 1;
-  /** FAT_LFN_LEN */
-  readonly nameLength = 255;
+  /** 255 characters of 6 bytes (FAT_LFN_LEN, NLS_MAX_CHARSET_SIZE). */
+  readonly nameLength = 1530;
   readonly geometry: Geometry;
   readonly #entries: EntryReader;
   readonly #inodeOf: (cluster: number) => number;
