@@ -53,6 +53,9 @@ describe("what the kernel's exfat has written is shown as it shows it", () => {
     await run("fsck.exfat", ["-n", image(name)]);
     const kernel = parseWalk(readFileSync(join(walks, `${name}.walk`), "utf8"));
     const ours = await walkOurs(served.volume(name), served.guest(name));
+    // The root has no times: the kernel takes those of its mount.
+    for (const walk of [kernel, ours])
+      for (const field of ["mtime", "ctime", "atime"] as const) delete walk.entries.get("2e")?.[field];
     for (const { errors } of kernel.entries.values()) delete errors?.dino;
     for (const entry of kernel.entries.values())
       if (Object.keys(entry.errors ?? {}).length === 0) delete entry.errors;

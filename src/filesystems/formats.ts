@@ -6,6 +6,7 @@ import {
   crawlExfat,
   crawlExfatBlocks,
   crawlStartExfat,
+  followExfat,
   identifyExfat,
   isExfat,
   openExfat,
@@ -14,7 +15,15 @@ import { crawlExt, crawlStartExt } from "./ext/crawl.js";
 import { crawlExtBlocks } from "./ext/crawl-blocks.js";
 import { followExt, identifyExt, isExt, openExt } from "./ext/open.js";
 import { restMark } from "./ext/rest-mark.js";
-import { crawlFat, crawlFatBlocks, crawlStartFat, identifyFat, isFat, openFat } from "./fat/open.js";
+import {
+  crawlFat,
+  crawlFatBlocks,
+  crawlStartFat,
+  followFat,
+  identifyFat,
+  isFat,
+  openFat,
+} from "./fat/open.js";
 import type { FileSystem } from "./filesystem.js";
 import type { Follower, TakenPart } from "./follower.js";
 import { identifyBySignature } from "./signatures.js";
@@ -67,7 +76,7 @@ const FORMATS: readonly Format[] = [
     recognises: isExfat,
     identify: identifyExfat,
     open: openExfat,
-    follow: () => undefined,
+    follow: followExfat,
     restMark: () => undefined,
     crawlStart: crawlStartExfat,
     crawl: crawlExfat,
@@ -77,7 +86,7 @@ const FORMATS: readonly Format[] = [
     recognises: isFat,
     identify: identifyFat,
     open: openFat,
-    follow: () => undefined,
+    follow: followFat,
     restMark: () => undefined,
     crawlStart: crawlStartFat,
     crawl: crawlFat,

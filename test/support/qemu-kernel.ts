@@ -3,7 +3,16 @@
  * on a root of busybox and Python. What the script leaves in /out is handed back.
  */
 import { execFile, execFileSync } from "node:child_process";
-import { copyFileSync, existsSync, mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { dirname, join } from "node:path";
 import { cloudKernel } from "./guest-machine.js";
 import { onEnd, run } from "./images-mount.js";
@@ -35,7 +44,8 @@ async function moduleOf(kernel: string, path: string): Promise<string> {
 }
 
 /** What the scripts import; and the files that Python has loaded then. */
-const IMPORTS = "argparse, array, ctypes, encodings.idna, errno, fcntl, hashlib, json, locale, os, random, resource, stat, struct, sys";
+const IMPORTS =
+  "argparse, array, ctypes, encodings.idna, errno, fcntl, hashlib, json, locale, os, random, resource, stat, struct, sys";
 
 function pythonModules(): string[] {
   const program = `import ${IMPORTS}
@@ -69,7 +79,8 @@ export async function inQemu(
 ): Promise<string> {
   const kernel = await cloudKernel();
   const root = join(folder, "qemu-root");
-  for (const name of ["bin", "dev", "proc", "sys", "mnt", "out", "files", "usr/lib"]) mkdirSync(join(root, name), { recursive: true });
+  for (const name of ["bin", "dev", "proc", "sys", "mnt", "out", "files", "usr/lib"])
+    mkdirSync(join(root, name), { recursive: true });
   copyFileSync("/bin/busybox", join(root, "bin/busybox"));
   for (const applet of ["sh", "mount", "umount", "insmod", "poweroff", "mkdir", "sync", "cat"])
     symlinkSync("busybox", join(root, "bin", applet));
@@ -85,8 +96,18 @@ export async function inQemu(
     copyFileSync(file, join(root, name));
     insmod.push(`insmod /${name}`);
   }
-  const init = ["#!/bin/sh", "export PATH=/bin:/usr/bin", "mount -t proc proc /proc", "mount -t devtmpfs dev /dev", "mount -o remount,rw /", ...insmod,
-    `(\nset -e\n${script}\necho "qemu: done"\n)`, "sync", "mount -o remount,ro /", "poweroff -f"];
+  const init = [
+    "#!/bin/sh",
+    "export PATH=/bin:/usr/bin",
+    "mount -t proc proc /proc",
+    "mount -t devtmpfs dev /dev",
+    "mount -o remount,rw /",
+    ...insmod,
+    `(\nset -e\n${script}\necho "qemu: done"\n)`,
+    "sync",
+    "mount -o remount,ro /",
+    "poweroff -f",
+  ];
   writeFileSync(join(root, "init"), `${init.join("\n")}\n`, { mode: 0o755 });
   const disk = join(folder, "qemu-root.img");
   await run("truncate", ["-s", "200M", disk]);
@@ -100,15 +121,34 @@ export async function inQemu(
     execFile(
       "qemu-system-x86_64",
       [
-        ...["-machine", "q35", "-accel", "tcg", "-m", "256", "-nodefaults", "-display", "none", "-serial", "stdio"],
+        ...[
+          "-machine",
+          "q35",
+          "-accel",
+          "tcg",
+          "-m",
+          "256",
+          "-nodefaults",
+          "-display",
+          "none",
+          "-serial",
+          "stdio",
+        ],
         ...drives,
-        ...["-kernel", kernel, "-append", "root=/dev/nvme0n1 init=/init console=ttyS0 quiet panic=-1", "-no-reboot"],
+        ...[
+          "-kernel",
+          kernel,
+          "-append",
+          "root=/dev/nvme0n1 init=/init console=ttyS0 quiet panic=-1",
+          "-no-reboot",
+        ],
       ],
       { maxBuffer: 1 << 28, timeout: LIMIT, killSignal: "SIGKILL" },
       (_, stdout, stderr) => resolve(stdout + stderr),
     ).stdin?.end();
   });
-  if (!output.includes("qemu: done")) throw new Error(`the script failed under QEMU:\n${output.slice(-8000)}`);
+  if (!output.includes("qemu: done"))
+    throw new Error(`the script failed under QEMU:\n${output.slice(-8000)}`);
   const out = join(folder, "qemu-out");
   mkdirSync(out);
   await run("debugfs", ["-R", `rdump /out ${out}`, disk]);

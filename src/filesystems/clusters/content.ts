@@ -1,19 +1,23 @@
 /** The bytes of files. */
 import { EIO, IoError } from "../../images/io-error.js";
-import type { View } from "../../versions/view.js";
 import type { Chains } from "./chains.js";
 import { FIRST_CLUSTER } from "./cluster-table.js";
 import type { DirectoryEntry } from "./entry.js";
 import type { Layout } from "./layout.js";
 
+/** Where bytes are read from, by sectors; see View.readData. */
+export interface Data {
+  readData(sector: number, offset: number, length: number, target: Buffer, targetOffset: number): void;
+}
+
 export class Content {
   readonly #layout: Layout;
-  readonly #view: View;
+  readonly #data: Data;
   readonly #chains: Chains;
 
-  constructor(layout: Layout, view: View, chains: Chains) {
+  constructor(layout: Layout, data: Data, chains: Chains) {
     this.#layout = layout;
-    this.#view = view;
+    this.#data = data;
     this.#chains = chains;
   }
 
@@ -32,7 +36,7 @@ export class Content {
         firstSector +
         (this.cluster - FIRST_CLUSTER) * (clusterSize / sectorSize) +
         Math.floor(within / sectorSize);
-      this.#view.readData(sector, within % sectorSize, part, target, targetOffset + done);
+      this.#data.readData(sector, within % sectorSize, part, target, targetOffset + done);
       done += part;
     }
   }

@@ -63,8 +63,7 @@ export class Directories {
       return;
     }
     const first = this.#layout.firstPlace(ino);
-    for (let n = 0; n < this.#layout.places; n++)
-      if (this.#entryAt(first + n, out) && out.ino === ino) return;
+    for (let n = 0; n < this.#layout.places; n++) if (this.entryAt(first + n, out) && out.ino === ino) return;
     throw new FileSystemError(Errno.ESTALE, `there is no file ${ino}`);
   }
 
@@ -140,10 +139,11 @@ export class Directories {
 
   #isAtHome(ino: number, out: DirectoryEntry): boolean {
     const home = this.#homes.get(ino);
-    return home !== undefined && this.#entryAt(home.place, out) && out.isDirectory && out.ino === ino;
+    return home !== undefined && this.entryAt(home.place, out) && out.isDirectory && out.ino === ino;
   }
 
-  #entryAt(place: number, out: DirectoryEntry): boolean {
+  /** Reads the entry whose own slot lies at a place on the volume; false if there is none. Throws IoError. */
+  entryAt(place: number, out: DirectoryEntry): boolean {
     const from = this.#from;
     from.move(place, false);
     if (!from.isThere) return false;

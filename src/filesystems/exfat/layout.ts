@@ -89,6 +89,13 @@ export class ExfatLayout implements Layout {
     return Math.floor(ino / 2) * SLOTS_EACH;
   }
 
+  /** The sector that has a cluster's bit, counted from the bitmap's first; and the bit's place in it. */
+  bitOf(cluster: number): readonly [number, number] {
+    const bit = cluster - FIRST_CLUSTER;
+    const each = this.sectorSize * 8;
+    return [Math.floor(bit / each), bit % each];
+  }
+
   /** By the bitmap; without one nothing is free. */
   freeClusters(blocks: Blocks, table: ClusterTable): number {
     const { bitmap, clusters, clusterSize, sectorSize, firstSector } = this;

@@ -3,6 +3,7 @@ import type { Log, Source } from "../../images/image.js";
 import { IoError } from "../../images/io-error.js";
 import { BlockCache, readFully } from "../../versions/block-cache.js";
 import { View } from "../../versions/view.js";
+import { ClusterFollower } from "../clusters/agreement/follow.js";
 import { Content } from "../clusters/content.js";
 import { crawlClusterBlocks, crawlClusters, crawlStartClusters } from "../clusters/crawl.js";
 import { DirectoryEntry } from "../clusters/entry.js";
@@ -10,8 +11,10 @@ import { ClusterFileSystem } from "../clusters/file-system.js";
 import { SLOT, type Slots } from "../clusters/layout.js";
 import { Parts } from "../clusters/parts.js";
 import type { BlockCrawlSink, Crawled, CrawlSink, CrawlStart } from "../crawler.js";
+import type { Follower } from "../follower.js";
 import { BootSector, isBootSector, readGeometry } from "./boot-sector.js";
 import { EntryKind, LabelEntry, TableEntry } from "./entries.js";
+import { FollowedExfat } from "./followed.js";
 import { ExfatLayout } from "./layout.js";
 import { expandTable, LARGEST_TABLE, standardTable, tableChecksum } from "./upcase.js";
 
@@ -135,6 +138,18 @@ function uuidOf(serial: number): string {
   if (serial === 0) return "";
   const hex = serial.toString(16).toUpperCase().padStart(8, "0");
   return `${hex.slice(0, 4)}-${hex.slice(4)}`;
+}
+
+/** Follows an exFAT file system by what its structures agree on; undefined if there is too much to keep. Throws IoError. */
+export function followExfat(
+  source: Source,
+  cache: BlockCache,
+  log: Log,
+  after?: number,
+): Follower | undefined {
+  // What it has to say has been said when the file system was opened.
+  const { layout } = exfatLayout(source, cache, () => {});
+  return ClusterFollower.open(source, new FollowedExfat(layout), cache, log, after);
 }
 
 /** See crawlStart. */

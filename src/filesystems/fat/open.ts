@@ -3,10 +3,12 @@ import type { Log, Source } from "../../images/image.js";
 import { EIO, IoError } from "../../images/io-error.js";
 import { BlockCache, readFully } from "../../versions/block-cache.js";
 import { View } from "../../versions/view.js";
+import { ClusterFollower, type FollowedFormat } from "../clusters/agreement/follow.js";
 import { crawlClusterBlocks, crawlClusters, crawlStartClusters } from "../clusters/crawl.js";
 import { ClusterFileSystem } from "../clusters/file-system.js";
 import { Parts } from "../clusters/parts.js";
 import type { BlockCrawlSink, Crawled, CrawlSink, CrawlStart } from "../crawler.js";
+import type { Follower } from "../follower.js";
 import { BootSector, Geometry, isBootSector } from "./boot-sector.js";
 import { labelOf, uuidOf } from "./label.js";
 import { FatLayout } from "./layout.js";
@@ -57,6 +59,32 @@ export function openFat(source: Source, cache: BlockCache): ClusterFileSystem {
   const layout = fatLayout(source);
   const view = new View(source, layout.sectorSize, cache);
   return new ClusterFileSystem(layout, view, identifyFat(source).label, uuidOf(layout.geometry.serial));
+}
+
+/** Follows a FAT file system by what its structures agree on; undefined if there is too much to keep. Throws IoError. */
+export function followFat(source: Source, cache: BlockCache, log: Log, after?: number): Follower | undefined {
+  const layout = fatLayout(source);
+  const format: FollowedFormat = {
+    layout,
+    isSame: (now) => sameShape(fatLayout(now).geometry, layout.geometry),
+    marks: () => [],
+    isMarked: () => true,
+  };
+  return ClusterFollower.open(source, format, cache, log, after);
+}
+
+function sameShape(now: Geometry, before: Geometry): boolean {
+  const keys = [
+    "width",
+    "clusters",
+    "clusterSize",
+    "sectorSize",
+    "tableStart",
+    "rootCluster",
+    "dataSector",
+    "serial",
+  ] as const;
+  return keys.every((key) => now[key] === before[key]);
 }
 
 /** See crawlStart. */
