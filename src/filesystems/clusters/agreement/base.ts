@@ -90,19 +90,27 @@ export class Base {
   #read(first: number, count: number): void {
     const { sectorSize } = this.#tree.layout;
     if (count === 1 && this.#kept.has(first)) return;
-    const bytes = Buffer.from(new SharedArrayBuffer(count * sectorSize));
+    const bytes = this.#room(count * sectorSize);
     let there = 0;
     try {
       there = Math.floor(readFully(this.#source, bytes, bytes.length, first * sectorSize) / sectorSize);
     } catch (error) {
       if (!(error instanceof IoError)) throw error;
     }
-    if (there === 0) return;
-    const sectors: number[] = [];
+    const { sectors } = this.pieces.at(-1) as Piece;
     for (let n = 0; n < there; n++) {
       sectors.push(first + n);
       this.#kept.set(first + n, bytes.subarray(n * sectorSize, (n + 1) * sectorSize));
     }
-    this.pieces.push({ sectors, bytes });
+  }
+
+  /** Room for `length` bytes in the last piece, or a new one. */
+  #room(length: number): Buffer {
+    const last = this.pieces.at(-1);
+    const at = (last?.sectors.length ?? 0) * this.#tree.layout.sectorSize;
+    if (last !== undefined && at + length <= last.bytes.length) return last.bytes.subarray(at, at + length);
+    const bytes = Buffer.from(new SharedArrayBuffer(Math.max(PIECE, length)));
+    this.pieces.push({ sectors: [], bytes });
+    return bytes.subarray(0, length);
   }
 }

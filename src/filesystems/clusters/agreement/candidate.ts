@@ -66,6 +66,7 @@ export class Candidate {
     this.#isMarked = isMarked;
     const directories = new Set<number>();
     const entries: number[] = [];
+    const chains: number[] = [];
     const { tableStart, tableSectors } = tree.layout;
     for (const sector of changed) {
       const directory = tree.directoryOf.get(sector);
@@ -74,13 +75,16 @@ export class Candidate {
     }
     for (const ino of this.#chainsIn(entries)) {
       if (tree.directories.has(ino)) directories.add(ino);
-      else this.#touchChain(ino);
+      else chains.push(ino);
     }
     this.#changed = directories;
     // Whether a directory is still there its parent tells: so that comes first.
     const depths = new Map([...directories].map((ino) => [ino, this.#depth(ino)]));
     for (const ino of [...directories].sort((a, b) => (depths.get(a) ?? 0) - (depths.get(b) ?? 0)))
       this.#compare(ino);
+    this.#reachDirectories();
+    // Last, as a file whose entry has changed, too, is known by then.
+    for (const ino of chains) if (!this.touched.has(ino)) this.#touchChain(ino);
     this.#judge();
   }
 
@@ -205,9 +209,20 @@ export class Candidate {
     }
     const one = this.touched.get(ino);
     const file = one === undefined ? this.#tree.files.get(ino) : one.now;
-    if (file === undefined) return;
+    if (file === undefined || (one === undefined && this.#isBelowGone(file))) return;
     if (one === undefined) this.#touch(file, file);
     this.#compareContents(ino, this.#tree.directories.get(ino), placeOfFile(file));
+  }
+
+  /** Whether one of the directories that it was in is gone. */
+  #isBelowGone({ directory }: KnownFile): boolean {
+    let above: number | undefined = directory;
+    for (let depth = 0; above !== undefined && depth < DEEPEST; depth++) {
+      const one = this.touched.get(above);
+      if (one !== undefined) return one.now === undefined;
+      above = this.#tree.files.get(above)?.directory;
+    }
+    return false;
   }
 
   #depth(ino: number): number {
@@ -242,7 +257,6 @@ export class Candidate {
   }
 
   #judge(): void {
-    this.#reachDirectories();
     const { claims, owners } = this.#tree;
     const all = [...this.touched.values()];
     for (const one of all) this.#findClusters(one);
