@@ -15,7 +15,7 @@ import type {
 import type { Attributes } from "../filesystem.js";
 import { Content } from "./content.js";
 import { walkTree } from "./directories.js";
-import { DirectoryEntry } from "./entry.js";
+import { DirectoryEntry, EntryAttribute } from "./entry.js";
 import { rootEntry, visitExtents } from "./extents.js";
 import { inodeState, rootState } from "./inode-state.js";
 import type { Layout } from "./layout.js";
@@ -120,7 +120,6 @@ class Crawl {
 
 /** The entry that a crawl has read last. */
 class CrawledEntry implements CrawledInode {
-  readonly layoutFlags = 0;
   problem = "";
   readonly #layout: Layout;
   readonly #parts: Parts;
@@ -143,6 +142,10 @@ class CrawledEntry implements CrawledInode {
 
   get flags(): number {
     return this.#entry.attributes;
+  }
+
+  get layoutFlags(): number {
+    return this.#entry.attributes & EntryAttribute.DIRECTORY;
   }
 
   fill(out: Attributes): void {

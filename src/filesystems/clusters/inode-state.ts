@@ -9,17 +9,18 @@ const scratch = new Attributes();
 /** `clusterSize` in bytes. How many directories are in one is not counted: links are 2. */
 export function inodeState(entry: DirectoryEntry, clusterSize: number): InodeState {
   fillAttributes(entry, clusterSize, scratch);
-  return stateOf(entry.isDirectory ? 2 : 1, (entry.attributes & ~EntryAttribute.DIRECTORY) >>> 0);
+  return stateOf((entry.attributes & ~EntryAttribute.DIRECTORY) >>> 0);
 }
 
 /** The root's, which has no entry. */
 export function rootState(ino: number, clusterSize: number): InodeState {
   fillRoot(ino, clusterSize, scratch);
-  return { ...stateOf(2, 0), size: 0 };
+  return stateOf(0);
 }
 
-function stateOf(nlink: number, flags: number): InodeState {
-  const { generation, mode, uid, gid, size, mtime, mtimeNsec, ctime, ctimeNsec, btime, btimeNsec } = scratch;
+function stateOf(flags: number): InodeState {
+  const { generation, mode, nlink, uid, gid, size, mtime, mtimeNsec, ctime, ctimeNsec, btime, btimeNsec } =
+    scratch;
   const times = { mtime, mtimeNsec, ctime, ctimeNsec, btime, btimeNsec };
   return { generation, mode, nlink, uid, gid, size, flags, ...times, major: 0, minor: 0 };
 }

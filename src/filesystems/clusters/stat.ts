@@ -6,14 +6,14 @@ import { type DirectoryEntry, EntryAttribute } from "./entry.js";
 const ALL = 0o755;
 const READ_ONLY = 0o555;
 
-/** Fills in all but a directory's size, blocks and links. `clusterSize` in bytes. */
+/** Fills in all but a directory's size and blocks, and how many directories are in it. `clusterSize` in bytes. */
 export function fillAttributes(entry: DirectoryEntry, clusterSize: number, out: Attributes): void {
   const { isDirectory } = entry;
   const isReadOnly = (entry.attributes & EntryAttribute.READ_ONLY) !== 0;
   out.ino = entry.ino;
   out.generation = entry.generation;
   out.mode = isDirectory ? FileType.DIRECTORY | ALL : FileType.REGULAR | (isReadOnly ? READ_ONLY : ALL);
-  out.nlink = 1;
+  out.nlink = isDirectory ? 2 : 1;
   out.uid = 0;
   out.gid = 0;
   out.major = 0;
@@ -31,7 +31,7 @@ export function fillAttributes(entry: DirectoryEntry, clusterSize: number, out: 
   out.btimeNsec = entry.btimeNsec;
 }
 
-/** Fills in what is known of the root, which has no entry. */
+/** Fills in what is known of the root, which has no entry: its size is not. */
 export function fillRoot(ino: number, clusterSize: number, out: Attributes): void {
   out.ino = ino;
   out.generation = 0;
@@ -42,6 +42,7 @@ export function fillRoot(ino: number, clusterSize: number, out: Attributes): voi
   out.major = 0;
   out.minor = 0;
   out.blksize = clusterSize;
+  out.size = out.blocks = 0;
   out.mtime = out.mtimeNsec = out.ctime = out.ctimeNsec = 0;
   out.atime = out.atimeNsec = out.btime = out.btimeNsec = 0;
 }
