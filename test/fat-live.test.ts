@@ -7,12 +7,14 @@ import { compareWalks, parseWalk, walkOurs } from "./oracle/compare.js";
 import { cleanUp, run, workFolder } from "./support/images-mount.js";
 import { type Served, serve } from "./support/images-serve.js";
 import { checkFat, UmlGuest } from "./support/uml-kernel.js";
+import { eventsIn, namesIn, readAll, replayed, type Seen } from "./support/worked-tree.js";
 
 const folder = workFolder("fat-live");
 afterAll(cleanUp);
 
 /** ms within which the tree must show what the guest has synced. */
 const LIMIT = 20_000;
+const worker = join(import.meta.dirname, "oracle/work_fat.py");
 const walker = join(import.meta.dirname, "oracle/walk.py");
 
 interface Guest {
@@ -56,14 +58,6 @@ async function differences({ uml, served, tree, place }: Guest): Promise<string[
   }
 }
 
-function events(served: Served): Array<Record<string, unknown>> {
-  const text = readFileSync(join(served.volume("g"), ".events"), "utf8");
-  return text
-    .split("\n")
-    .filter((line) => line !== "")
-    .map((line) => JSON.parse(line) as Record<string, unknown>);
-}
-
 describe.each([
   ["fat12", "4M", ["-F", "12", "-s", "4"]],
   ["fat16", "30M", ["-F", "16", "-s", "4"]],
@@ -71,7 +65,7 @@ describe.each([
 ] as const)("%s", (name, size, make) => {
   test("each step of a guest is shown when it has synced, and told", async () => {
     const live = await guest(name, size, make);
-    const { uml, served, image } = live;
+    const { uml, served, tree, image } = live;
     const steps = [
       "mkdir -p 'A directory'/below; echo one > 'A directory'/below/one.txt",
       "for n in $(seq 60); do echo $n > 'A directory'/file-number-$n; done",
@@ -85,7 +79,7 @@ describe.each([
       await uml.does(step);
       expect(await differences(live), step).toEqual([]);
     }
-    const told = events(served);
+    const told = eventsIn(tree);
     const has = (event: string, path: string) => told.some((one) => one.event === event && one.path === path);
     expect(has("created", "/A directory/file-number-7")).toBe(true);
     expect(has("deleted", "/A directory/file-number-7")).toBe(true);
@@ -97,6 +91,27 @@ describe.each([
     expect(has("created", "/last/bytes")).toBe(true);
     await uml.end();
     expect(checkFat(image)).toBe("");
+    await served.stop();
+  }, 200_000);
+
+  test("while a guest works at random nobody who reads gets an error, and events lead to what there is", async () => {
+    const live = await guest(`${name}-work`, size, make);
+    const { uml, served, tree } = live;
+    let isWorking = true;
+    const work = uml.does(`python3 ${worker} /mnt/v 12 7`).finally(() => {
+      isWorking = false;
+    });
+    const seen: Seen = { errors: [], foreign: 0, files: 0 };
+    while (isWorking) {
+      readAll(tree, seen);
+      await sleep(20);
+    }
+    await work;
+    expect(await differences(live)).toEqual([]);
+    expect(seen.errors.slice(0, 5)).toEqual([]);
+    expect(seen.files).toBeGreaterThan(50);
+    expect([...replayed(eventsIn(tree))].sort()).toEqual([...namesIn(tree)].sort());
+    await uml.end();
     await served.stop();
   }, 200_000);
 });
