@@ -2,7 +2,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { compareWalks, parseWalk, walkOurs } from "./oracle/compare.js";
+import { compareWalks, parseWalk, walkOurs, withoutListedNumbers } from "./oracle/compare.js";
 import { cleanUp, run, workFolder } from "./support/images-mount.js";
 import { type Served, serve } from "./support/images-serve.js";
 import { inQemu } from "./support/qemu-kernel.js";
@@ -51,14 +51,11 @@ umount /mnt/${name}`;
 describe("what the kernel's exfat has written is shown as it shows it", () => {
   test.each(names)("%s", async (name) => {
     await run("fsck.exfat", ["-n", image(name)]);
-    const kernel = parseWalk(readFileSync(join(walks, `${name}.walk`), "utf8"));
+    const kernel = withoutListedNumbers(parseWalk(readFileSync(join(walks, `${name}.walk`), "utf8")));
     const ours = await walkOurs(served.volume(name), served.guest(name));
     // The root has no times: the kernel takes those of its mount.
     for (const walk of [kernel, ours])
       for (const field of ["mtime", "ctime", "atime"] as const) delete walk.entries.get("2e")?.[field];
-    for (const { errors } of kernel.entries.values()) delete errors?.dino;
-    for (const entry of kernel.entries.values())
-      if (Object.keys(entry.errors ?? {}).length === 0) delete entry.errors;
     const { differences, compared } = compareWalks(kernel, ours, { untold: ["ino", "dots"] });
     expect(differences.slice(0, 40)).toEqual([]);
     expect(compared).toBeGreaterThan(100);

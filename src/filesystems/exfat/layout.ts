@@ -3,13 +3,13 @@ import type { Blocks } from "../clusters/blocks.js";
 import { Chains } from "../clusters/chains.js";
 import { ClusterTable, FIRST_CLUSTER } from "../clusters/cluster-table.js";
 import type { DirectoryEntry } from "../clusters/entry.js";
-import type { DirectoryPlace, Layout, Slots } from "../clusters/layout.js";
+import { type DirectoryPlace, type Layout, SLOT, type Slots } from "../clusters/layout.js";
 import type { Geometry } from "./boot-sector.js";
 import { EntryReader } from "./entries.js";
 
 /** Bytes of one directory, by the specification (section 7.4), in slots. */
-const MOST_SLOTS = (256 << 20) / 32;
-/** A set of entries has three slots at least: no two begin within the same three of the volume. */
+const MOST_SLOTS = (256 << 20) / SLOT;
+/** A set of entries has three slots at least: no two begin within the same three of a cluster. */
 const SLOTS_EACH = 3;
 /** Numbers have 32 bits, one of which tells directories from files: no more than 192 GiB can be told apart. */
 const NUMBERS = 2 ** 31;
@@ -46,6 +46,10 @@ export class ExfatLayout implements Layout {
   bitmap: Bitmap | undefined;
   upcase: Uint16Array | undefined;
   readonly #entries = new EntryReader();
+  /** Slots, and numbers of files, of a cluster; and the first cluster's first slot. */
+  readonly #slotsEach: number;
+  readonly #numbersEach: number;
+  readonly #firstSlot: number;
 
   constructor(geometry: Geometry) {
     this.geometry = geometry;
@@ -57,6 +61,9 @@ export class ExfatLayout implements Layout {
     this.tableSectors = geometry.tableSectors;
     this.root = { firstCluster: geometry.rootCluster, isContiguous: false, size: undefined };
     this.rootInode = geometry.rootCluster * 2 + 1;
+    this.#slotsEach = geometry.clusterSize / SLOT;
+    this.#numbersEach = Math.ceil(this.#slotsEach / SLOTS_EACH);
+    this.#firstSlot = (geometry.dataSector * geometry.sectorSize) / SLOT;
   }
 
   table(blocks: Blocks): ClusterTable {
@@ -68,8 +75,8 @@ export class ExfatLayout implements Layout {
     if (!this.#entries.next(slots, from, out)) return false;
     const directory = out.isDirectory ? this.directoryInode(out.firstCluster) : 0;
     if (out.isDirectory && directory === 0) out.isBad = true;
-    const place = Math.floor(out.place / SLOTS_EACH);
-    out.ino = directory !== 0 ? directory : place < NUMBERS ? place * 2 : 0;
+    const number = directory !== 0 ? directory : this.#numberOf(out.place);
+    out.ino = number < NUMBERS * 2 ? number : 0;
     return true;
   }
 
@@ -86,7 +93,18 @@ export class ExfatLayout implements Layout {
   }
 
   firstPlace(ino: number): number {
-    return Math.floor(ino / 2) * SLOTS_EACH;
+    const number = Math.floor(ino / 2) - 1;
+    const cluster = Math.floor(number / this.#numbersEach);
+    return this.#firstSlot + cluster * this.#slotsEach + (number % this.#numbersEach) * SLOTS_EACH;
+  }
+
+  /** The number of a file whose entry lies at a place; 0 if there can be none. */
+  #numberOf(place: number): number {
+    const within = place - this.#firstSlot;
+    if (within < 0) return 0;
+    const cluster = Math.floor(within / this.#slotsEach);
+    const slot = within - cluster * this.#slotsEach;
+    return (cluster * this.#numbersEach + Math.floor(slot / SLOTS_EACH) + 1) * 2;
   }
 
   /** The sector that has a cluster's bit, counted from the bitmap's first; and the bit's place in it. */

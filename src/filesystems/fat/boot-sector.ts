@@ -88,6 +88,8 @@ export class Geometry {
     const most =
       this.width === 12 ? MOST_CLUSTERS_12 : this.width === 16 ? MOST_CLUSTERS_16 : MOST_CLUSTERS_32;
     if (this.clusters < 1 || this.clusters > most) throw bad(`has ${this.clusters} clusters`);
+    if (isFat32 && (this.rootCluster < 2 || this.rootCluster > this.clusters + 1))
+      throw bad(`has its root directory in cluster ${this.rootCluster}`);
     const active = isFat32 && (boot.ExtFlags & IS_NOT_MIRRORED) !== 0 ? boot.ExtFlags & ACTIVE : 0;
     this.tableStart = RsvdSecCnt + (active < NumFATs ? active : 0) * this.tableSectors;
     this.serial = isFat32 ? boot.BS32_VolID : boot.BS_VolID;
