@@ -102,6 +102,10 @@ export class Chains {
       chain.markAt *= 2;
     }
     const last = logical.length - 1;
+    // Most circles lead back to the beginning, or to what was there just now: files that are short show them, too.
+    if (cluster === first && chain.length > 0) throw broken(first, "is a circle");
+    const back = last < 0 ? -1 : cluster - (physical[last] as number);
+    if (back >= 0 && back < chain.length - (logical[last] as number)) throw broken(first, "is a circle");
     const continues =
       last >= 0 && (physical[last] as number) + chain.length - (logical[last] as number) === cluster;
     if (!continues) {

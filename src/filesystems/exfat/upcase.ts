@@ -39,5 +39,7 @@ export function standardTable(): Uint16Array {
 }
 
 function identity(): Uint16Array {
-  return Uint16Array.from({ length: LETTERS }, (_, letter) => letter);
+  const letters = new Uint16Array(LETTERS);
+  for (let letter = 0; letter < LETTERS; letter++) letters[letter] = letter;
+  return letters;
 }
