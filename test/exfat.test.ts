@@ -12,8 +12,7 @@ afterAll(cleanUp);
 
 const RECIPES: Readonly<Record<string, { size: string; make: readonly string[] }>> = {
   "512": { size: "8M", make: ["-c", "512", "-L", "Small"] },
-  "4k": { size: "64M", make: ["-c", "4K", "-L", "\u00dcml\u00e4ut"] },
-  "128k": { size: "100M", make: ["-c", "128K", "-b", "1M"] },
+  "128k": { size: "100M", make: ["-c", "128K", "-b", "1M", "-L", "\u00dcml\u00e4ut"] },
 };
 const names = Object.keys(RECIPES);
 const image = (name: string) => join(folder, `${name}.img`);

@@ -25,7 +25,6 @@ const RECIPES: Readonly<Record<string, { size: string; make: readonly string[] }
   "fat16-512": { size: "16M", make: ["-F", "16", "-s", "1", "-i", "00C0FFEE"] },
   "fat16-16k": { size: "80M", make: ["-F", "16", "-s", "32", "-r", "256"] },
   "fat32-512": { size: "40M", make: ["-F", "32", "-s", "1", "-n", "BIG ONE"] },
-  "fat32-4k": { size: "300M", make: ["-F", "32", "-s", "8"] },
   "fat32-few": { size: "24M", make: ["-F", "32", "-s", "8"] },
   "fat32-sectors": { size: "300M", make: ["-F", "32", "-S", "4096", "-s", "1"] },
 };

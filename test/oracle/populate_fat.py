@@ -45,7 +45,7 @@ os.makedirs(at("Deep", "deeper", "a directory with a long name", "d4", "D5"))
 write(at("Deep", "deeper", "a directory with a long name", "d4", "D5", "bottom"), data(700))
 os.mkdir(at("empty"))
 os.mkdir(at("full"))
-for n in range(300 if room > 4 << 20 else 60):
+for n in range(150 if room > 4 << 20 else 60):
     write(at("full", "file number %d of many" % n if n % 3 else "F%d" % n), b"%d" % n)
 os.mkdir(at("emptied"))
 for n in range(40):
@@ -64,7 +64,7 @@ os.rename(at("B"), at("victim"))
 
 # Chains in pieces, longer and shorter again.
 files = [open(at("piece%d" % n), "wb") for n in range(3)]
-for n in range(20 if room > 4 << 20 else 6):
+for n in range(8 if room > 4 << 20 else 5):
     for file in files:
         file.write(data(chance.randrange(1, 6000)))
         file.flush()

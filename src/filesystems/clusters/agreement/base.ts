@@ -8,8 +8,9 @@ import { clustersNeeded, placeOfFile } from "./file.js";
 import type { KeptBlocks } from "./overlay.js";
 import { type KnownTree, MOST_FILES, TreeReader } from "./tree.js";
 
-/** Bytes of a piece of what is taken. */
+/** Bytes of a piece of what is taken, and of the first one. */
 const PIECE = 1 << 20;
+const FIRST_PIECE = 1 << 16;
 
 /** Sectors, and their bytes one after the other (in shared memory). */
 export interface Piece {
@@ -109,7 +110,9 @@ export class Base {
     const last = this.pieces.at(-1);
     const at = (last?.sectors.length ?? 0) * this.#tree.layout.sectorSize;
     if (last !== undefined && at + length <= last.bytes.length) return last.bytes.subarray(at, at + length);
-    const bytes = Buffer.from(new SharedArrayBuffer(Math.max(PIECE, length)));
+    const bytes = Buffer.from(
+      new SharedArrayBuffer(Math.max(last === undefined ? FIRST_PIECE : PIECE, length)),
+    );
     this.pieces.push({ sectors: [], bytes });
     return bytes.subarray(0, length);
   }
