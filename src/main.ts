@@ -182,6 +182,18 @@ example(
 );
 
 example(
+  mountOptions(
+    program
+      .command("renew")
+      .description("Replace a daemon by the program as it is on disk now; the tree stays where it is"),
+  ).action(async (options: DaemonOptions) => {
+    const { renew } = await import("./cli/guests.js");
+    process.exitCode = await renew(options);
+  }),
+  "slashcloud renew",
+);
+
+example(
   program
     .command("check")
     .description("Say what is wrong with a configuration, or what would be served")

@@ -53,11 +53,20 @@ export class StateDirectory {
   readonly path: string;
   #lock = "";
 
-  /** Makes the directory if need be, and locks it. Throws UserError if it is another daemon's, else a system error. */
-  constructor(path: string) {
+  /**
+   * Makes the directory if need be, and locks it; the process `from` gives it up for this one. Throws UserError if it is
+   * another daemon's, else a system error.
+   */
+  constructor(path: string, from?: number) {
     this.path = path;
     mkdirSync(path, { recursive: true, mode: 0o700 });
-    this.#take();
+    this.#take(from);
+  }
+
+  /** Takes it back from a process for which it was given up, and which has ended. Throws as the constructor. */
+  takeBack(): void {
+    this.#lock = "";
+    this.#take(process.pid);
   }
 
   /** Gives the lock back. */
@@ -66,14 +75,14 @@ export class StateDirectory {
     this.#lock = "";
   }
 
-  #take(): void {
+  #take(from?: number): void {
     const own = join(this.path, `lock.new.${process.pid}`);
     writeFileSync(own, `${process.pid} ${startOf(process.pid) ?? ""}\n`, { mode: 0o600 });
     try {
       while (this.#lock === "") {
         const [highest = 0] = locksIn(this.path);
         const pid = pidOf(readIfThere(lockFile(this.path, highest)) ?? "");
-        if (pid !== undefined) {
+        if (pid !== undefined && pid !== from) {
           throw new UserError(
             `${this.path}: another slashcloud (process ${pid}) keeps its state there; stop it, or use another directory with --state`,
           );
