@@ -34,6 +34,6 @@ export async function reload({ mount, state }: DaemonOptions): Promise<number> {
 /** Has another daemon take the place of the one that runs. Returns the exit code. Throws UserError. */
 export async function renew({ mount, state }: DaemonOptions): Promise<number> {
   const pid = await renewDaemon(stateDirectoryFor(mount, state));
-  write(`slashcloud: process ${pid} serves ${mount} now\n`);
+  write(`slashcloud: process ${pid} is the daemon now\n`);
   return 0;
 }

@@ -12,7 +12,7 @@ const LOOK_EVERY = 50;
 
 /** `state`: the daemon's state directory. Resolves with the number of the daemon's process. Throws UserError. */
 export async function renewDaemon(state: string): Promise<number> {
-  const before = await supervisorOf(state);
+  const before = await daemonOf(state);
   try {
     await askDaemon({ state, path: "/v1/renew", body: {}, patience: PATIENCE });
   } catch (error) {
@@ -21,13 +21,22 @@ export async function renewDaemon(state: string): Promise<number> {
   }
   for (const limit = performance.now() + LIMIT; performance.now() < limit; await sleep(LOOK_EVERY)) {
     // Meanwhile nobody answers.
-    const pid = await supervisorOf(state).catch(() => before);
-    if (pid !== undefined && pid !== before) return pid;
+    const { pid, starts } = await daemonOf(state).catch(() => before);
+    if (pid !== undefined && pid !== before.pid) return pid;
+    // It has a server again, as the new one has failed to serve.
+    if (starts !== before.starts) break;
   }
   throw new UserError("the daemon has not been replaced; its log tells why");
 }
 
-async function supervisorOf(state: string): Promise<number | undefined> {
-  const { processes } = await readStatus(state);
-  return processes.find(({ role }) => role === "supervisor")?.pid;
+interface Daemon {
+  readonly pid: number | undefined;
+  /** Servers that it has started. */
+  readonly starts: number | undefined;
+}
+
+/** Throws UserError. */
+async function daemonOf(state: string): Promise<Daemon> {
+  const { processes, serverStarts: starts } = await readStatus(state);
+  return { pid: processes.find(({ role }) => role === "supervisor")?.pid, starts };
 }

@@ -35,7 +35,10 @@ export class Predecessor {
 
   /** It is not to be, for this reason. */
   refuse(message: string): void {
-    tell({ kind: "refused", message });
+    tell({ kind: "refused", message }, () => {
+      // As long as there is the channel, this process does not end by itself.
+      if (process.connected) process.disconnect();
+    });
   }
 }
 
@@ -54,8 +57,8 @@ export async function findPredecessor(): Promise<Predecessor | undefined> {
   throw new UserError(message);
 }
 
-function tell(message: FromSuccessor): void {
-  if (process.connected) process.send?.(message, () => {});
+function tell(message: FromSuccessor, then: () => void = () => {}): void {
+  if (process.connected) process.send?.(message, then);
 }
 
 /** What the other one says, for who waits for it. */

@@ -15,6 +15,7 @@ export class Successor {
   readonly #child: ChildProcess;
   readonly #heard = new Map<FromSuccessor["kind"], () => void>();
   #refusal = "";
+  #refused: () => void = () => {};
 
   /**
    * Starts it; it inherits the descriptors of /dev/fuse and of the ledger. `environment`: what it is to have besides this
@@ -34,8 +35,10 @@ export class Successor {
       });
     });
     child.on("message", (message: FromSuccessor) => {
-      if (message.kind === "refused") this.#refusal ||= message.message;
-      else this.#heard.get(message.kind)?.();
+      if (message.kind === "refused") {
+        this.#refusal ||= message.message;
+        this.#refused();
+      } else this.#heard.get(message.kind)?.();
     });
     this.#tell({ kind: "hand over", handed });
   }
@@ -69,8 +72,11 @@ export class Successor {
 
   async #hears(kind: FromSuccessor["kind"]): Promise<void> {
     const heard = new Promise<true>((resolve) => this.#heard.set(kind, () => resolve(true)));
+    const refused = new Promise<undefined>((resolve) => {
+      this.#refused = () => resolve(undefined);
+    });
     const late = sleep(PATIENCE, undefined, { ref: false });
-    const how = await Promise.race([heard, late, this.dead]);
+    const how = await Promise.race([heard, late, refused, this.dead]);
     if (how === true) return;
     const why = how === undefined ? `it does not answer within ${PATIENCE / 1000} s` : `exit code ${how}`;
     throw new UserError(`the program that is on disk does not take over: ${this.#refusal || why}`);
