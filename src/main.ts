@@ -414,7 +414,7 @@ example(
     .description("Show what happened in the guests of a mounted tree, and what happens")
     .argument(
       "[pattern]",
-      "HOST:VM:PATH, each with *, ? and [a-z]; a * in PATH is any number of directories, too",
+      "HOST:VM:PATH, each with *, ? and [a-z]; a * in PATH is any number of directories, too; a colon in VM is \\:",
     )
     .option("--mount <dir>", "where the tree is mounted", "/cloud")
     .addOption(

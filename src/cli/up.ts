@@ -2,7 +2,7 @@
 
 import { existsSync } from "node:fs";
 import type { EventsOptions } from "../daemon/event-hub.js";
-import { type GuestSpec, guestOf, isGuestName, parseGuests } from "../daemon/guest-name.js";
+import { type GuestSpec, guestOf, isHostName, parseGuests } from "../daemon/guest-name.js";
 import { isThere } from "../daemon/image-name.js";
 import { type LogForm, setLogForm, writeLog } from "../daemon/log/writer.js";
 import { parseCrawls } from "../daemon/made-crawls.js";
@@ -98,7 +98,7 @@ async function upAfter(
   // All that are known by their images now; what is offered to them is settled at the start.
   const known = [...named, ...(configured?.plan.guests ?? []).flatMap((guest) => knownGuest(guest, named))];
   const { mount: directory, host, driver, metrics } = options;
-  if (!isGuestName(host))
+  if (!isHostName(host))
     throw new UserError(`"${host}" cannot be this host's name in the tree; name another one with --host`, 2);
   const tap: TapOptions | undefined =
     options.tap || options.pipe
@@ -163,9 +163,12 @@ async function upAfter(
   });
   await predecessor?.serving(stop);
   if (predecessor !== undefined)
-    writeLog(`this process has taken the place of ${predecessor.handed.pid}`, { level: "info" });
-  for (const url of served.urls) write(`slashcloud: ${url}\n`);
-  if (!isStopping) write(`slashcloud: ${serving()}\n`);
+    writeLog(`process ${predecessor.handed.pid} has given way: ${serving()}`, { level: "info" });
+  else {
+    // Who has started the one before has read it, and may have closed the pipe.
+    for (const url of served.urls) write(`slashcloud: ${url}\n`);
+    if (!isStopping) write(`slashcloud: ${serving()}\n`);
+  }
   tellManager();
   const endPulse = manager && startPulse({ manager, directory, replace: served.replace, log: writeLog });
   const successor = await Promise.race([stopped, served.ended, served.succeeded]).finally(endPulse);
