@@ -9,6 +9,7 @@ import type { OpenedGuests } from "./guest-problem.js";
 import { GuestKeeper, type Shows } from "./guests/guest-keeper.js";
 import { type GuestPlan, NOTHING_PLANNED } from "./guests/plan.js";
 import { checkMetricsAddress, type MetricsAddress, metricsAddress } from "./metrics-address.js";
+import { sweepFolders } from "./own-folders.js";
 import type { ServerSettings } from "./server-messages.js";
 import { StateDirectory } from "./state-directory.js";
 import { FORM, type HandedOver } from "./succession/handed-over.js";
@@ -126,6 +127,7 @@ export async function serve(options: ServeOptions): Promise<Served> {
   } = options;
   const handed = options.predecessor?.handed;
   const metricsAt = metrics && metricsAddress(metrics.listen);
+  sweepFolders();
   const state = options.settings.events && lockState(options.settings.events, log, handed?.pid);
   const settings = state === undefined ? { ...options.settings, events: undefined } : options.settings;
   const taps =

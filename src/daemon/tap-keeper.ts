@@ -1,11 +1,11 @@
 /** The process that hosts the tap, as the supervisor sees it: started, started again when it dies, ended. */
-import { chmodSync, mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { chmodSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Log } from "../images/image.js";
 import type { QueueLimits } from "../queue/write-queue.js";
 import type { ReportingTap, TapFigures, TapReport } from "./insight/supervisor-report.js";
+import { makeOwnFolder, ownFolder } from "./own-folders.js";
 import type { SharedTap } from "./succession/handed-over.js";
 import { adoptTap, startTap, type TapLink } from "./tap-link.js";
 import type {
@@ -94,7 +94,7 @@ export class TapKeeper implements ReportingTap {
   /** Starts it; returns where the disks are, as NBD URLs. Throws UserError. */
   async start(): Promise<readonly string[]> {
     if (this.#directory === "") {
-      this.#directory = mkdtempSync(join(tmpdir(), "slashcloud-feed-"));
+      this.#directory = makeOwnFolder("feed");
       // A QEMU that runs as another user has a folder of its own there.
       chmodSync(this.#directory, 0o711);
     }
@@ -113,6 +113,8 @@ export class TapKeeper implements ReportingTap {
     this.#handed = undefined;
     const child = handed === undefined ? startTap(take) : adoptTap(handed, take);
     this.#child = child;
+    // It needs what is there until it has let go of all guests, though this process may be killed meanwhile.
+    ownFolder(this.#directory, [child.pid]);
     void child.died.then((how) => refused(new UserError(`the tap did not start: ${how}`)));
     const { listen, disks, pipes = [], limits, unknownLife } = this.#options;
     const options: TapProcessOptions = {
