@@ -122,10 +122,10 @@ export async function mountNtfs(
   options: string,
 ): Promise<() => Promise<void>> {
   mkdirSync(folder, { recursive: true });
+  const device = statSync(folder).dev;
   const driver = spawn("ntfs-3g", ["-o", `no_detach,${options}`, image, folder], { stdio: "pipe" });
   const ended = once(driver, "exit");
   endWithTests(driver);
-  const device = statSync(folder).dev;
   while (statSync(folder).dev === device) {
     if (driver.exitCode !== null) throw new Error(`ntfs-3g: ${driver.stderr.read()}`);
     await new Promise((resolve) => setTimeout(resolve, 20));
