@@ -37,10 +37,12 @@ export function computerName(hive: Hive, control: Key): string | undefined {
 
 /** The zone by Windows' own name for it: `W. Europe Standard Time`. */
 export function windowsTimeZone(hive: Hive, control: Key): string | undefined {
-  return (
-    text(hive, control, ["TimeZoneInformation"], "TimeZoneKeyName") ??
-    text(hive, control, ["TimeZoneInformation"], "StandardName")
-  );
+  const zone = ["TimeZoneInformation"];
+  const named = text(hive, control, zone, "TimeZoneKeyName");
+  if (named !== undefined) return named;
+  const standard = text(hive, control, zone, "StandardName");
+  // Newer ones have the place of a translated name there.
+  return standard?.startsWith("@") ? undefined : standard;
 }
 
 /** `source` is the hive's path. */
