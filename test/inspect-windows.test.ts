@@ -1,9 +1,11 @@
 /** `slashcloud inspect` of Windows guests: by their registry, also where it is damaged. */
+import { execFileSync } from "node:child_process";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, describe, expect, test, vi } from "vitest";
+import { makeNtfs, mountNtfs } from "./support/compressed.js";
 import { slashcloud } from "./support/control-socket.js";
-import { cleanUp, workFolder } from "./support/images-mount.js";
+import { cleanUp, run, workFolder } from "./support/images-mount.js";
 import { imageOf, makeFiles } from "./support/inspected-guest.js";
 import { addByHivex, below, buildHive, type KeyTree, key } from "./support/registry-hive.js";
 
@@ -102,6 +104,37 @@ async function guest(name: string, files: Record<string, Buffer | string>): Prom
   mkdirSync(root);
   makeFiles(root, files);
   return imageOf(root, join(folder, `${name}.img`));
+}
+
+/** A disk as Windows divides it, with a small volume for booting and one for itself. */
+async function windowsDisk(): Promise<string> {
+  const disk = join(folder, "disk.img");
+  await run("truncate", ["-s", "300M", disk]);
+  execFileSync("sfdisk", ["-q", disk], {
+    input: "label: dos\nstart=2048, size=65536, type=7, bootable\nstart=67584, type=7\n",
+  });
+  for (const [index, first] of [2048, 67584].entries()) {
+    const image = join(folder, `volume-${index}.img`);
+    await makeNtfs(image, index === 0 ? 32 : 128);
+    const mounted = join(folder, `volume-${index}`);
+    const unmount = await mountNtfs(image, mounted, "permissions");
+    try {
+      makeFiles(
+        mounted,
+        index === 0
+          ? { "Boot/BCD": buildHive(key("ROOT", {})), bootmgr: "" }
+          : {
+              "Windows/System32/config/SOFTWARE": buildHive(software()),
+              "Windows/System32/config/SYSTEM": buildHive(system()),
+              "pagefile.sys": "",
+            },
+      );
+    } finally {
+      await unmount();
+    }
+    await run("dd", ["status=none", `if=${image}`, `of=${disk}`, `seek=${first}`, "conv=notrunc,sparse"]);
+  }
+  return disk;
 }
 
 describe("a Windows guest", () => {
@@ -232,6 +265,17 @@ describe("a Windows guest", () => {
       "SYSTEM: /Windows/System32/config/SYSTEM: it is no registry hive",
       expect.stringMatching(/^HKLM\\SOFTWARE\\Microsoft\\.*Uninstall: the hive is damaged at 0x[0-9a-f]+$/),
     ]);
+  });
+
+  test("is found on the NTFS volume that has it, of several", async () => {
+    const disk = await windowsDisk();
+    expect(inspected(disk)).toMatchObject({
+      operatingSystem: { id: "windows", source: "/Windows/System32/config/SOFTWARE" },
+      hostName: "PC-7",
+      packageDatabases: [{ count: 2 }, { count: 1 }],
+      notes: [],
+    });
+    expect(slashcloud("cat", `${disk}:/Windows/System32/config/SYSTEM`).output.slice(0, 4)).toBe("regf");
   });
 
   test("is none where another system tells of itself, or Windows has no registry", async () => {

@@ -128,9 +128,12 @@ const PROGRAMS = ["usr", "bin", "sbin", "lib"];
 /** What else most have; a separate /usr with an etc of its own has few of them. */
 const SIGNS = ["etc/fstab", "etc/passwd", "sbin/init", "proc", "sys", "dev", "run", "root", "var", "home"];
 
+/** What is on the drive that Windows runs from, as newer and older ones have it. */
+const WINDOWS = ["Windows/System32/config/SOFTWARE", "WINDOWS/system32/config/software"];
+
 /**
  * The name of the volume that is the guest's root file system: the first whose own mount table says so; otherwise the one
- * that most looks like one; otherwise the only one; otherwise undefined.
+ * that most looks like one; otherwise the first with a Windows; otherwise the only one; otherwise undefined.
  */
 export function chooseRoot(volumes: readonly VolumeIdentity[], probe: RootProbe): string | undefined {
   const own = volumes.find((volume) => {
@@ -148,6 +151,7 @@ export function chooseRoot(volumes: readonly VolumeIdentity[], probe: RootProbe)
     best = name;
     mostSigns = signs;
   }
+  best ??= volumes.find(({ name }) => WINDOWS.some((path) => probe.exists(name, path)))?.name;
   return best ?? (volumes.length === 1 ? volumes[0]!.name : undefined);
 }
 
