@@ -5,6 +5,7 @@ import { afterAll, expect, test, vi } from "vitest";
 import { securityToPosix } from "../src/filesystems/ntfs/security.js";
 import { IoError } from "../src/images/io-error.js";
 import { makeNtfs, mountNtfs } from "./support/compressed.js";
+import { slashcloud } from "./support/control-socket.js";
 import { cleanUp, workFolder } from "./support/images-mount.js";
 
 vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
@@ -48,6 +49,19 @@ async function told(name: string, make: (directory: string) => void): Promise<To
   }
 }
 
+/** What our reader of the file system shows, which has to be what ntfs-3g shows. */
+function compareListing(name: string, files: Told[]): void {
+  const { code, output } = slashcloud("ls", "--json", `${join(folder, name)}.img:/made`);
+  expect(code).toBe(0);
+  const shown = (JSON.parse(output) as { name: string; mode: string; uid: number; gid: number }[]).map(
+    ({ name, mode, uid, gid }) => `${name} ${mode} ${uid}:${gid}`,
+  );
+  const expected = files.map(
+    ({ name, mode, uid, gid }) => `${name} ${mode.toString(8).padStart(4, "0")} ${uid}:${gid}`,
+  );
+  expect(shown.sort()).toEqual(expected.sort());
+}
+
 function python(what: string, directory: string, input = ""): string {
   return execFileSync("python3", [script, what, directory], {
     input,
@@ -81,6 +95,7 @@ test("What chmod and chown set through ntfs-3g is read as ntfs-3g reads it", asy
   expect(new Set(files.map(({ uid }) => uid)).size).toBeGreaterThan(4);
   expect(new Set(files.map(({ mode }) => mode)).size).toBeGreaterThan(500);
   compare(files);
+  compareListing("modes", files);
 });
 
 function sid(text: string): Buffer {
@@ -192,6 +207,7 @@ test("What Windows writes is read as ntfs-3g reads it", async () => {
   const files = await told("windows", (directory) => python("make-descriptors", directory, lines.join("")));
   expect(files.map(({ name }) => name).sort()).toEqual(Object.keys(windows).sort());
   compare(files);
+  compareListing("windows", files);
   // A look by eye at some of what both say.
   const modes = new Map(files.map(({ name, mode }) => [name, mode.toString(8)]));
   expect(modes.get("program-of-trusted-installer")).toBe("755");
