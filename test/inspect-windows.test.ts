@@ -232,6 +232,7 @@ describe("a Windows guest", () => {
         ["CurrentVersion", 1, text("6.1")],
         ["CurrentBuild", 1, text("7601")],
         ["CSDVersion", 1, text("Service Pack 1")],
+        ["InstallDate", 11, "ffffffffffff0f00"],
       ],
     });
     const told = inspected(await guest("hivex", { "Windows/System32/config/SOFTWARE": readFileSync(path) }));

@@ -90,6 +90,7 @@ test("Data mean what their type says", () => {
   expect(textOf(value(2, "410000004200"))).toBe("A");
   expect(textOf(value(7, "4100000042000000"))).toBe("A");
   expect(textOf(value(1, ""))).toBe("");
+  expect(textOf(value(1, "4100".repeat(10_000)))).toBe("A".repeat(512));
   expect(textOf(value(3, "4100"))).toBeUndefined();
   expect(textOf(undefined)).toBeUndefined();
   expect(numberOf(value(4, "01000080"))).toBe(0x80000001);

@@ -13,6 +13,9 @@ const FIRST_WITH_SEGMENTS = 4;
 /** Bytes of a value that are read. */
 const MOST_DATA = 1 << 20;
 
+/** Characters of a text that are taken. */
+const MOST_TEXT = 512;
+
 const REG_SZ = 1;
 const REG_EXPAND_SZ = 2;
 const REG_DWORD = 4;
@@ -70,11 +73,14 @@ function joined(cells: Cells, place: number, head: Buffer, length: number): Buff
   return Buffer.concat(parts);
 }
 
-/** A text: REG_SZ or REG_EXPAND_SZ, or the first of a REG_MULTI_SZ, up to the first zero. Undefined for other kinds. */
+/**
+ * A text: REG_SZ or REG_EXPAND_SZ, or the first of a REG_MULTI_SZ, up to the first zero or to 512 characters. Undefined for
+ * other kinds.
+ */
 export function textOf(value: Value | undefined): string | undefined {
   if (value === undefined) return undefined;
   if (value.type !== REG_SZ && value.type !== REG_EXPAND_SZ && value.type !== REG_MULTI_SZ) return undefined;
-  const text = value.data.toString("utf16le");
+  const text = value.data.toString("utf16le", 0, 2 * MOST_TEXT);
   const end = text.indexOf("\0");
   return end < 0 ? text : text.slice(0, end);
 }

@@ -15,6 +15,7 @@ const LETTER = /^\\DosDevices\\([A-Z]:)$/i;
 const GPT_PARTITION = "DMIO:ID:";
 const MBR_BYTES = 12;
 const GPT_BYTES = GPT_PARTITION.length + 16;
+const MOST_DEVICE_BYTES = 1024;
 /** Drive letters that are told. */
 const MOST_DRIVES = 26;
 
@@ -72,7 +73,7 @@ function driveOf(letter: string, { data }: Value): Drive {
   }
   if (data.length === GPT_BYTES && data.toString("latin1", 0, GPT_PARTITION.length) === GPT_PARTITION)
     return { letter, partition: guid(data, GPT_PARTITION.length) };
-  return { letter, device: data.toString("utf16le") };
+  return { letter, device: data.toString("utf16le", 0, MOST_DEVICE_BYTES) };
 }
 
 /** A GUID as it is written: its first three parts are little-endian numbers. */

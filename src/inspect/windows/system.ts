@@ -51,7 +51,9 @@ function versionOf(hive: Hive, key: Key, build: string): string {
   return [release, build, number("UBR")?.toString() ?? ""].filter((part) => part !== "").join(".");
 }
 
-/** Seconds since 1970 as text. */
+/** Seconds since 1970 as text. Windows has 32 bits for them. */
 function utc(seconds: number | undefined): string {
-  return seconds === undefined ? "" : `${new Date(seconds * 1000).toISOString().slice(0, 19)}Z`;
+  return seconds === undefined || seconds >= 2 ** 32
+    ? ""
+    : `${new Date(seconds * 1000).toISOString().slice(0, 19)}Z`;
 }
