@@ -22,8 +22,8 @@ const asked = ["attrib", "times", "acl", "reparse_data", "dos_name", "ea", "crti
 const all = ["base", "names", "deep", "sparse", "streams", "links", "special", "times"];
 
 const recipes: readonly NtfsRecipe[] = [
-  { name: "as mkntfs makes it", size: "64M", mkntfs: [], fill: [...all, "compressed"], least: 900 },
-  { name: "clusters of 512", size: "32M", mkntfs: ["-c", "512"], fill: [...all, "compressed"], least: 900 },
+  { name: "as mkntfs makes it", size: "64M", mkntfs: [], fill: [...all, "compressed"], least: 600 },
+  { name: "clusters of 512", size: "32M", mkntfs: ["-c", "512"], fill: [...all, "compressed"], least: 600 },
   {
     name: "clusters of 1K",
     size: "32M",
@@ -38,13 +38,13 @@ const recipes: readonly NtfsRecipe[] = [
     fill: ["base", "links", "compressed"],
     least: 330,
   },
-  { name: "clusters of 8K", size: "64M", mkntfs: ["-c", "8192"], fill: all, least: 900 },
+  { name: "clusters of 8K", size: "64M", mkntfs: ["-c", "8192"], fill: all, least: 600 },
   {
     name: "clusters of 64K",
     size: "128M",
     mkntfs: ["-c", "65536"],
     fill: [...all, "many=1000"],
-    least: 1900,
+    least: 1500,
   },
   {
     name: "clusters of 256K",
@@ -60,8 +60,8 @@ const recipes: readonly NtfsRecipe[] = [
     fill: ["base", "sparse", "links"],
     least: 330,
   },
-  { name: "sectors of 4K", size: "64M", mkntfs: ["-s", "4096"], fill: [...all, "compressed"], least: 900 },
-  { name: "sectors of 1K", size: "64M", mkntfs: ["-s", "1024", "-c", "4096"], fill: all, least: 900 },
+  { name: "sectors of 4K", size: "64M", mkntfs: ["-s", "4096"], fill: [...all, "compressed"], least: 600 },
+  { name: "sectors of 1K", size: "64M", mkntfs: ["-s", "1024", "-c", "4096"], fill: all, least: 600 },
   {
     name: "sectors of 2K",
     size: "64M",
