@@ -235,7 +235,7 @@ describe("a Windows guest", () => {
         ["InstallDate", 11, "ffffffffffff0f00"],
       ],
     });
-    const told = inspected(await guest("hivex", { "Windows/System32/config/SOFTWARE": readFileSync(path) }));
+    const told = inspected(await guest("hivex", { "WINNT/system32/config/software": readFileSync(path) }));
     expect(told).toMatchObject({
       operatingSystem: {
         version: "6.1.7601",

@@ -316,9 +316,9 @@ describe("the root file system is", () => {
   });
 
   it("otherwise the first with a Windows", () => {
-    const windows = ["Windows", "Windows/System32/config/SOFTWARE"];
+    const windows = ["Windows", "Windows/System32/config"];
     expect(chosen({ sda1: ["EFI"], sda2: ["Recovery"], sda3: windows, sda4: windows })).toBe("sda3");
-    expect(chosen({ sda1: ["boot"], sda2: ["WINDOWS/system32/config/software"] })).toBe("sda2");
+    expect(chosen({ sda1: ["boot"], sda2: ["WINNT/system32/config"] })).toBe("sda2");
     expect(chosen({ sda1: windows, sda2: SYSTEM })).toBe("sda2");
     expect(chosen({ sda1: ["Windows"], sda2: ["Windows/System32"] })).toBeUndefined();
   });

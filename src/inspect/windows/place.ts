@@ -1,7 +1,9 @@
 /** Where a Windows guest keeps its registry. Windows tells no upper case from lower case in names; a file system may. */
 import type { Reader } from "../reader.js";
 
-const CONFIG = ["Windows", "System32", "config"];
+/** Where Windows is, and where Windows 2000 and NT are. */
+const FOLDERS = ["Windows", "WINNT"];
+const CONFIG = ["System32", "config"];
 
 /** Paths of hives; "" for one that is not there. */
 export interface RegistryPlace {
@@ -11,15 +13,15 @@ export interface RegistryPlace {
 
 /** Undefined where there is no Windows. Throws what GuestFiles throws. */
 export function registryPlace(reader: Reader): RegistryPlace | undefined {
-  let directory = "";
-  for (const name of CONFIG) {
-    const found = named(reader, directory, name);
-    if (found === undefined) return undefined;
-    directory = found;
+  for (const folder of FOLDERS) {
+    const directory = [folder, ...CONFIG].reduce<string | undefined>(
+      (place, name) => (place === undefined ? undefined : named(reader, place, name)),
+      "",
+    );
+    const software = directory && named(reader, directory, "SOFTWARE");
+    if (directory && software) return { software, system: named(reader, directory, "SYSTEM") ?? "" };
   }
-  const software = named(reader, directory, "SOFTWARE");
-  if (software === undefined) return undefined;
-  return { software, system: named(reader, directory, "SYSTEM") ?? "" };
+  return undefined;
 }
 
 /** The path of what has a name in a directory: with just that name, or else with one that differs in case. */
