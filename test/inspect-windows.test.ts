@@ -6,6 +6,7 @@ import { afterAll, describe, expect, test, vi } from "vitest";
 import { makeNtfs, mountNtfs } from "./support/compressed.js";
 import { slashcloud } from "./support/control-socket.js";
 import { cleanUp, run, workFolder } from "./support/images-mount.js";
+import { serve } from "./support/images-serve.js";
 import { imageOf, makeFiles } from "./support/inspected-guest.js";
 import { addByHivex, below, buildHive, type KeyTree, key } from "./support/registry-hive.js";
 
@@ -268,7 +269,7 @@ describe("a Windows guest", () => {
     ]);
   });
 
-  test("is found on the NTFS volume that has it, of several", async () => {
+  test("is found on the NTFS volume that has it, of several, also when it is served", async () => {
     const disk = await windowsDisk();
     expect(inspected(disk)).toMatchObject({
       operatingSystem: { id: "windows", source: "/Windows/System32/config/SOFTWARE" },
@@ -276,7 +277,12 @@ describe("a Windows guest", () => {
       packageDatabases: [{ count: 2 }, { count: 1 }],
       notes: [],
     });
-    expect(slashcloud("cat", `${disk}:/Windows/System32/config/SYSTEM`).output.slice(0, 4)).toBe("regf");
+    const served = await serve(join(folder, "cloud"), { pc: disk });
+    const place = ["--mount", served.mountPoint, "--state", `${served.mountPoint}-state`];
+    const { code, output } = slashcloud("inspect", "--json", "--packages", "pc", ...place);
+    expect(code).toBe(0);
+    expect(JSON.parse(output)).toEqual([inspected(disk)]);
+    expect(await served.stop()).toBe(0);
   });
 
   test("is none where another system tells of itself, or Windows has no registry", async () => {
