@@ -19,8 +19,9 @@ export interface Space {
 export function countSpace(mft: MasterFileTable): Space {
   const { clusters, clusterSize } = mft.geometry;
   const inode = new Inode(mft);
-  const freeClusters =
-    clusters - bitsSet(bitmap(mft, inode, SystemRecord.BITMAP, AttributeType.DATA), clusters);
+  // What lies past the end of an image that was cut short is nobody's to use.
+  const there = Math.min(clusters, Math.ceil((mft.view.blocksThere * mft.view.blockSize) / clusterSize));
+  const freeClusters = there - bitsSet(bitmap(mft, inode, SystemRecord.BITMAP, AttributeType.DATA), there);
   const records = bitmap(mft, inode, SystemRecord.MFT, AttributeType.BITMAP);
   const room = records.allocatedSize * 8;
   return { freeClusters, freeRecords: Math.max(0, room - bitsSet(records, mft.records)), records: room };
