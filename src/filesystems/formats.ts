@@ -26,6 +26,9 @@ import {
 } from "./fat/open.js";
 import type { FileSystem } from "./filesystem.js";
 import type { Follower, TakenPart } from "./follower.js";
+import { crawlNtfs, crawlStartNtfs } from "./ntfs/crawl.js";
+import { crawlNtfsBlocks } from "./ntfs/crawl-blocks.js";
+import { identifyNtfs, isNtfs, openNtfs } from "./ntfs/open.js";
 import { identifyBySignature } from "./signatures.js";
 
 /** What a volume says it is, whether or not it can be opened here. */
@@ -91,6 +94,16 @@ const FORMATS: readonly Format[] = [
     crawlStart: crawlStartFat,
     crawl: crawlFat,
     crawlBlocks: crawlFatBlocks,
+  },
+  {
+    recognises: isNtfs,
+    identify: identifyNtfs,
+    open: openNtfs,
+    follow: () => undefined,
+    restMark: () => undefined,
+    crawlStart: crawlStartNtfs,
+    crawl: crawlNtfs,
+    crawlBlocks: crawlNtfsBlocks,
   },
 ];
 

@@ -7,6 +7,7 @@ import { loadImage, pickImage } from "./images.mjs";
 import { groupPlaces, mutate } from "./mutate.mjs";
 import { findPlaces } from "./places.mjs";
 import { findFatPlaces } from "./places-fat.mjs";
+import { findNtfsPlaces } from "./places-ntfs.mjs";
 import { Random } from "./random.mjs";
 import { loadLibrary, Reader } from "./reader.mjs";
 
@@ -36,7 +37,10 @@ function image(name) {
   if (known === undefined) {
     const bytes = loadImage(name);
     const isFat = /^(ex)?fat/.test(name);
-    const found = isFat ? findFatPlaces(bytes) : findPlaces(bytes, name === "mbr" ? PARTITION : 0, library);
+    let found;
+    if (isFat) found = findFatPlaces(bytes);
+    else if (name.startsWith("ntfs")) found = findNtfsPlaces(bytes);
+    else found = findPlaces(bytes, name === "mbr" ? PARTITION : 0, library);
     const places = groupPlaces(found);
     if (name === "mbr") places.kinds.push([{ kind: "partition table", at: 0x1b8, length: 72 }]);
     const commits = places.list.filter(({ kind }) => kind === "journal 2").map(({ at }) => at);
