@@ -93,10 +93,15 @@ export class Candidate {
     return this.#files + this.#tree.files.size > MOST_FILES;
   }
 
-  /** The clusters of the root now. */
-  get rootClusters(): readonly number[] {
-    const { clusterSize, mostSlots, root } = this.#layout;
-    return this.#now.clusters(root, 0, Math.ceil((mostSlots * 32) / clusterSize)).clusters;
+  /** The clusters that the root had, and has, if it has been looked at; it has no entry, and is not among the files. */
+  get rootClusters(): { readonly old: readonly number[]; readonly now: readonly number[] } {
+    const { clusterSize, mostSlots, root, rootInode } = this.#layout;
+    if (!this.contents.has(rootInode)) return { old: [], now: [] };
+    const most = Math.ceil((mostSlots * 32) / clusterSize);
+    return {
+      old: this.#old.clusters(root, 0, most).clusters,
+      now: this.#now.clusters(root, 0, most).clusters,
+    };
   }
 
   /** Files that are not to be taken: those that `mustWait`, and all that cannot be taken without them. */
@@ -107,17 +112,25 @@ export class Candidate {
     if (held.size === 0) return held;
     const heldClusters = new Set<number>();
     const heldSlots = new Set<number>();
+    // Directories that something is to stay in.
+    const inUse = new Set<number>();
     let unseen = [...held];
     while (unseen.length > 0) {
       for (const { old, now, oldList, nowList } of unseen) {
         for (const cluster of oldList.clusters) heldClusters.add(cluster);
         for (const cluster of nowList.clusters) heldClusters.add(cluster);
+        if (old !== undefined) inUse.add(old.directory);
         for (const slot of old?.slots ?? []) heldSlots.add(slot);
         for (const slot of now?.slots ?? []) heldSlots.add(slot);
       }
       unseen = [];
       for (const one of this.touched.values())
-        if (!held.has(one) && this.#dependsOn(one, held, heldClusters, heldSlots)) unseen.push(one);
+        if (
+          !held.has(one) &&
+          ((one.now === undefined && inUse.has(one.ino)) ||
+            this.#dependsOn(one, held, heldClusters, heldSlots))
+        )
+          unseen.push(one);
       for (const one of unseen) held.add(one);
     }
     return held;
@@ -260,13 +273,16 @@ export class Candidate {
     const { claims, owners } = this.#tree;
     const all = [...this.touched.values()];
     for (const one of all) this.#findClusters(one);
+    const root = this.rootClusters;
+    const givenUp = new Set(root.old);
+    for (const cluster of root.now) givenUp.delete(cluster);
     for (const [index, one] of all.entries()) {
       for (const cluster of one.nowList.clusters) {
         const other = all[(claims[cluster] as number) - 1];
         claims[cluster] = index + 1;
         const owner = owners[cluster] as number;
         // Who had it and has not changed has it still.
-        const isOwned = owner !== 0 && owner !== one.ino && !this.touched.has(owner);
+        const isOwned = owner !== 0 && owner !== one.ino && !this.touched.has(owner) && !givenUp.has(cluster);
         if (other === undefined && !isOwned) continue;
         // What two had before they may go on to have.
         if (one.oldList.clusters.includes(cluster)) continue;

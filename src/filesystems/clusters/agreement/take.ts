@@ -21,6 +21,8 @@ export function take(
     }
     return files;
   };
+  const root = candidate.rootClusters;
+  tree.disown(tree.layout.rootInode, root.old);
   for (const { ino, old, oldList } of taken) {
     tree.disown(ino, oldList.clusters);
     if (old === undefined) continue;
@@ -28,6 +30,7 @@ export function take(
     if (files.get(old.place)?.ino === ino) files.delete(old.place);
     tree.files.delete(ino);
   }
+  tree.own(tree.layout.rootInode, root.now);
   const isTaken = new Set<number>([tree.layout.rootInode]);
   for (const { ino, now, nowList } of taken) {
     if (now === undefined) continue;
@@ -55,14 +58,6 @@ export function take(
     }
     tree.setDirectory(ino, { files, sectors, isBad: (now ?? before)?.isBad ?? false });
   }
-  ownRoot(tree, candidate);
   for (const sector of tree.directoryOf.keys()) freed.delete(sector);
   return { freed: [...freed], come: [...come] };
-}
-
-/** The root has no entry: its clusters are those that its chain has. */
-function ownRoot(tree: KnownTree, candidate: Candidate): void {
-  const { layout } = tree;
-  if (!candidate.contents.has(layout.rootInode) || layout.root.firstCluster === 0) return;
-  tree.own(layout.rootInode, candidate.rootClusters);
 }
