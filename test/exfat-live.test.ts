@@ -116,7 +116,7 @@ describe.each([
     const live = await guest(`${name}-work`, size, make);
     const { inside, served, tree } = live;
     let isWorking = true;
-    const work = promisify(execFile)("python3", [worker, inside, "10", "11"]).finally(() => {
+    const work = promisify(execFile)("python3", [worker, inside, "8", "11"]).finally(() => {
       isWorking = false;
     });
     const seen: Seen = { errors: [], foreign: 0, files: 0 };

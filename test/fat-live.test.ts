@@ -95,7 +95,7 @@ describe.each([
     const live = await guest(`${name}-work`, size, make);
     const { uml, served, tree } = live;
     let isWorking = true;
-    const work = uml.does(`python3 ${worker} /mnt/v 12 7`).finally(() => {
+    const work = uml.does(`python3 ${worker} /mnt/v 8 7`).finally(() => {
       isWorking = false;
     });
     const seen: Seen = { errors: [], foreign: 0, files: 0 };
