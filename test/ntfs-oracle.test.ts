@@ -10,6 +10,7 @@ import { mountNtfs } from "./support/compressed.js";
 import { told, walk } from "./support/crawl-walk.js";
 import { cleanUp, workFolder } from "./support/images-mount.js";
 import { serve } from "./support/images-serve.js";
+import { fragmentMft } from "./support/ntfs-fragment.js";
 import { makeNtfsImage, type NtfsRecipe } from "./support/ntfs-images.js";
 
 const folder = workFolder("ntfs");
@@ -91,6 +92,14 @@ const recipes: readonly NtfsRecipe[] = [
     mkntfs: ["-C"],
     fill: ["base", "sparse", "streams"],
     least: 30,
+  },
+  {
+    name: "an MFT in pieces",
+    size: "32M",
+    mkntfs: ["-c", "1024"],
+    fill: ["base", "names", "streams", "many=300"],
+    after: (image) => fragmentMft(image, 150),
+    least: 300,
   },
   { name: "an empty volume", size: "2M", mkntfs: ["-L", "Löcher"], fill: ["times"], least: 9 },
 ];
