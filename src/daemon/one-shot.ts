@@ -143,7 +143,8 @@ function hasEnded(pid: number): boolean {
   try {
     return /\) [ZX] /.test(readFileSync(`/proc/${pid}/stat`, "latin1"));
   } catch {
-    return true;
+    // That is no /proc of this process's: it has to be waited for.
+    return false;
   }
 }
 
