@@ -1,10 +1,12 @@
 /** Thin and cached volumes of LVM: their metadata by thin-provisioning-tools and LVM, their contents by the kernel. */
-import { readFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, expect, test, vi } from "vitest";
 import type { Source } from "../src/images/image.js";
+import { IoError } from "../src/images/io-error.js";
 import { openImage } from "../src/images/open.js";
+import { CachedSource } from "../src/volumes/lvm/cached-source.js";
 import { ThinPool } from "../src/volumes/lvm/thin-pool.js";
 import { findLogicalVolumes, findVolumes } from "../src/volumes/volumes.js";
 import { compareWalks, walkKernel, walkOurs } from "./oracle/compare.js";
@@ -35,6 +37,38 @@ async function makeFileSystem(name: string): Promise<string> {
     join(folder, name),
   );
   return image;
+}
+
+/** Metadata of a cache by cache_restore(8). */
+async function cacheMetadata(
+  name: string,
+  version: number,
+  isDirty: boolean,
+  ...more: string[]
+): Promise<string> {
+  const file = join(folder, `${name}.cmeta`);
+  const mappings = [1, 3000, 3900].map(
+    (block) =>
+      `<mapping cache_block="${block}" origin_block="${block - 1}" dirty="${isDirty && block === 3900}"/>`,
+  );
+  writeFileSync(
+    `${file}.xml`,
+    `<superblock uuid="" block_size="128" nr_cache_blocks="4000" policy="smq" hint_width="4">
+<mappings>${mappings.join("\n")}</mappings><hints></hints></superblock>`,
+  );
+  writeFileSync(file, Buffer.alloc(8 * MIB));
+  await run("cache_restore", [
+    "-q",
+    "-i",
+    `${file}.xml`,
+    "-o",
+    file,
+    "--metadata-version",
+    `${version}`,
+    ...more,
+  ]);
+  await run("cache_check", ["-q", file]);
+  return file;
 }
 
 /** What a guest has done since: some is other, some is gone. */
@@ -73,7 +107,7 @@ async function makeGroup(
   await disks.create("vg", "data", "40M", first);
   await disks.lvm("lvextend", "-L", `${DATA}b`, "vg/data", second);
   await disks.create("vg", "metadata", "8M", "-i", "2", "-I", "16k");
-  for (const one of ["c", "w"])
+  for (const one of ["c", "w", "x"])
     for (const part of ["origin", "fast", "meta"]) await disks.create("vg", one + part, "24M");
   await disks.edit("vg", (text) => {
     let edited = asPart(asPart(text, "data", "pool_tdata"), "metadata", "pool_tmeta");
@@ -121,6 +155,7 @@ test("thin volumes, their snapshots and cached ones are what the kernel shows of
     for (const [c, mode] of [
       ["c", "writethrough"],
       ["w", "writeback"],
+      ["x", "writeback"],
     ] as const) {
       edited = asPart(edited, `${c}origin`, `${c}cached_corig`);
       edited = asPart(edited, `${c}fast`, `${c}pool_cdata`);
@@ -143,10 +178,12 @@ test("thin volumes, their snapshots and cached ones are what the kernel shows of
     }
     return thin(edited, "unknown", 77, 40 * MIB);
   });
-  await disks.fill("vg", "ccached_corig", volumes.home);
+  for (const c of ["c", "x"]) await disks.fill("vg", `${c}cached_corig`, volumes.home);
+  await disks.fill("vg", "xpool_cmeta", await cacheMetadata("clean", 2, false));
+  await disks.fill("vg", "wpool_cmeta", await cacheMetadata("dirty", 1, true));
   disks.close();
   const served = await serve(join(folder, "cloud"), { guest: images.join(",") });
-  const kernel = { ...volumes, ccached: volumes.home };
+  const kernel = { ...volumes, ccached: volumes.home, xcached: volumes.home };
   for (const [name, image] of Object.entries(kernel)) {
     const unmount = await mount(image, join(folder, "kernel"), "ro,loop");
     const expected = await walkKernel(join(folder, "kernel"));
@@ -224,5 +261,52 @@ test("each place in a large pool is where thin_dump says", async () => {
   expect(pool.placeOf(200, 2 ** 40)).toBe(-1);
   expect(pool.placeOf(500, 0)).toBe(-1);
   expect(pool.has(500)).toBe(false);
+  metadata.close();
+});
+
+test("a cache that holds back writes is read for as long as its guest has shut it down", async () => {
+  const clean = await cacheMetadata("one", 2, false);
+  const isClean = async (file: string) => {
+    const metadata = openImage(file);
+    try {
+      return (
+        new CachedSource({ size: 1, read: () => 1 }, metadata, () => {}).read(Buffer.alloc(1), 0, 1, 0) === 1
+      );
+    } catch (error) {
+      expect((error as Error).message).toContain("may hold what is not on its disk yet");
+      return false;
+    } finally {
+      metadata.close();
+    }
+  };
+  expect(await isClean(clean)).toBe(true);
+  expect(await isClean(await cacheMetadata("two", 1, false))).toBe(true);
+  expect(await isClean(await cacheMetadata("three", 1, true))).toBe(false);
+  for (const version of [1, 2])
+    expect(await isClean(await cacheMetadata("four", version, false, "--omit-clean-shutdown"))).toBe(false);
+  // In use, and shut down again.
+  const log: string[] = [];
+  const metadata = openImage(clean);
+  const source = new CachedSource({ size: 1, read: () => 1 }, metadata, (line) => log.push(line));
+  const used = await cacheMetadata("five", 2, false, "--omit-clean-shutdown");
+  const kept = readFileSync(clean);
+  writeFileSync(clean, readFileSync(used), { flag: "r+" });
+  for (let n = 0; n < 2; n++) expect(() => source.read(Buffer.alloc(1), 0, 1, 0)).toThrow(IoError);
+  expect(log).toHaveLength(1);
+  writeFileSync(clean, Buffer.alloc(4096), { flag: "r+" });
+  expect(() => source.read(Buffer.alloc(1), 0, 1, 0)).toThrow("has no superblock");
+  writeFileSync(clean, kept, { flag: "r+" });
+  expect(source.read(Buffer.alloc(1), 0, 1, 0)).toBe(1);
+  // Any other bytes are refused, or clean as before.
+  for (let n = 0; n < 400; n++) {
+    const bytes = Buffer.from(kept);
+    bytes[(n * 7919) % 40_960] = n;
+    writeFileSync(clean, bytes, { flag: "r+" });
+    try {
+      expect(source.read(Buffer.alloc(1), 0, 1, 0)).toBe(1);
+    } catch (error) {
+      expect(error).toBeInstanceOf(IoError);
+    }
+  }
   metadata.close();
 });

@@ -1,5 +1,6 @@
 /** Putting the logical volumes of a group together. */
 import type { Log, Source } from "../../images/image.js";
+import { CachedSource } from "./cached-source.js";
 import { SECTOR } from "./label.js";
 import { type MappedArea, type MappedSegment, MappedSource } from "./mapped-source.js";
 import { ThinPool, ThinSource } from "./thin-pool.js";
@@ -175,11 +176,13 @@ export class Assembly {
   #cached({ section, start, count }: Segment): MappedArea {
     const pool = this.#group.logicalVolumes.get(stringOf(section, "cache_pool"))?.segments[0]?.section;
     const mode = stringOf(section, "cache_mode") || (pool === undefined ? "" : stringOf(pool, "cache_mode"));
-    if (!CLEAN_MODES.has(mode))
-      throw new Unreadable(
-        "its cache (writeback) may hold what is not on its disk yet, and caches are not read; lvconvert --splitcache or --cachemode writethrough in the guest writes it there",
-      );
-    return this.#area({ name: stringOf(section, "origin"), extent: start }, count);
+    const origin = this.#area({ name: stringOf(section, "origin"), extent: start }, count);
+    if (CLEAN_MODES.has(mode)) return origin;
+    // A cache in one volume has its metadata at a place of its own.
+    if (pool === undefined || stringOf(pool, "metadata") === "")
+      throw new Unreadable("its cache (writeback) is of a kind that is not read (a cachevol)");
+    const metadata = this.#resolve(stringOf(pool, "metadata"));
+    return { source: new CachedSource(origin.source, metadata, this.#log), offset: origin.offset };
   }
 
   #striped(segment: Segment, place: { start: number; length: number }): MappedSegment {

@@ -1,18 +1,9 @@
 /** A thin pool, and the thin volumes and their snapshots in it, while the guest goes on giving them room. */
 import type { Log, Source } from "../../images/image.js";
 import { EIO, IoError } from "../../images/io-error.js";
+import { BLOCK, DmBlocks, DmMetadataError, findInTree, PLACE, u64At } from "./dm-btree.js";
 import { SECTOR } from "./label.js";
-import {
-  BLOCK,
-  DETAILS,
-  findInTree,
-  PLACE,
-  readThinRoots,
-  ThinBlocks,
-  ThinMetadataError,
-  type ThinRoots,
-  u64At,
-} from "./thin-metadata.js";
+import { DETAILS, readThinRoots, type ThinRoots } from "./thin-metadata.js";
 import { Unreadable } from "./unreadable.js";
 
 /** Blocks of a pool's metadata that are kept: 2 MiB. */
@@ -34,7 +25,7 @@ export class ThinPool {
   version = 0;
   readonly data: Source;
   readonly #metadata: Source;
-  readonly #blocks: ThinBlocks;
+  readonly #blocks: DmBlocks;
   readonly #log: Log;
   readonly #superblock = Buffer.alloc(BLOCK);
   readonly #mark = Buffer.alloc(MARK);
@@ -51,7 +42,7 @@ export class ThinPool {
     this.#metadata = metadata;
     this.data = data;
     this.#log = log;
-    this.#blocks = new ThinBlocks(metadata, MOST_BLOCKS);
+    this.#blocks = new DmBlocks(metadata, MOST_BLOCKS);
     const roots = this.#readRoots();
     if ("problem" in roots)
       throw new Unreadable(`the metadata of its thin pool cannot be read: ${roots.problem}`);
@@ -96,7 +87,7 @@ export class ThinPool {
       const place = node.readUInt32LE(at + 4) * 2 ** 8 + (node.readUInt32LE(at) >>> 24);
       const start = place * this.blockSize;
       if (start + this.blockSize > this.data.size)
-        throw new ThinMetadataError("names a place past the end of the pool's data");
+        throw new DmMetadataError("names a place past the end of the pool's data");
       return start;
     });
   }
@@ -118,7 +109,7 @@ export class ThinPool {
       try {
         value = find();
       } catch (error) {
-        if (!(error instanceof ThinMetadataError)) throw error;
+        if (!(error instanceof DmMetadataError)) throw error;
         problem = error.message;
       }
       if (this.#isCurrent()) {
