@@ -80,7 +80,8 @@ export class ThinPool {
   placeOf(device: number, block: number): number {
     return this.#attempt(() => {
       const tree = this.#tree(device);
-      const at = tree < 0 ? -1 : findInTree(this.#blocks, tree, block, PLACE, this.#found);
+      if (tree < 0) throw new DmMetadataError("does not have a volume any more");
+      const at = findInTree(this.#blocks, tree, block, PLACE, this.#found);
       if (at < 0) return -1;
       // The lower 24 bits are the time at which it was given room.
       const { node } = this.#found;
