@@ -5,9 +5,7 @@
  * use, where their locks are not seen, it is locked instead: QEMU does not start a guest with it as long as it is served.
  */
 import { execFile } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { rmSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Log } from "../images/image.js";
 import type { ImageError } from "../images/image-error.js";
@@ -17,6 +15,7 @@ import { layersOf } from "./image-layers.js";
 import { parseImage } from "./image-name.js";
 import { KeptNbdkit } from "./kept-nbdkit.js";
 import { NbdProgram, type NotServingError } from "./nbd-program.js";
+import { makeOwnFolder } from "./own-folders.js";
 import { changedAt, type ImageUse, isWritten, QemuLocks } from "./qemu-locks.js";
 import {
   type ConvertedDisk,
@@ -65,7 +64,7 @@ export class ConvertedDisks {
     const { path } = name;
     const { nbdkit, format } = layersOf(name, this.#logOnce);
     if (nbdkit === undefined && format === "raw") return path;
-    this.#folder ??= mkdtempSync(join(tmpdir(), "slashcloud-disks-"));
+    this.#folder ??= makeOwnFolder("disks");
     const servers: { stop(): void }[] = [];
     let url = isNbdUrl(path) ? path : undefined;
     if (nbdkit !== undefined) {

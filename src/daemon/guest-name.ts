@@ -1,5 +1,4 @@
 /** What a user writes to name a guest and its disks: `[NAME=]IMAGE`, `NAME=IMAGE,IMAGE`. */
-import { existsSync } from "node:fs";
 import { basename } from "node:path";
 import { EVENTS, EVENTS_BEFORE } from "../cloud/event-files.js";
 import { isNbdkitName } from "../images/named-elsewhere.js";
@@ -22,11 +21,8 @@ export function parseGuest(argument: string): GuestSpec {
   const equals = argument.indexOf("=");
   // A path may have "=" in it too; a name has no slash, and an image that is there by the whole text is meant.
   const before = argument.slice(0, Math.max(0, equals));
-  const isNamed =
-    before !== "" &&
-    !before.includes("/") &&
-    !isNbdkitName(parseImage(argument).path) &&
-    !existsSync(argument);
+  const { path } = parseImage(argument);
+  const isNamed = before !== "" && !before.includes("/") && !isNbdkitName(path) && !isThere(path);
   const rest = isNamed ? argument.slice(equals + 1) : argument;
   // A comma in a path of what is remote separates two images.
   const images = isNamed && rest.includes(",") && !isThere(rest) ? rest.split(",") : [rest];
@@ -48,6 +44,11 @@ const OTHERS = ["", ".", "..", EVENTS, EVENTS_BEFORE];
 /** Whether a directory of the tree can have it. */
 export function isGuestName(name: string): boolean {
   return !OTHERS.includes(name) && !/[/\0]/.test(name) && Buffer.byteLength(name) <= 255;
+}
+
+/** Whether it can be this host's: a colon would divide it from the guest's in names of channels. */
+export function isHostName(name: string): boolean {
+  return isGuestName(name) && !name.includes(":");
 }
 
 /** A guest with these disks, named as in GuestSpec. */

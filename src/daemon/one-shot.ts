@@ -1,7 +1,6 @@
 /** One image opened for one command, in whatever format and place it is. */
 import { spawn, spawnSync } from "node:child_process";
-import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { closeSync, existsSync, openSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import type { Image, Log } from "../images/image.js";
 import { ImageError, NoAnswerError } from "../images/image-error.js";
@@ -12,6 +11,7 @@ import { layersOf } from "./image-layers.js";
 import { parseImage } from "./image-name.js";
 import { NBDKIT, nbdkitArguments, nbdkitRefusal } from "./nbdkit.js";
 import { type OpenTree, openTree } from "./open-tree.js";
+import { makeOwnFolder } from "./own-folders.js";
 import {
   type ConvertedDisk,
   imageArguments,
@@ -58,7 +58,7 @@ function opened<T>(image: string, log: Log, open: (name: string) => T): T {
   const name = parseImage(image);
   const { nbdkit, format } = layersOf(name, log);
   if (nbdkit === undefined && format === "raw") return open(name.path);
-  const folder = mkdtempSync(join(tmpdir(), "slashcloud-disk-"));
+  const folder = makeOwnFolder("disk");
   const convert = (url: string | undefined): T =>
     converted({ path: name.path, url, format, ...servingPlace(folder, 1) }, log, open);
   try {

@@ -20,6 +20,7 @@ export const Errno = {
   ENOENT: 2,
   EIO: 5,
   ENXIO: 6,
+  E2BIG: 7,
   EACCES: 13,
   EEXIST: 17,
   ENOTDIR: 20,

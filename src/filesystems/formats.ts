@@ -8,6 +8,9 @@ import { followExt, identifyExt, isExt, openExt } from "./ext/open.js";
 import { restMark } from "./ext/rest-mark.js";
 import type { FileSystem } from "./filesystem.js";
 import type { Follower, TakenPart } from "./follower.js";
+import { crawlNtfs, crawlStartNtfs } from "./ntfs/crawl.js";
+import { crawlNtfsBlocks } from "./ntfs/crawl-blocks.js";
+import { identifyNtfs, isNtfs, openNtfs } from "./ntfs/open.js";
 import { identifyBySignature } from "./signatures.js";
 
 /** What a volume says it is, whether or not it can be opened here. */
@@ -53,6 +56,16 @@ const FORMATS: readonly Format[] = [
     crawlStart: crawlStartExt,
     crawl: crawlExt,
     crawlBlocks: crawlExtBlocks,
+  },
+  {
+    recognises: isNtfs,
+    identify: identifyNtfs,
+    open: openNtfs,
+    follow: () => undefined,
+    restMark: () => undefined,
+    crawlStart: crawlStartNtfs,
+    crawl: crawlNtfs,
+    crawlBlocks: crawlNtfsBlocks,
   },
 ];
 

@@ -130,6 +130,7 @@ const PARTS = [
   "redis",
   "crawl",
   "idle",
+  "scale",
   "memory",
   "tap",
   "nbd",

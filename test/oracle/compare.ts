@@ -54,14 +54,18 @@ export function parseWalk(text: string): Walk {
   return { statfs, entries };
 }
 
-/** Walks a tree that the kernel mounted: links are resolved as if it were the root directory. */
-export async function walkKernel(folder: string): Promise<Walk> {
-  return parseWalk(await run("python3", [walker, folder]));
+/**
+ * Walks a tree that the kernel mounted: links are resolved as if it were the root directory. `ask`: attributes that are
+ * not listed.
+ */
+export async function walkKernel(folder: string, ask: readonly string[] = []): Promise<Walk> {
+  return parseWalk(await run("python3", [walker, folder, ...ask.flatMap((name) => ["--ask", name])]));
 }
 
 /** Walks a tree of ours: links are followed as they are, and must stay within the guest's folder. */
-export async function walkOurs(folder: string, guest: string): Promise<Walk> {
-  return parseWalk(await run("python3", [walker, folder, "--relist", "--contain", guest]));
+export async function walkOurs(folder: string, guest: string, ask: readonly string[] = []): Promise<Walk> {
+  const asked = ask.flatMap((name) => ["--ask", name]);
+  return parseWalk(await run("python3", [walker, folder, "--relist", "--contain", guest, ...asked]));
 }
 
 /** Walks an image that the kernel cannot mount, through debugfs. */

@@ -178,8 +178,7 @@ class Walker:
             if error.errno != errno.ENOTSUP:
                 errors["listxattr"] = error.errno
             return None
-        if not names:
-            return None
+        names += [name for name in self.arguments.ask if name not in names]
         values = {}
         for name in names:
             key = os.fsencode(name).hex()
@@ -188,6 +187,8 @@ class Walker:
             try:
                 values[key] = os.getxattr(place, name, follow_symlinks=False).hex()
             except OSError as error:
+                if name in self.arguments.ask and error.errno in (errno.ENODATA, errno.ENOTSUP, errno.EPERM):
+                    continue
                 values[key] = error.errno
         return values
 
@@ -332,6 +333,8 @@ def main():
                         "without it they are resolved as if TOP were the root directory")
     parser.add_argument("--relist", action="store_true", help="list directories again from positions within")
     parser.add_argument("--segments", action="store_true", help="tell the data segments of sparse files")
+    parser.add_argument("--ask", action="append", default=[], metavar="NAME",
+                        help="also ask for this extended attribute, which need not be listed")
     parser.add_argument("--no-content", action="store_true", help="do not read files")
     arguments = parser.parse_args()
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(65536, resource.getrlimit(resource.RLIMIT_NOFILE)[1]),) * 2)

@@ -1,0 +1,178 @@
+/** NTFS behind the interface of all file systems. */
+import type { Log } from "../../images/image.js";
+import type { Commit } from "../../versions/commit.js";
+import type { View } from "../../versions/view.js";
+import {
+  type Attributes,
+  type EntryVisitor,
+  Errno,
+  type FileSystem,
+  FileSystemError,
+  FileType,
+  type Standing,
+  type Statistics,
+} from "../filesystem.js";
+import type { Geometry } from "./boot-sector.js";
+import type { FileBytes } from "./content.js";
+import type { Matching } from "./directory.js";
+import { Inode } from "./inode.js";
+import { leftState } from "./left-state.js";
+import { SystemRecord } from "./mft.js";
+import { MOST_UNITS } from "./names.js";
+import { Parts } from "./parts.js";
+import { countSpace, type Space } from "./space.js";
+import { volumeInformation } from "./volume-information.js";
+
+/** Files whose runs are kept at hand. */
+const MOST_OPEN = 64;
+
+/** One version of an NTFS volume. */
+export class NtfsFileSystem implements FileSystem {
+  readonly type = "ntfs";
+  readonly label: string;
+  readonly uuid: string;
+  readonly rootInode = SystemRecord.ROOT;
+  readonly #parts: Parts;
+  readonly #inode: Inode;
+  /** A visitor may stat what it is told of, which uses the inode above: so listing has one of its own. */
+  readonly #listed: Inode;
+  /** Files that have been read, the one read last at the end. */
+  readonly #open = new Map<number, FileBytes>();
+  #last: FileBytes | undefined;
+  #lastIno = -1;
+  #space: Space | undefined;
+
+  constructor(geometry: Geometry, view: View, log: Log, matching: Matching) {
+    this.#parts = new Parts(geometry, view, log, matching);
+    this.#inode = new Inode(this.#parts.mft);
+    this.#listed = new Inode(this.#parts.mft);
+    this.label = volumeInformation(this.#parts.mft).label;
+    this.uuid = geometry.serial;
+    const left = leftState(this.#parts);
+    if (left !== undefined) log(left, { level: "info" });
+  }
+
+  /** Moves on to the next committed version. */
+  apply(commit: Commit): void {
+    this.#parts.view.apply(commit);
+    this.#forgetFiles();
+  }
+
+  /** Copies of transactions before this one are in their places. */
+  settle(sequence: number): void {
+    this.#parts.view.settle(sequence);
+  }
+
+  /** There is nothing here that could tell that the guest has moved on. */
+  standing(): Standing {
+    return "current";
+  }
+
+  /** Forgets what was read of blocks in their places. */
+  reread(): void {
+    this.#parts.view.forgetPlaces();
+    this.#forgetFiles();
+  }
+
+  /** Forgets all that was read. */
+  forget(): void {
+    this.#parts.view.forgetAll();
+    this.#forgetFiles();
+  }
+
+  stat(ino: number, out: Attributes): void {
+    this.#parts.attributes.fill(this.#inode.load(ino), out);
+  }
+
+  lookup(directory: number, name: Buffer): number {
+    return this.#parts.directories.lookup(this.#directory(directory, this.#inode), name);
+  }
+
+  parent(directory: number): number {
+    if (directory === SystemRecord.ROOT) return directory;
+    return this.#parts.directories.parent(this.#directory(directory, this.#inode));
+  }
+
+  list(directory: number, position: number, visitor: EntryVisitor): void {
+    this.#parts.directories.list(this.#directory(directory, this.#listed), position, visitor);
+  }
+
+  read(ino: number, position: number, length: number, target: Buffer, targetOffset: number): number {
+    const bytes = this.#bytes(ino);
+    const there = Math.max(0, Math.min(length, bytes.size - position));
+    if (there > 0) bytes.read(position, there, target, targetOffset);
+    return there;
+  }
+
+  seek(ino: number, position: number, hole: boolean): number {
+    const bytes = this.#bytes(ino);
+    if (position >= bytes.size) return -1;
+    const found = bytes.seek(position, hole);
+    return found >= bytes.size && !hole ? -1 : found;
+  }
+
+  readlink(ino: number): Buffer {
+    const inode = this.#inode.load(ino);
+    if (this.#parts.kinds.typeOf(inode) !== FileType.LINK)
+      throw new FileSystemError(Errno.EINVAL, `inode ${ino} is no symbolic link`);
+    return this.#parts.links.target(inode);
+  }
+
+  attributeNames(ino: number): string[] {
+    return this.#parts.extendedAttributes.names(this.#inode.load(ino));
+  }
+
+  attribute(ino: number, name: string): Buffer | undefined {
+    return this.#parts.extendedAttributes.value(this.#inode.load(ino), name);
+  }
+
+  /** As ntfs-3g counts: what is free may become clusters of files or records. */
+  statistics(out: Statistics): void {
+    const { geometry, mft } = this.#parts;
+    this.#space ??= countSpace(mft);
+    const { freeClusters, freeRecords, records } = this.#space;
+    const possible = Math.floor((freeClusters * geometry.clusterSize) / geometry.recordSize);
+    out.blockSize = geometry.clusterSize;
+    out.blocks = geometry.clusters;
+    out.blocksFree = freeClusters;
+    out.blocksAvailable = freeClusters;
+    out.files = records + possible;
+    out.filesFree = freeRecords + possible;
+    out.nameLength = MOST_UNITS;
+  }
+
+  /** A directory's record, which the tree does not take for one if it is a link. */
+  #directory(ino: number, inode: Inode): Inode {
+    inode.load(ino);
+    if (inode.isReparsePoint && this.#parts.kinds.typeOf(inode) !== FileType.DIRECTORY)
+      throw new FileSystemError(Errno.ENOTDIR, `inode ${ino} is no directory`);
+    return inode;
+  }
+
+  #bytes(ino: number): FileBytes {
+    if (ino === this.#lastIno) return this.#last as FileBytes;
+    let bytes = this.#open.get(ino);
+    if (bytes === undefined) {
+      const inode = this.#inode.load(ino);
+      const type = this.#parts.kinds.typeOf(inode);
+      if (type === FileType.DIRECTORY) throw new FileSystemError(Errno.EISDIR, `inode ${ino} is a directory`);
+      if (type !== FileType.REGULAR)
+        throw new FileSystemError(Errno.EINVAL, `inode ${ino} is not a regular file`);
+      bytes = this.#parts.content.file(inode);
+      const [oldest] = this.#open.keys();
+      if (this.#open.size >= MOST_OPEN && oldest !== undefined) this.#open.delete(oldest);
+    } else this.#open.delete(ino);
+    this.#open.set(ino, bytes);
+    this.#last = bytes;
+    this.#lastIno = ino;
+    return bytes;
+  }
+
+  #forgetFiles(): void {
+    this.#parts.forget();
+    this.#open.clear();
+    this.#last = undefined;
+    this.#lastIno = -1;
+    this.#space = undefined;
+  }
+}
