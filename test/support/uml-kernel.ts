@@ -5,7 +5,7 @@
 import { type ChildProcess, execFile, execFileSync, spawn } from "node:child_process";
 import { readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { endWithTests } from "./images-mount.js";
+import { onEnd } from "./images-mount.js";
 
 const modules = "/usr/lib/uml/modules";
 /** ms. */
@@ -81,7 +81,14 @@ done`;
       detached: true,
       env: { ...process.env, HOME: folder },
     });
-    endWithTests(this.#child);
+    // It is several processes.
+    onEnd(() => {
+      try {
+        process.kill(-(this.#child.pid as number), "SIGKILL");
+      } catch {
+        // It has ended.
+      }
+    });
     for (const stream of [this.#child.stdout, this.#child.stderr]) {
       stream?.setEncoding("utf8").on("data", (text: string) => {
         this.#output += text;
