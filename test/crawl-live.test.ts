@@ -15,7 +15,7 @@ import { expectSame, told, walk } from "./support/crawl-walk.js";
 import { cleanUp, endWithTests, loopDevice, mount, onEnd, run, workFolder } from "./support/images-mount.js";
 import { imageDirectory } from "./support/journal-images.js";
 
-vi.setConfig({ testTimeout: 60_000 });
+vi.setConfig({ testTimeout: 180_000 });
 
 const memory = imageDirectory();
 onEnd(() => rmSync(memory, { recursive: true, force: true }));

@@ -27,9 +27,8 @@ npm run --silent build
 results=$(mktemp)
 trap 'rm -f "$results"' EXIT
 status=0
-# Two files at a time, which may disturb each other: programs of the system (systemd, dpkg) call sync(2), which commits in all
-# file systems. So a test that fails is tried once more.
-npx vitest run --maxWorkers=2 --retry=1 --reporter=default --reporter=json --outputFile.json="$results" "$@" || status=$?
+# Two files at a time: each has a core.
+npx vitest run --maxWorkers=2 --testTimeout=60000 --hookTimeout=60000 --reporter=default --reporter=json --outputFile.json="$results" "$@" || status=$?
 node -e '
   const { numPassedTests, numFailedTests, numFailedTestSuites, numTotalTests } = JSON.parse(
     require("node:fs").readFileSync(process.argv[1], "utf8"));

@@ -51,17 +51,17 @@ export class HeldCommit {
     this.#bytes = undefined;
   }
 
-  #read(index: number, target: Buffer, targetOffset: number): void {
+  #read(index: number, target: Buffer, targetOffset: number): boolean {
     const size = this.#blockSize;
     if (this.#bytes !== undefined) {
       target.set(this.#bytes.subarray(index * size, (index + 1) * size), targetOffset);
-      return;
+      return true;
     }
     this.#readBlock(this.#places[index] as number, target, targetOffset);
     // A copy that is no longer in the journal has been written to its place, or the journal could not go on.
-    if (digest(target, targetOffset, size) !== this.#digests[index]) {
-      this.#readBlock(this.#blocks[index] as number, target, targetOffset);
-    }
+    if (digest(target, targetOffset, size) === this.#digests[index]) return true;
+    this.#readBlock(this.#blocks[index] as number, target, targetOffset);
+    return false;
   }
 
   #readBlock(block: number, target: Buffer, targetOffset: number): void {

@@ -13,12 +13,24 @@ import { HeldCommit } from "./held-commit.js";
 export interface LoggedCopy {
   /** The transaction that it is of. */
   readonly sequence: number;
-  /** Puts the copy's bytes (one block) at `targetOffset`. Throws IoError. */
-  read(target: Buffer, targetOffset: number): void;
+  /**
+   * Puts the copy's bytes (one block) at `targetOffset`; false if the copy is gone, and they are what is in the block's
+   * place. Throws IoError.
+   */
+  read(target: Buffer, targetOffset: number): boolean;
 }
 
 /** Bytes of logged copies that one view keeps at hand. */
 const COPIES_AT_HAND = 8 << 20;
+
+/** A copy's bytes. */
+interface CopyAtHand {
+  readonly bytes: Buffer;
+  /** Whether they have been found good. */
+  checked: boolean;
+  /** See View.isGone. */
+  readonly isGone: boolean;
+}
 
 /** One version of one volume's blocks. */
 export class View {
@@ -27,18 +39,24 @@ export class View {
   at = 0;
   /** Whether the block that was located last has been found good before (see `markChecked`). */
   checked = false;
+  /**
+   * Whether the block that was located last is not known as it is in this version: its copy is gone, and what is in its
+   * place is of a later version, or of an earlier one if a later transaction has a copy of it.
+   */
+  isGone = false;
   /** How often a logged copy has been read. */
   copyReads = 0;
   readonly #cached: CachedSource;
   readonly #blocksPerChunk: number;
   readonly #copies = new Map<number, LoggedCopy>();
-  readonly #atHand = new Map<number, { bytes: Buffer; checked: boolean }>();
+  readonly #atHand = new Map<number, CopyAtHand>();
   readonly #commits: HeldCommit[] = [];
   #settled: number | undefined;
   #reads: Set<number> | undefined;
+  #isStrict = false;
   #slot = -1;
   #bit = 0;
-  #logged: { bytes: Buffer; checked: boolean } | undefined;
+  #logged: CopyAtHand | undefined;
 
   /** `blockSize` in bytes, a power of two from 512 on. */
   constructor(source: Source, blockSize: number, cache: BlockCache) {
@@ -69,15 +87,21 @@ export class View {
     this.at = within * this.blockSize;
     if (this.at + this.blockSize > chunks.length(slot)) throw beyondEnd(block);
     this.#logged = undefined;
+    this.isGone = false;
     this.#slot = slot;
     this.#bit = 1 << within;
     this.checked = ((chunks.checked[slot] as number) & this.#bit) !== 0;
     return chunks.bytes(slot);
   }
 
-  /** From now on adds the blocks that are located in their places to `reads`; undefined: no more. */
+  /** From now on adds the blocks whose bytes are those in their places to `reads`; undefined: no more. */
   noteReads(reads: Set<number> | undefined): void {
     this.#reads = reads;
+  }
+
+  /** From now on a block that is not known as it is in this version cannot be read; see `isGone`. */
+  refuseGone(): void {
+    this.#isStrict = true;
   }
 
   /** Notes that the block that was located last is good, so that its checksum need not be computed again. */
@@ -200,10 +224,16 @@ export class View {
         this.#atHand.delete(oldest);
         spare = bytes;
       }
-      held = { bytes: spare ?? Buffer.allocUnsafeSlow(this.blockSize), checked: false };
+      const bytes = spare ?? Buffer.allocUnsafeSlow(this.blockSize);
       this.copyReads++;
-      copy.read(held.bytes, 0);
+      held = { bytes, checked: false, isGone: !copy.read(bytes, 0) };
       this.#atHand.set(block, held);
+    }
+    this.isGone = held.isGone;
+    if (held.isGone) {
+      if (this.#isStrict)
+        throw new IoError(EIO, `block ${block}: its copy in the journal has been written over`);
+      this.#reads?.add(block);
     }
     this.#logged = held;
     this.at = 0;

@@ -48,7 +48,7 @@ export function withFastCommits(
   const geometry = new Geometry(Superblock.at(image, SUPERBLOCK_OFFSET));
   const view = new View(new MemorySource(image), geometry.blockSize, new BlockCache(8 << 20));
   return new ExtFileSystem(
-    { geometry, view, journal: undefined, sequence: undefined, isAsAsked: false, fastCommits },
+    { geometry, view, journal: undefined, sequence: undefined, isAsAsked: false, fastCommits, badCopies: 0 },
     log,
   );
 }

@@ -1,9 +1,9 @@
 /** Crawling an ext file system for what each of its blocks holds: the fixed metadata, then the maps of all inodes. */
 import type { Log, Source } from "../../images/image.js";
 import { EIO, IoError } from "../../images/io-error.js";
-import { BlockCache } from "../../versions/block-cache.js";
+import type { BlockCache } from "../../versions/block-cache.js";
 import type { BlockCrawlSink, Crawled } from "../crawler.js";
-import { changedBy, MOST_BAD, SECOND_CACHE, tellBad } from "./crawl.js";
+import { changedBy, lookAgain, MOST_BAD, tellBad } from "./crawl.js";
 import { tellFixedBlocks } from "./fixed-blocks.js";
 import { Inode } from "./inode.js";
 import { InodeBlocks } from "./inode-blocks.js";
@@ -14,17 +14,14 @@ import { openVersion } from "./version.js";
 /** See crawlBlocks. Deleted inodes that the guest has open are among them. */
 export function crawlExtBlocks(source: Source, cache: BlockCache, log: Log, sink: BlockCrawlSink): Crawled {
   const { geometry, view, sequence, fastCommits } = openVersion(source, cache, log);
+  view.refuseGone();
   const parts = new Parts(geometry, view, () => {}, fastCommits);
   sink.begin(geometry.blockSize, geometry.blocksCount);
   tellFixedBlocks(parts, sink);
   const first = new BlockCrawl(parts, sink);
   first.all(changedBy(fastCommits));
-  if (first.bad.size + first.badGroups.size === 0) return { sequence, bad: 0 };
-  // The guest may have written over what was read in two places at different times.
-  const again = openVersion(source, new BlockCache(SECOND_CACHE), () => {});
-  const second = new BlockCrawl(new Parts(again.geometry, again.view, () => {}, again.fastCommits), sink);
-  second.again(first);
-  return { sequence, bad: tellBad(second, log) };
+  const last = lookAgain(source, first, (again) => new BlockCrawl(again, sink));
+  return { sequence, bad: tellBad(last, log) };
 }
 
 class BlockCrawl {

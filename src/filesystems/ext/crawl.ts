@@ -19,10 +19,12 @@ import { openVersion } from "./version.js";
 
 /** EXT4_ROOT_INO */
 const ROOT_INODE = 2;
+/** How often what could not be read is looked at again: so often if it is bad, too, but there is little of that. */
+const LOOKS = 5;
 /** So many bad inodes and directories are looked at again and passed over; more, and the crawl has failed. */
 export const MOST_BAD = 100_000;
-/** Bytes of the cache that a second look has for itself. */
-export const SECOND_CACHE = 2 << 20;
+/** Bytes of the cache that another look has for itself. */
+const SECOND_CACHE = 2 << 20;
 /** Lines in the log about what was passed over. */
 const MOST_LINES = 10;
 
@@ -38,16 +40,38 @@ export function crawlStartExt(source: Source, cache: BlockCache, log: Log): Craw
 export function crawlExt(source: Source, cache: BlockCache, log: Log, sink: CrawlSink): Crawled {
   const version = openVersion(source, cache, log);
   const { geometry, view, sequence, fastCommits } = version;
+  view.refuseGone();
   const parts = new Parts(geometry, view, () => {}, fastCommits);
   sink.begin(ROOT_INODE);
   const first = new Crawl(parts, sink, false);
   first.all(changedBy(fastCommits));
-  if (first.bad.size + first.badGroups.size === 0) return { sequence, bad: 0 };
-  // The guest may have written over what was read in two places at different times.
-  const again = openVersion(source, new BlockCache(SECOND_CACHE), () => {});
-  const second = new Crawl(new Parts(again.geometry, again.view, () => {}, again.fastCommits), sink, true);
-  second.again(first);
-  return { sequence, bad: tellBad(second, log) };
+  const last = lookAgain(source, first, (again) => new Crawl(again, sink, true));
+  return { sequence, bad: tellBad(last, log) };
+}
+
+/** A pass that can be given what another one could not read. */
+interface Pass<Self> extends Passed {
+  again(before: Self): void;
+}
+
+/**
+ * Has what a pass could not read looked at again in later versions: the guest may have written over it, or over its copies
+ * in the journal, while it was read. Returns the last pass. Throws IoError.
+ */
+export function lookAgain<Self extends Pass<Self>>(
+  source: Source,
+  first: Self,
+  begin: (parts: Parts) => Self,
+): Self {
+  let last = first;
+  for (let look = 1; look <= LOOKS && last.bad.size + last.badGroups.size > 0; look++) {
+    const { geometry, view, fastCommits } = openVersion(source, new BlockCache(SECOND_CACHE), () => {});
+    if (look < LOOKS) view.refuseGone();
+    const next = begin(new Parts(geometry, view, () => {}, fastCommits));
+    next.again(last);
+    last = next;
+  }
+  return last;
 }
 
 /** What a pass could not read. */

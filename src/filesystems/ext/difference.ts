@@ -137,12 +137,12 @@ export class Difference {
     for (const [index, one] of touched.entries()) one.isUnsure ||= (reads[index] ?? []).some(doubtful);
   }
 
-  /** Whether a block may be of a later version; one that cannot be read may. */
+  /** Whether a block may be of another version; one that cannot be read may. */
   #isNewer(block: number, later: Later): boolean {
     const { view } = this.#parts;
     try {
       const bytes = view.locate(block);
-      return later.isNewer(block, bytes, view.at);
+      return view.isGone || later.isNewer(block, bytes, view.at);
     } catch (error) {
       if (!(error instanceof IoError)) throw error;
       return true;

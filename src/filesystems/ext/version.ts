@@ -36,6 +36,8 @@ export interface Version {
   readonly isAsAsked: boolean;
   /** The fast commits after that. */
   readonly fastCommits: readonly FastCommit[];
+  /** How many copies in the journal were not what was logged. */
+  readonly badCopies: number;
 }
 
 /** How often a version is opened where the guest has written its journal round meanwhile. */
@@ -47,11 +49,40 @@ const ATTEMPTS = 5;
  */
 export function openVersion(source: Source, cache: BlockCache, log: Log, until?: number): Version {
   const counted = cache.counted(source);
+  let badCopies = 0;
   for (let attempt = 1; ; attempt++) {
-    const version = openOnce(counted, cache, log, until);
-    const isWhole = version.journal?.journal.status !== "overrun";
-    if (isWhole || attempt === ATTEMPTS) return version;
+    const lines = new HeldLines(log);
+    const version = openOnce(counted, cache, (...line) => lines.take(...line), until);
+    // The same are bad again where nobody writes.
+    const isWhole =
+      version.journal?.journal.status !== "overrun" &&
+      (version.badCopies === 0 || version.badCopies === badCopies);
+    if (isWhole || attempt === ATTEMPTS) {
+      lines.release();
+      return version;
+    }
+    badCopies = version.badCopies;
     version.view.forgetAll();
+  }
+}
+
+/** Holds back what is logged until it is known whether it counts. */
+class HeldLines {
+  readonly #log: Log;
+  #held: Parameters<Log>[] | undefined = [];
+
+  constructor(log: Log) {
+    this.#log = log;
+  }
+
+  take(...line: Parameters<Log>): void {
+    if (this.#held === undefined) this.#log(...line);
+    else this.#held.push(line);
+  }
+
+  release(): void {
+    for (const line of this.#held ?? []) this.#log(...line);
+    this.#held = undefined;
   }
 }
 
@@ -68,11 +99,20 @@ function openOnce(source: CountedSource, cache: BlockCache, log: Log, until: num
   // The kernel replays a journal only if this says so; else what the journal holds is of no account.
   if (!inPlace.hasIncompat(Incompat.RECOVER)) {
     const journal = emptyJournal(source, inPlace, view);
-    return { geometry: inPlace, view, journal, sequence: undefined, isAsAsked: false, fastCommits: [] };
+    return {
+      geometry: inPlace,
+      view,
+      journal,
+      sequence: undefined,
+      isAsAsked: false,
+      fastCommits: [],
+      badCopies: 0,
+    };
   }
   let journal: OpenJournal | undefined;
   let sequence: number | undefined;
   let isAsAsked = false;
+  let badCopies = 0;
   let fastCommits: readonly FastCommit[] = [];
   try {
     journal = openJournal(source, inPlace, view, log);
@@ -85,7 +125,13 @@ function openOnce(source: CountedSource, cache: BlockCache, log: Log, until: num
         const freed = inPlace.hasIncompat(Incompat.INLINE_DATA)
           ? new FreedBlocks(inPlace, new Groups(inPlace, view))
           : undefined;
-        sequence = applyJournal(journal.journal, view, log, isThere ? until : undefined, freed);
+        ({ sequence, badCopies } = applyJournal(
+          journal.journal,
+          view,
+          log,
+          isThere ? until : undefined,
+          freed,
+        ));
       }
       isAsAsked = isNext || (isThere && sequence === until);
       if (!isAsAsked) fastCommits = journal.journal.fastCommits(inPlace.inodeSize);
@@ -96,7 +142,7 @@ function openOnce(source: CountedSource, cache: BlockCache, log: Log, until: num
     journal = undefined;
   }
   const geometry = committedGeometry(view, inPlace, log);
-  return { geometry, view, journal, sequence, isAsAsked, fastCommits };
+  return { geometry, view, journal, sequence, isAsAsked, fastCommits, badCopies };
 }
 
 /** The block that holds the superblock. */
@@ -153,14 +199,14 @@ function emptyJournal(source: CountedSource, geometry: Geometry, view: View): Op
   }
 }
 
-/** Lays the journal's copies over the view; returns the last transaction's number. */
+/** Lays the journal's copies over the view; returns the last transaction's number, and how many copies were bad. */
 function applyJournal(
   journal: Journal,
   view: View,
   log: Log,
   until: number | undefined,
   freed: FreedBlocks | undefined,
-): number | undefined {
+): { sequence: number | undefined; badCopies: number } {
   const { copies, badCopies, lastSequence } = fold(journal, until, freed);
   for (const [block, logged] of copies) {
     view.setCopy(block, {
@@ -168,15 +214,18 @@ function applyJournal(
       read: (target, targetOffset) => {
         try {
           journal.readCopy(logged, target, targetOffset);
+          if (journal.holds(logged.sequence)) return true;
         } catch (error) {
           if (!(error instanceof IoError)) throw error;
-          // It was good: the guest's log has come round since, which it does when the block has been written to its place.
-          view.readPlace(block, target, targetOffset);
         }
+        // It was good: the guest's log has come round since, which it does when the block has been written to its place, or
+        // a later transaction has a copy of it.
+        view.readPlace(block, target, targetOffset);
+        return false;
       },
     });
   }
   view.settle(journal.settled);
   if (badCopies > 0) log(`${badCopies} blocks in its journal are damaged: older copies are taken`);
-  return lastSequence;
+  return { sequence: lastSequence, badCopies };
 }

@@ -293,4 +293,10 @@ function giveUp(source: Source, log: Log): void {
 }
 
 /** A block of an inode table in which no inode is in use. */
-const UNUSED = { sequence: 0, read: (target: Buffer, at: number) => void target.fill(0, at) };
+const UNUSED = {
+  sequence: 0,
+  read: (target: Buffer, at: number): boolean => {
+    target.fill(0, at);
+    return true;
+  },
+};
