@@ -20,7 +20,10 @@ export interface NtfsRecipe {
 }
 
 /** Makes and fills a volume in a folder of its own; returns the image. */
-export async function makeNtfsImage(recipe: Omit<NtfsRecipe, "name" | "least">, folder: string): Promise<string> {
+export async function makeNtfsImage(
+  recipe: Omit<NtfsRecipe, "name" | "least">,
+  folder: string,
+): Promise<string> {
   await mkdir(folder, { recursive: true });
   const image = join(folder, "image");
   await rm(image, { force: true });

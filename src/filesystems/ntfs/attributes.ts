@@ -57,7 +57,6 @@ export class AttributesOfFiles {
       out.blocks = Math.ceil(allocated / 512);
     }
     if (type === FileType.LINK) out.size = this.#parts.links.target(inode).length;
-    else if (!isDirectory && type !== FileType.REGULAR) out.size = type === FileType.SOCKET ? out.size : 0;
   }
 
   #times(inode: Inode, out: Attributes): void {

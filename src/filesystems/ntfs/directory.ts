@@ -102,11 +102,7 @@ export class Directories {
     const block = Buffer.allocUnsafe(index.blockSize);
     let bad = 0;
     const first = Math.max(0, Math.floor(position / POSITIONS) - 1);
-    for (
-      let number = index.nextUsed(first);
-      number < index.blocks;
-      number = index.nextUsed(number + 1)
-    ) {
+    for (let number = index.nextUsed(first); number < index.blocks; number = index.nextUsed(number + 1)) {
       try {
         index.enterBlock(number, block, node);
       } catch (error) {

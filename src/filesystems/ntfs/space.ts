@@ -10,7 +10,7 @@ const PIECE = 1 << 18;
 
 export interface Space {
   readonly freeClusters: number;
-  /** Records that $MFT has and nobody uses, and those that its bitmap has room for. */
+  /** Records that $MFT's bitmap has room for, and those of them that nobody uses. */
   readonly freeRecords: number;
   readonly records: number;
 }
@@ -23,11 +23,7 @@ export function countSpace(mft: MasterFileTable): Space {
     clusters - bitsSet(bitmap(mft, inode, SystemRecord.BITMAP, AttributeType.DATA), clusters);
   const records = bitmap(mft, inode, SystemRecord.MFT, AttributeType.BITMAP);
   const room = records.allocatedSize * 8;
-  return {
-    freeClusters,
-    freeRecords: Math.max(0, mft.records - bitsSet(records, mft.records)),
-    records: room,
-  };
+  return { freeClusters, freeRecords: Math.max(0, room - bitsSet(records, records.size * 8)), records: room };
 }
 
 function bitmap(mft: MasterFileTable, inode: Inode, ino: number, type: number): Stream {

@@ -18,6 +18,8 @@ export const FileAttributes = {
   READONLY: 0x1,
   HIDDEN: 0x2,
   SYSTEM: 0x4,
+  DIRECTORY: 0x10,
+  NORMAL: 0x80,
   SPARSE: 0x200,
   REPARSE_POINT: 0x400,
   COMPRESSED: 0x800,

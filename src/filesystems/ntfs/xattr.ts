@@ -13,7 +13,7 @@ import type { Inode } from "./inode.js";
 import type { MasterFileTable } from "./mft.js";
 import { decodeName, encoded } from "./names.js";
 import { ReparseTag, readReparsePoint, reparseValue } from "./reparse.js";
-import { StandardInformation } from "./standard-information.js";
+import { FileAttributes, StandardInformation } from "./standard-information.js";
 
 const USER = "user.";
 /** The longest value that Linux has (XATTR_SIZE_MAX). */
@@ -90,9 +90,9 @@ export class ExtendedAttributes {
   #ofFormat(inode: Inode, name: string): Buffer | undefined {
     switch (name) {
       case "system.ntfs_attrib":
-        return number(inode.fileAttributes);
+        return number(attributesOf(inode));
       case "system.ntfs_attrib_be":
-        return number(inode.fileAttributes).reverse();
+        return number(attributesOf(inode)).reverse();
       case "system.ntfs_times":
         return times(inode);
       case "system.ntfs_times_be":
@@ -121,6 +121,13 @@ function number(value: number): Buffer {
   const bytes = Buffer.alloc(4);
   bytes.writeInt32LE(value | 0);
   return bytes;
+}
+
+/** With what the record has elsewhere, or by having nothing. */
+function attributesOf(inode: Inode): number {
+  const { DIRECTORY, NORMAL } = FileAttributes;
+  const attributes = inode.isDirectory ? inode.fileAttributes | DIRECTORY : inode.fileAttributes & ~DIRECTORY;
+  return attributes === 0 ? NORMAL : attributes;
 }
 
 /** Times of creation, of the last change, of the last access and of the record's last change. */
