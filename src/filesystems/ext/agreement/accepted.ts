@@ -1,13 +1,13 @@
 /** The version that has been agreed on: its metadata blocks, whose they are, and how many names each inode has. */
 
 import { IoError } from "../../../images/io-error.js";
+import { Kept } from "../../copies/kept.js";
 import { DirectoryBlock } from "../dirblock.js";
 import { Incompat } from "../features.js";
 import { Inode, Inodes } from "../inode.js";
 import type { Parts } from "../parts.js";
 import type { Entity } from "./entity.js";
 import { FileBlocks } from "./file-blocks.js";
-import { Kept } from "./kept.js";
 import { Places } from "./places.js";
 
 export class Accepted {

@@ -17,6 +17,8 @@ import { type BlockCache, readFully } from "../../../versions/block-cache.js";
 import type { Commit } from "../../../versions/commit.js";
 import { View } from "../../../versions/view.js";
 import { NO_CHANGES } from "../../changes.js";
+import { Scan } from "../../copies/scan.js";
+import { Trigger } from "../../copies/trigger.js";
 import type { Follower, Look, Step } from "../../follower.js";
 import { Difference, NOTHING_LATER } from "../difference.js";
 import { ExtFileMaps } from "../file-maps.js";
@@ -26,8 +28,6 @@ import { Accepted } from "./accepted.js";
 import { Verdict } from "./agree.js";
 import { Base, type Piece } from "./base.js";
 import { Candidate, type Taken } from "./candidate.js";
-import { Scan } from "./scan.js";
-import { Trigger } from "./trigger.js";
 
 /** Bytes of metadata that are kept at most: of one that has more, the changes are not followed. */
 const MOST_KEPT = 64 << 20;

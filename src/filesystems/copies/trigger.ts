@@ -1,5 +1,5 @@
 /** When the metadata of a volume is to be compared again: after the image has been written to, and not all the time. */
-import type { Source } from "../../../images/image.js";
+import type { Source } from "../../images/image.js";
 
 /**
  * ms for which an image counts as being written to after it was: its times move on in ticks of the host's clock, so that

@@ -1,6 +1,6 @@
 /** Comparing what is in the places of metadata blocks with the copies that are kept of them. */
-import type { Source } from "../../../images/image.js";
-import { readFully } from "../../../versions/block-cache.js";
+import type { Source } from "../../images/image.js";
+import { readFully } from "../../versions/block-cache.js";
 import type { Kept } from "./kept.js";
 
 /** Bytes that are read at once, at most. */
