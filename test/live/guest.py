@@ -64,7 +64,7 @@ class Guest:
         self.top = os.open(self.inside, os.O_RDONLY)
         self.index = 0
         self.count = 0
-        self.nodes = {b"": Node(2, "d")}
+        self.nodes = {b"": Node(os.fstat(self.top).st_ino, "d")}
         self.known = {}  # Attributes as last written down, by inode.
         self.touched = {b""}  # Paths since the last sync.
         self.dirty = set()  # Inodes whose bytes may not have been written back.
@@ -141,7 +141,7 @@ class Guest:
         chance = self.random.random()
         name = b"%d" % self.index
         if chance < 0.05:
-            name += b"\xff\xfe \n\x80"
+            name += "\u00fc\U0001f600".encode() if self.options.ntfs else b"\xff\xfe \n\x80"
         elif chance < 0.1:
             name += b"n" * self.random.randrange(100, 240)
         else:
@@ -532,6 +532,9 @@ class Guest:
         allowed = self.WEIGHTS if not self.options.whole else {
             of: weight for of, weight in self.WEIGHTS.items() if of not in (Guest.cut, Guest.extend)
         }
+        if self.options.ntfs:
+            # ntfs-3g would give what is deleted while it is open another name until it is closed.
+            allowed = {of: weight for of, weight in allowed.items() if of not in (Guest.orphan, Guest.close_orphan)}
         operations, weights = zip(*allowed.items())
         (operation,) = self.random.choices(operations, weights)
         if operation is Guest.close_orphan and not self.open_orphans:
@@ -772,6 +775,7 @@ def main():
     parser.add_argument("--only-synced", action="store_true", help="after an fsync, only the file itself")
     parser.add_argument("--extents", action="store_true", help="files can have holes punched and blocks reserved")
     parser.add_argument("--whole", action="store_true", help="files are never cut short or made longer by truncate")
+    parser.add_argument("--ntfs", action="store_true", help="what ntfs-3g can do")
     parser.add_argument("--pause", type=float, default=0, help="ms between operations at most")
     parser.add_argument("--hold", action="store_true", help="stand still for ever at the first difference")
     guest = Guest(parser.parse_args())
