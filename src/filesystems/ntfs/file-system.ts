@@ -14,6 +14,7 @@ import {
 } from "../filesystem.js";
 import type { Geometry } from "./boot-sector.js";
 import type { Matching } from "./directory.js";
+import { Listings } from "./follow/listings.js";
 import type { LiveFiles } from "./follow/live-files.js";
 import { Inode } from "./inode.js";
 import { leftState } from "./left-state.js";
@@ -34,6 +35,7 @@ export class NtfsFileSystem implements FileSystem {
   /** A visitor may stat what it is told of, which uses the inode above: so listing has one of its own. */
   readonly #listed: Inode;
   readonly #files: LiveFiles;
+  readonly #listings: Listings;
   #space: Space | undefined;
 
   constructor(geometry: Geometry, view: View, files: LiveFiles, log: Log, matching: Matching) {
@@ -41,6 +43,9 @@ export class NtfsFileSystem implements FileSystem {
     this.#parts = new Parts(geometry, view, log, matching);
     this.#inode = new Inode(this.#parts.mft);
     this.#listed = new Inode(this.#parts.mft);
+    this.#listings = new Listings((ino, position, visitor) =>
+      this.#parts.directories.list(this.#directory(ino, this.#listed), position, visitor),
+    );
     this.label = volumeInformation(this.#parts.mft).label;
     this.uuid = geometry.serial;
     const left = leftState(this.#parts);
@@ -89,7 +94,7 @@ export class NtfsFileSystem implements FileSystem {
   }
 
   list(directory: number, position: number, visitor: EntryVisitor): void {
-    this.#parts.directories.list(this.#directory(directory, this.#listed), position, visitor);
+    this.#listings.list(directory, position, visitor);
   }
 
   read(ino: number, position: number, length: number, target: Buffer, targetOffset: number): number {

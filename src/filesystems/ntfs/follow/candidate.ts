@@ -6,6 +6,7 @@ import type { Source } from "../../../images/image.js";
 import { IoError } from "../../../images/io-error.js";
 import { type BlockCache, readFully } from "../../../versions/block-cache.js";
 import { Inode } from "../inode.js";
+import { SystemRecord } from "../mft.js";
 import { Parts } from "../parts.js";
 import type { Accepted } from "./accepted.js";
 import { type Copies, CopiesView } from "./copies-view.js";
@@ -121,13 +122,14 @@ export class Candidate implements Copies {
   /** Why an entity does not agree; "": it does. To be asked before another candidate is made. */
   judge(entity: Entity): string {
     const { ino, old, now } = entity;
-    if (isSystem(ino) || old === undefined || now === undefined) return "";
+    if (old === undefined || now === undefined) return "";
     if (now.problem !== "" && old.problem === "") return now.problem;
+    if (isSystem(ino)) return "";
     if (entity.wrong !== "") return entity.wrong;
     for (const entry of entity.keys) {
       const key = nameKey(entry.directory, entry.name);
       const isInRecord = this.#entities.get(entry.ino)?.now?.names.has(key) === true;
-      if (isInRecord !== this.#isInIndex(entry)) return `a name of ${entry.ino} in ${entry.directory}`;
+      if (!this.#isInIndex(entry, isInRecord)) return `a name of ${entry.ino} in ${entry.directory}`;
     }
     return "";
   }
@@ -149,6 +151,9 @@ export class Candidate implements Copies {
       wrong.set(entity, why);
       held.add(entity.group);
     }
+    const table = this.#entities.get(SystemRecord.MFT);
+    // Where the records are is told by $MFT's own: all else depends on it.
+    if (table !== undefined && wrong.has(table)) for (const { group } of entities) held.add(group);
     const forced = new Map<number, string>();
     for (const entity of entities) {
       if (!held.has(entity.group)) continue;
@@ -315,14 +320,15 @@ export class Candidate implements Copies {
     directory.join(this.#entity(entry.ino));
   }
 
-  #isInIndex({ directory, name, ino }: Entry): boolean {
+  /** Whether the index of a directory has a name, or (`isThere` false) has not. What cannot be read is neither. */
+  #isInIndex({ directory, name, ino }: Entry, isThere: boolean): boolean {
     const now = this.#entities.get(directory)?.now;
-    if (now === undefined || !now.isDirectory) return false;
+    if (now === undefined || !now.isDirectory) return !isThere;
     const { inode, parts } = this.#reader;
     try {
       if (this.#lookedUp !== directory) inode.load(directory);
       this.#lookedUp = directory;
-      return parts.directories.lookup(inode, name, false) === ino;
+      return (parts.directories.lookup(inode, name, false) === ino) === isThere;
     } catch (error) {
       if (!(error instanceof IoError)) throw error;
       this.#lookedUp = -1;

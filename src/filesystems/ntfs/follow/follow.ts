@@ -84,6 +84,8 @@ export class NtfsFollower implements Follower {
   #again = Number.POSITIVE_INFINITY;
   /** The first walk through the metadata, while it goes on. */
   #taking: Base | undefined;
+  /** The record of $MFT by which the records were found last, or an older one. */
+  #mft: Buffer | undefined;
   readonly #walk: Generator<void, boolean>;
   #opened = 0;
   #sequence: number;
@@ -212,14 +214,15 @@ export class NtfsFollower implements Follower {
 
   /** $MFT grows, and its own record tells where to. */
   #findNewRecords(): void {
-    const { geometry, records, places } = this.#accepted;
+    const { geometry, places } = this.#accepted;
     const now = Buffer.allocUnsafe(geometry.recordSize);
     places.read(this.#source, SystemRecord.MFT, 1, now);
-    if (records.get(SystemRecord.MFT)?.equals(now) === true) return;
+    if (this.#mft?.equals(now) === true) return;
     try {
       const found = findRecords(this.#source, geometry);
       // A smaller one than before is none that a guest made.
       if (found.records >= places.records) this.#accepted.places = found;
+      this.#mft = now;
     } catch (error) {
       // It can be half written: then it is found by the next look.
       if (!(error instanceof IoError)) throw error;
