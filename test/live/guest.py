@@ -193,6 +193,11 @@ class Guest:
         return fd
 
     def write(self, fd, node, offset, length, operation, paths=None):
+        # FUSE passes on what begins within a page up to the page's end, and then the rest.
+        if self.options.ntfs and offset % 4096 + length > 4096:
+            first = 4096 - offset % 4096
+            self.write(fd, node, offset, first, operation, paths)
+            return self.write(fd, node, offset + first, length - first, operation, paths)
         end = offset + length
         self.dirty.add(node.ino)
         payload = stamped(node.file_id, offset, length, self.index + 1)

@@ -293,7 +293,6 @@ export async function proof({
   isWrong = report.failures.length > 0;
   if (keep && isWrong) report.folder = folder;
   forget();
-  if (process.env.SHOWLOG) process.stderr.write(log.text);
   if (log.text) report.log = log.text;
   return report;
 }

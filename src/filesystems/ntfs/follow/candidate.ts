@@ -87,6 +87,8 @@ export class Candidate implements Copies {
       const owner = accepted.owners.get(block);
       if (owner !== undefined) this.#entity(owner);
     }
+    // New descriptors come with the files that have them.
+    this.#refresh(SystemRecord.SECURE);
     for (let next = this.#untouched.pop(); next !== undefined; next = this.#untouched.pop())
       this.#touch(next);
   }
@@ -125,6 +127,7 @@ export class Candidate implements Copies {
     if (old === undefined || now === undefined) return "";
     if (now.problem !== "" && old.problem === "") return now.problem;
     if (isSystem(ino)) return "";
+    if (now.isUndescribed && !old.isUndescribed) return "its security descriptor";
     if (entity.wrong !== "") return entity.wrong;
     for (const entry of entity.keys) {
       const key = nameKey(entry.directory, entry.name);
@@ -140,16 +143,25 @@ export class Candidate implements Copies {
     return true;
   }
 
-  /** Takes those groups of which every part agrees, and others if one of their files `mustGo`. */
-  take(mustGo: (ino: number, isUnreadable: boolean) => boolean): Taken {
+  /** The record of a file that it had before, and that has got a name; undefined for others. */
+  renamed(entity: Entity): Buffer | undefined {
+    const { ino, old, now } = entity;
+    if (!old?.isThere || !now?.isThere || old.generation !== now.generation) return undefined;
+    for (const key of now.names.keys()) if (!old.names.has(key)) return this.#records.get(ino);
+    return undefined;
+  }
+
+  /**
+   * Takes those groups of which every part agrees and none `mayWait`, and others if one of their files `mustGo`.
+   */
+  take(mayWait: (entity: Entity) => boolean, mustGo: (ino: number, isUnreadable: boolean) => boolean): Taken {
     const entities = [...this.#entities.values()];
     const wrong = new Map<Entity, string>();
     const held = new Set<Entity>();
     for (const entity of entities) {
       const why = this.judge(entity);
-      if (why === "") continue;
-      wrong.set(entity, why);
-      held.add(entity.group);
+      if (why !== "") wrong.set(entity, why);
+      if (why !== "" || mayWait(entity)) held.add(entity.group);
     }
     const table = this.#entities.get(SystemRecord.MFT);
     // Where the records are is told by $MFT's own: all else depends on it.

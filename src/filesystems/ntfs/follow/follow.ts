@@ -8,8 +8,8 @@
  * written of it; a name counts when the record and the directory's index both have it, and is gone when neither has; an
  * index's blocks have one parent each. What does not agree waits, but not for ever.
  *
- * What it cannot give: the two halves of a rename are two changes on the disk, so a file can have both names for a moment;
- * and Windows writes records some seconds after it has made another use of a file's clusters, which nothing in their places
+ * What it cannot give: the two halves of a rename are two changes on the disk. What stays so for some 25 ms is taken for a
+ * link, and else it is waited for the other half. And Windows writes records some seconds after it has made another use of a file's clusters, which nothing in their places
  * tells. Bytes of files are read by their records in their places (LiveFiles).
  */
 import type { Log, Source } from "../../../images/image.js";
@@ -26,6 +26,7 @@ import { Accepted } from "./accepted.js";
 import { Base, type Piece } from "./base.js";
 import { Candidate, CandidateReader, type Changed, type Taken } from "./candidate.js";
 import { Composer } from "./compose.js";
+import type { Entity } from "./entity.js";
 import { LiveFiles } from "./live-files.js";
 import { NtfsFileMaps } from "./maps.js";
 import { PlaceView } from "./place-view.js";
@@ -51,6 +52,12 @@ const ROUNDS_LONGEST = 12;
  */
 const OVERDUE = 2000;
 const UNREADABLE_OVERDUE = 15_000;
+/**
+ * A rename is two changes on the disk, or, of a name that there is already, five (ntfs-3g): ms for which a file that has
+ * got a name must have stayed as it is before that is taken, and for which others are held back for it at most.
+ */
+const RENAME = 25;
+const RENAMES_LONGEST = 250;
 /** ms of one look that the first walk through the metadata takes, and between openings afresh meanwhile. */
 const WALK = 50;
 const AFRESH = 1000;
@@ -80,6 +87,8 @@ export class NtfsFollower implements Follower {
   readonly #trigger: Trigger;
   /** Files of which something is not taken, and since when (ms). */
   #waiting = new Map<number, number>();
+  /** Files that have got a name, as they were seen, and since when. */
+  #renamed = new Map<number, { readonly record: Buffer; readonly since: number }>();
   /** When what waits is to be considered again, whatever happens (ms). */
   #again = Number.POSITIVE_INFINITY;
   /** The first walk through the metadata, while it goes on. */
@@ -195,7 +204,8 @@ export class NtfsFollower implements Follower {
       this.#waiting.clear();
       return undefined;
     }
-    const taken = candidate.take((ino, isUnreadable) => {
+    const mayWait = this.#waitForRenames(candidate, began);
+    const taken = candidate.take(mayWait, (ino, isUnreadable) => {
       const due = (this.#waiting.get(ino) ?? began) + (isUnreadable ? UNREADABLE_OVERDUE : OVERDUE);
       if (due > began) this.#again = Math.min(this.#again, due);
       return due <= began;
@@ -205,6 +215,25 @@ export class NtfsFollower implements Follower {
     if (taken.records.size + taken.others.size + taken.freed.length === 0)
       return taken.held.length === 0 ? undefined : { steps: [], revealed: [], isWaiting: true };
     return this.#take(taken);
+  }
+
+  /** Tells of which files to wait for the other half of a rename. */
+  #waitForRenames(candidate: Candidate, now: number): (entity: Entity) => boolean {
+    const before = this.#renamed;
+    this.#renamed = new Map();
+    let oldest = now;
+    for (const since of this.#waiting.values()) oldest = Math.min(oldest, since);
+    const isTooLong = now - oldest > RENAMES_LONGEST;
+    return (entity) => {
+      const record = candidate.renamed(entity);
+      if (record === undefined || isTooLong) return false;
+      const known = before.get(entity.ino);
+      const since = known?.record.equals(record) === true ? known.since : now;
+      this.#renamed.set(entity.ino, { record, since });
+      if (now - since >= RENAME) return false;
+      this.#again = Math.min(this.#again, since + RENAME);
+      return true;
+    };
   }
 
   #candidate(changed: Changed): Candidate {

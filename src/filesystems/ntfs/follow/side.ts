@@ -11,6 +11,7 @@ import { encoded, isShowable } from "../names.js";
 import type { Parts } from "../parts.js";
 import { FileRecord } from "../record.js";
 import { Runs } from "../runs.js";
+import { BAD_DESCRIPTOR } from "../security.js";
 import { Stream } from "../stream.js";
 
 /** A name that a file has, or that a directory has of one. */
@@ -31,6 +32,8 @@ export interface Side {
   readonly names: ReadonlyMap<string, Name>;
   /** Of its index of names, that's bitmap, and its attribute list. */
   readonly blocks: ReadonlySet<number>;
+  /** Its security descriptor cannot be found: $Secure may not have it yet. */
+  readonly isUndescribed: boolean;
   /** What could not be read; "": all could. */
   readonly problem: string;
 }
@@ -74,7 +77,18 @@ export class Sides {
       const names = this.#namesOf();
       const state = isSystem(ino) ? undefined : inodeState(this.#parts, inode);
       if (!isDirectory && !isSystem(ino)) this.#checkRuns();
-      return { ino, isThere: true, isDirectory, generation, state, names, blocks, problem: "" };
+      const isUndescribed = this.#parts.descriptors.access(inode) === BAD_DESCRIPTOR;
+      return {
+        ino,
+        isThere: true,
+        isDirectory,
+        generation,
+        state,
+        names,
+        blocks,
+        isUndescribed,
+        problem: "",
+      };
     } catch (error) {
       if (!(error instanceof IoError)) throw error;
       return { ...this.#none(ino, error.message), blocks };
@@ -91,6 +105,7 @@ export class Sides {
       state: undefined,
       names: NO_NAMES,
       blocks: NO_BLOCKS,
+      isUndescribed: false,
       problem,
     };
   }
