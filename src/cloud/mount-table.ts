@@ -128,9 +128,18 @@ const PROGRAMS = ["usr", "bin", "sbin", "lib"];
 /** What else most have; a separate /usr with an etc of its own has few of them. */
 const SIGNS = ["etc/fstab", "etc/passwd", "sbin/init", "proc", "sys", "dev", "run", "root", "var", "home"];
 
+/** What the volume of a Windows has: where its registry is. Names are as they are, in the spellings of its versions. */
+const WINDOWS = [
+  "Windows/System32",
+  "Windows/system32",
+  "WINDOWS/system32",
+  "WINDOWS/System32",
+  "WINNT/system32",
+].map((folder) => `${folder}/config`);
+
 /**
  * The name of the volume that is the guest's root file system: the first whose own mount table says so; otherwise the one
- * that most looks like one; otherwise the only one; otherwise undefined.
+ * that most looks like one, or has a Windows; otherwise the only one; otherwise undefined.
  */
 export function chooseRoot(volumes: readonly VolumeIdentity[], probe: RootProbe): string | undefined {
   const own = volumes.find((volume) => {
@@ -148,6 +157,7 @@ export function chooseRoot(volumes: readonly VolumeIdentity[], probe: RootProbe)
     best = name;
     mostSigns = signs;
   }
+  best ??= volumes.find(({ name }) => WINDOWS.some((path) => probe.exists(name, path)))?.name;
   return best ?? (volumes.length === 1 ? volumes[0]!.name : undefined);
 }
 

@@ -249,6 +249,7 @@ export class Reader {
       this.#try(() => system.attribute(ino, name));
     }
     this.#try(() => system.attribute(ino, "user.absent"));
+    if (system.type === "ntfs") for (const name of OF_NTFS) this.#try(() => system.attribute(ino, name));
     this.#try(() => system.readlink(ino));
     if (type === 0o100000) this.#contents(system, ino, size);
     else this.#otherContents(system, ino);
@@ -312,4 +313,8 @@ export class Reader {
   }
 }
 
+/** What is not listed, and can be asked for. */
+const OF_NTFS = ["attrib", "acl", "reparse_data", "ea", "dos_name", "object_id", "times"].map(
+  (name) => `system.ntfs_${name}`,
+);
 const NO_SUCH_NAME = Buffer.from("no such name");

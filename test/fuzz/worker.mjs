@@ -6,6 +6,7 @@ import { openSync, writeSync } from "node:fs";
 import { loadImage, pickImage } from "./images.mjs";
 import { groupPlaces, mutate } from "./mutate.mjs";
 import { findPlaces } from "./places.mjs";
+import { findNtfsPlaces } from "./places-ntfs.mjs";
 import { Random } from "./random.mjs";
 import { loadLibrary, Reader } from "./reader.mjs";
 
@@ -34,7 +35,10 @@ function image(name) {
   let known = images.get(name);
   if (known === undefined) {
     const bytes = loadImage(name);
-    const places = groupPlaces(findPlaces(bytes, name === "mbr" ? PARTITION : 0, library));
+    const found = name.startsWith("ntfs")
+      ? findNtfsPlaces(bytes)
+      : findPlaces(bytes, name === "mbr" ? PARTITION : 0, library);
+    const places = groupPlaces(found);
     if (name === "mbr") places.kinds.push([{ kind: "partition table", at: 0x1b8, length: 72 }]);
     const commits = places.list.filter(({ kind }) => kind === "journal 2").map(({ at }) => at);
     known = { bytes, places, commits, target: Buffer.alloc(bytes.length) };

@@ -15,6 +15,8 @@ export interface NtfsRecipe {
   readonly mkntfs: readonly string[];
   /** Kinds that populate_ntfs.py knows. */
   readonly fill: readonly string[];
+  /** What is done to the image then. */
+  readonly after?: (image: string) => void;
   /** The least number of entries there are then. */
   readonly least: number;
 }
@@ -36,5 +38,6 @@ export async function makeNtfsImage(
   } finally {
     await unmount();
   }
+  recipe.after?.(image);
   return image;
 }

@@ -1,5 +1,6 @@
 /** Crawling an NTFS volume: each record of the MFT has the state of a file and its names, so one pass tells all. */
 import type { Log, Source } from "../../images/image.js";
+import { EIO, IoError } from "../../images/io-error.js";
 import { BlockCache } from "../../versions/block-cache.js";
 import { View } from "../../versions/view.js";
 import type { Crawled, CrawlSink, CrawlStart } from "../crawler.js";
@@ -94,6 +95,8 @@ class Crawl {
         continue;
       const { parent } = names;
       if (this.#isHiddenDirectory(parent)) continue;
+      if (parent >= this.#parts.mft.records)
+        throw new IoError(EIO, `MFT record ${inode.ino} has a name in a directory that does not exist`);
       const length = encodeName(names.buffer, names.nameAt, names.length, this.#bytes);
       this.#sink.name(parent, this.#bytes, 0, length, inode.ino, this.#isAgain);
     }

@@ -6,6 +6,7 @@ import { AttributeType as ATTRIBUTE, Attribute } from "./attribute.js";
 import { I30 } from "./directory.js";
 import type { Inode } from "./inode.js";
 import { type MasterFileTable, SystemRecord } from "./mft.js";
+import { HOLE, Runs } from "./runs.js";
 import { Stream } from "./stream.js";
 
 /** What the clusters of the format's own files hold, by record. */
@@ -30,6 +31,13 @@ export class InodeClusters {
   /** Tells of all clusters of a file. Throws IoError (EIO) after those that can be read, if some cannot. */
   tell(inode: Inode, sink: BlockSink): void {
     let problem: IoError | undefined;
+    const list = inode.attributeList(this.#attribute);
+    if (list !== undefined && !list.isResident) {
+      const runs = Runs.of(list, this.#mft.geometry.clusters, inode.ino);
+      for (let n = 0; n < runs.count; n++)
+        if (runs.cluster(n) !== HOLE)
+          sink.extent(runs.cluster(n), runs.length(n), inode.ino, 0, BlockKind.MAP);
+    }
     for (let index = 0; index < inode.count; index++) {
       try {
         if (inode.isFirstPart(index)) this.#tellStream(inode, index, sink);
@@ -76,7 +84,6 @@ function kindOf({ ino }: Inode, type: number, isContents: boolean): BlockKind {
       return own ?? (isContents ? BlockKind.DATA : BlockKind.ATTRIBUTES);
     case ATTRIBUTE.INDEX_ALLOCATION:
       return BlockKind.DIRECTORY;
-    case ATTRIBUTE.ATTRIBUTE_LIST:
     case ATTRIBUTE.BITMAP:
       return BlockKind.MAP;
     case ATTRIBUTE.REPARSE_POINT:

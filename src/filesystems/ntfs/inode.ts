@@ -21,6 +21,7 @@ export class Inode {
   readonly #list = new AttributeList();
   /** The attribute list; undefined: all attributes are in the record. */
   #listed: Buffer | undefined;
+  #listAt = -1;
   /** Of each attribute: its type, and where it, or its entry in the list, lies. */
   readonly #types: number[] = [];
   readonly #places: number[] = [];
@@ -55,20 +56,20 @@ export class Inode {
     this.ino = ino;
     for (const extension of this.#extensions) extension.number = -1;
     this.#listed = undefined;
-    let list = -1;
+    this.#listAt = -1;
     this.#standard = -1;
     const attribute = this.#attribute;
     const { buffer } = record;
     for (let at = record.firstAttribute(); at >= 0; at = record.nextAttribute(at)) {
       const type = buffer.readUInt32LE(at);
-      if (type === AttributeType.ATTRIBUTE_LIST) list = at;
+      if (type === AttributeType.ATTRIBUTE_LIST) this.#listAt = at;
       else if (type === AttributeType.STANDARD_INFORMATION && this.#standard < 0) this.#noteStandard(at);
       this.#types[this.count] = type;
       this.#places[this.count++] = at;
     }
     if (this.#standard < 0) throw new IoError(EIO, `MFT record ${ino} has no standard information`);
-    if (list >= 0) {
-      attribute.move(buffer, list, ino);
+    if (this.#listAt >= 0) {
+      attribute.move(buffer, this.#listAt, ino);
       this.#takeList(readValue(attribute, LONGEST_LIST, ino, this.#mft.geometry, this.#mft.view));
     }
     return true;
@@ -161,6 +162,13 @@ export class Inode {
     const { record: number, instance, type } = this.#entry(index);
     const record = this.#recordWith(number);
     moveToInstance(into, record, type, instance);
+    return into;
+  }
+
+  /** The list of attributes, which is not among them; undefined: there is none. */
+  attributeList(into: Attribute): Attribute | undefined {
+    if (this.#listAt < 0) return undefined;
+    into.move(this.#record.buffer, this.#listAt, this.ino);
     return into;
   }
 

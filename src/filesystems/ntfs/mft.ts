@@ -82,7 +82,10 @@ export class MasterFileTable {
       this.#readParts(list, parts);
     }
     const end = (parts.at(-1) as Runs).end * this.geometry.clusterSize;
-    this.#records = Math.min(records, Math.floor(end / this.geometry.recordSize), MOST_RECORDS);
+    const most = Math.floor(
+      Math.min(end, this.view.blocksThere * this.view.blockSize) / this.geometry.recordSize,
+    );
+    this.#records = Math.min(records, most, MOST_RECORDS);
     this.#parts = parts;
     return parts;
   }

@@ -30,6 +30,7 @@ export class Runs {
     let count = 0;
     let vcn = lowestVcn;
     let lcn = 0;
+    let used = 0;
     for (let at = attribute.runsAt; at < end; ) {
       const sizes = buffer[at++] as number;
       if (sizes === 0) break;
@@ -47,9 +48,11 @@ export class Runs {
         // NTFS 1.2 has holes as cluster -1.
         if (lcn < HOLE || (lcn !== HOLE && !(lcn + length <= clusters))) throw bad(record);
         places[count] = lcn;
+        // No cluster is twice in a stream.
+        used += lcn === HOLE ? 0 : length;
       }
       vcn += length;
-      if (!(length > 0 && vcn <= 2 ** 53)) throw bad(record);
+      if (!(length > 0 && vcn <= 2 ** 53 && used <= clusters)) throw bad(record);
       count++;
     }
     // An empty stream has 2^64 - 1 there.

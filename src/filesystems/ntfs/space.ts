@@ -17,13 +17,14 @@ export interface Space {
 
 /** Throws IoError. */
 export function countSpace(mft: MasterFileTable): Space {
-  const { clusters } = mft.geometry;
+  const { clusters, clusterSize } = mft.geometry;
   const inode = new Inode(mft);
-  const freeClusters =
-    clusters - bitsSet(bitmap(mft, inode, SystemRecord.BITMAP, AttributeType.DATA), clusters);
+  // What lies past the end of an image that was cut short is nobody's to use.
+  const there = Math.min(clusters, Math.ceil((mft.view.blocksThere * mft.view.blockSize) / clusterSize));
+  const freeClusters = there - bitsSet(bitmap(mft, inode, SystemRecord.BITMAP, AttributeType.DATA), there);
   const records = bitmap(mft, inode, SystemRecord.MFT, AttributeType.BITMAP);
   const room = records.allocatedSize * 8;
-  return { freeClusters, freeRecords: Math.max(0, room - bitsSet(records, records.size * 8)), records: room };
+  return { freeClusters, freeRecords: Math.max(0, room - bitsSet(records, mft.records)), records: room };
 }
 
 function bitmap(mft: MasterFileTable, inode: Inode, ino: number, type: number): Stream {
