@@ -1,7 +1,16 @@
 /** `slashcloud doctor`, on hosts that have what it looks for. */
 import { execFile, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdirSync, mkdtempSync, truncateSync, writeFileSync } from "node:fs";
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
+import { hostname } from "node:os";
 import { dirname, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { cleanUp, endWithTests, onEnd, run, unmountNow, workFolder } from "./support/images-mount.js";
@@ -332,6 +341,24 @@ describe("a daemon that runs", () => {
     );
     expect(of(report, "images").map(({ message }) => message)).toEqual([`${image} (raw) can be read`]);
     await served.stop();
+  });
+
+  test("a file that its output goes to is no image", async () => {
+    const point = join(folder, "logged");
+    mkdirSync(point);
+    const log = openSync(join(folder, "logged.txt"), "w");
+    const words = [main, "up", "--mount", point, "--state", `${point}-state`, `web=${image}`];
+    const child = spawn(process.execPath, words, { stdio: ["ignore", log, log] });
+    closeSync(log);
+    endWithTests(child);
+    const unmount = onEnd(() => unmountNow(point));
+    const ended = once(child, "exit");
+    await expect.poll(() => existsSync(join(point, hostname())), { timeout: 20_000 }).toBe(true);
+    const report = await examine(["--mount", point, "--state", `${point}-state`]);
+    expect(of(report, "images").map(({ message }) => message)).toEqual([`${image} (raw) can be read`]);
+    child.kill("SIGTERM");
+    await ended;
+    expect(unmount).toThrow(/not mounted/);
   });
 
   test("in a mount namespace of its own, as a service's sandbox gives it, is found out", async () => {

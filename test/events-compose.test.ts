@@ -646,6 +646,17 @@ function unsureOf({ inodes, names }: Changes, now: Guest): Changes {
   };
 }
 
+const NO_TIME = { seconds: 0, nanoseconds: 0 };
+
+/** Has a volume's map made, lets its guest go on unseen, and has the volume opened afresh. */
+function reopen(events: VolumeEvents<InodeIndex>, guest: Guest, pick: (most: number) => number): void {
+  events.prepare();
+  events.crawled(crawlOf(guest), { sequence: 0, ...NO_TIME });
+  // What happens here is seen in the difference only.
+  for (let steps = 0; steps < 3; steps++) step(guest, pick);
+  events.reopened("for a test");
+}
+
 test.each([
   ["that has just begun", false],
   ["that was opened afresh", true],
@@ -672,23 +683,16 @@ test.each([
         for (let steps = 1 + pick(3); steps > 0; steps--) step(next, pick);
         const sure = differenceOf(guest, next);
         const changes = isUnsure ? unsureOf(sure, next) : sure;
-        events.take({ changes, sequence: ++sequence, seconds: 0, nanoseconds: 0 }, 0);
+        events.take({ changes, sequence: ++sequence, ...NO_TIME }, 0);
         guest = next;
       };
-      if (isReopened) {
-        events.prepare();
-        events.crawled(crawlOf(guest), { sequence, seconds: 0, nanoseconds: 0 });
-        // What happens here is seen in the difference only.
-        for (let steps = 0; steps < 3; steps++) step(guest, pick);
-        events.reopened("for a test");
-      }
+      if (isReopened) reopen(events, guest, pick);
       const versions = [copyOf(guest)];
       for (let n = pick(8); n > 0; n--) {
         take(pick(3) === 0);
         versions.push(copyOf(guest));
       }
-      const seen = versions[pick(versions.length)] as Guest;
-      events.crawled(crawlOf(seen), { sequence, seconds: 0, nanoseconds: 0 });
+      events.crawled(crawlOf(versions[pick(versions.length)] as Guest), { sequence, ...NO_TIME });
       if (!isReopened) {
         // Those without paths are not for this monitor.
         told.length = 0;
@@ -735,23 +739,16 @@ test.each([
         const next = copyOf(guest);
         for (let steps = 1 + pick(3); steps > 0; steps--) step(next, pick);
         const changes = follower.changes(guest, next, isLast);
-        events.take({ changes, sequence: ++sequence, seconds: 0, nanoseconds: 0 }, 0);
+        events.take({ changes, sequence: ++sequence, ...NO_TIME }, 0);
         guest = next;
       };
-      if (isReopened) {
-        events.prepare();
-        events.crawled(crawlOf(guest), { sequence, seconds: 0, nanoseconds: 0 });
-        // What happens here is seen in the difference only.
-        for (let steps = 0; steps < 3; steps++) step(guest, pick);
-        events.reopened("for a test");
-      }
+      if (isReopened) reopen(events, guest, pick);
       const versions = [copyOf(guest)];
       for (let n = pick(8); n > 0; n--) {
         take(pick(3) === 0);
         versions.push(copyOf(guest));
       }
-      const seen = versions[pick(versions.length)] as Guest;
-      events.crawled(crawlOf(seen), { sequence, seconds: 0, nanoseconds: 0 });
+      events.crawled(crawlOf(versions[pick(versions.length)] as Guest), { sequence, ...NO_TIME });
       for (let n = 0; n < 5; n++) take(pick(4) === 0);
       take(true);
       const index = events.index as InodeIndex;

@@ -14,6 +14,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import {
   append,
+  fill,
   ganesha,
   hashes,
   hashOf,
@@ -50,17 +51,7 @@ async function start(port: number, ...options: string[]): Promise<Running> {
 
 beforeAll(async () => {
   inside = await liveGuest(folder, image);
-  mkdirSync(join(inside, "log"));
-  mkdirSync(join(inside, "etc"));
-  writeFileSync(join(inside, "log/syslog"), "line 0\n");
-  writeFileSync(join(inside, "etc/passwd"), "the guest's users\n");
-  writeFileSync(join(inside, "etc/shadow"), "the guest's secrets\n", { mode: 0o600 });
-  for (let d = 0; d < 10; d++) {
-    mkdirSync(join(inside, `many/${d}`), { recursive: true });
-    for (let f = 0; f < 1000; f++)
-      writeFileSync(join(inside, `many/${d}/file ${f}`), `${d}/${f}\n`.repeat(1 + ((7 * f) % 90)));
-  }
-  await run("sync", ["-f", inside]);
+  await fill(inside);
   served = await serve(cloud, { g: image });
   server = await start(await freePort());
   client = await NfsClient.mount(server.port, cloud);

@@ -315,6 +315,14 @@ describe("the root file system is", () => {
     expect(chosen({ sda1: ["etc"], sda2: ["home", "var"] })).toBeUndefined();
   });
 
+  it("otherwise the first with a Windows", () => {
+    const windows = ["Windows", "Windows/System32/config"];
+    expect(chosen({ sda1: ["EFI"], sda2: ["Recovery"], sda3: windows, sda4: windows })).toBe("sda3");
+    expect(chosen({ sda1: ["boot"], sda2: ["WINNT/system32/config"] })).toBe("sda2");
+    expect(chosen({ sda1: windows, sda2: SYSTEM })).toBe("sda2");
+    expect(chosen({ sda1: ["Windows"], sda2: ["Windows/System32"] })).toBeUndefined();
+  });
+
   it("otherwise the only one, or none", () => {
     expect(chosen({ sda1: ["photos"] })).toBe("sda1");
     expect(chosen({ sda1: ["photos"], sdb1: ["music"] })).toBeUndefined();

@@ -15,6 +15,7 @@ import { basename, join } from "node:path";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import {
   append,
+  fill,
   hashes,
   hashOf,
   install,
@@ -46,17 +47,7 @@ let server: Running;
 beforeAll(async () => {
   const image = join(folder, "g.img");
   inside = await liveGuest(folder, image);
-  mkdirSync(join(inside, "log"));
-  mkdirSync(join(inside, "etc"));
-  append(join(inside, "log/syslog"), "line 0\n");
-  writeFileSync(join(inside, "etc/passwd"), "the guest's users\n");
-  writeFileSync(join(inside, "etc/shadow"), "the guest's secrets\n", { mode: 0o600 });
-  for (let d = 0; d < 10; d++) {
-    mkdirSync(join(inside, `many/${d}`), { recursive: true });
-    for (let f = 0; f < 1000; f++)
-      writeFileSync(join(inside, `many/${d}/file ${f}`), `${d}/${f}\n`.repeat(1 + ((7 * f) % 90)));
-  }
-  await run("sync", ["-f", inside]);
+  await fill(inside);
   served = await serve(cloud, { g: image });
   install(prefix, cloud, ["samba", "--guest-ok", "--hosts-allow", "127.0.0.1"]);
   server = await smbd(prefix);

@@ -11,13 +11,15 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { deserialize } from "bson";
 import { afterAll, expect, test, vi } from "vitest";
 import type { DaemonStatus } from "../src/daemon/status.js";
 import type { GuestEvent } from "../src/events/event.js";
 import { cleanUp, loopDevice, mount, run, workFolder } from "./support/images-mount.js";
-import { main, serve } from "./support/images-serve.js";
+import { host, main, serve } from "./support/images-serve.js";
 import { qemuNbd } from "./support/nbd-servers.js";
 import { nbdfuse, until } from "./support/nbd-tap.js";
+import { RedisServer } from "./support/redis-server.js";
 
 vi.setConfig({ testTimeout: 120_000 });
 
@@ -27,6 +29,8 @@ afterAll(cleanUp);
 
 const BLOCK = 4096;
 
+const isEventKey = (field: Buffer): boolean => field.toString() === "event";
+
 const eventsOf = (directory: string): GuestEvent[] =>
   readFileSync(join(directory, ".events"), "utf8")
     .split("\n")
@@ -34,7 +38,12 @@ const eventsOf = (directory: string): GuestEvent[] =>
     .map((line) => JSON.parse(line) as GuestEvent);
 
 /** Serves a disk that its guest reaches by the tap, and has the kernel mount it there. */
-async function guestAtTap(name: string, partition: boolean, isRemote = false) {
+async function guestAtTap(
+  name: string,
+  partition: boolean,
+  isRemote = false,
+  options: readonly string[] = [],
+) {
   const image = join(folder, `${name}.img`);
   await run("truncate", ["-s", "64M", image]);
   if (partition) execFileSync("sfdisk", ["-q", image], { input: "start=2048, type=83\n" });
@@ -58,7 +67,10 @@ async function guestAtTap(name: string, partition: boolean, isRemote = false) {
   leave();
   const socket = join(folder, `${name}.sock`);
   const storage = isRemote ? await overFuse(name, image) : undefined;
-  const served = await serve(join(folder, name), { g: storage?.file ?? image }, ["--tap", `unix:${socket}`]);
+  const served = await serve(join(folder, name), { g: storage?.file ?? image }, [
+    ...["--tap", `unix:${socket}`],
+    ...options,
+  ]);
   const disk = await nbdfuse(`nbd+unix:///g?socket=${socket}`, join(folder, `${name}-nbd`));
   const loop = await loopDevice(disk.file, ["--direct-io=on", "--offset", `${offset}`]);
   // What is written over in place leaves no trace in the journal.
@@ -144,6 +156,39 @@ test.each([
     await guest.end();
   },
 );
+
+test("a monitor on Redis gets the bytes that are written over in place, as many as was said", async () => {
+  const redis = await RedisServer.start(join(folder, "redis"));
+  const guest = await guestAtTap("redis-data", false, false, ["--redis", redis.url, "--redis-data", "6000"]);
+  const { status } = guest;
+  await until(
+    () => status()?.writes?.isReady === true && status()?.hasPaths === true,
+    "the map of blocks does not come",
+  );
+  const client = redis.client();
+  const told = new Map<number, Buffer>();
+  for (const [block, bytes] of [
+    [5, Buffer.alloc(2 * BLOCK, "1")],
+    [9, Buffer.alloc(BLOCK, "2")],
+  ] as const) {
+    guest.overwrite("d/old", block * BLOCK, bytes);
+    for (const start = performance.now(); !told.has(block * BLOCK); await sleep(20)) {
+      if (performance.now() - start > 20_000) throw new Error("the write is not told");
+      for (const [, fields] of await client.xrangeBuffer(`slashcloud:${host}:g`, "-", "+")) {
+        const { event, path, data, dataOffset } = deserialize(fields[fields.findIndex(isEventKey) + 1]!, {
+          promoteBuffers: true,
+        });
+        if (event === "written" && path === "/d/old") told.set(Number(dataOffset), data);
+      }
+    }
+  }
+  expect([...told.keys()]).toEqual([5 * BLOCK, 9 * BLOCK]);
+  expect(told.get(5 * BLOCK)).toEqual(Buffer.alloc(6000, "1"));
+  expect(told.get(9 * BLOCK)).toEqual(Buffer.alloc(BLOCK, "2"));
+  client.disconnect();
+  await guest.end();
+  await redis.kill();
+});
 
 test("a new file is told with its bytes when its commit comes, after its creation", async () => {
   const guest = await guestAtTap("new", false);

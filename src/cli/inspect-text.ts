@@ -3,33 +3,26 @@ import type { InspectedGuest } from "../daemon/inspecting/inspect-guest.js";
 import { visible } from "./event-text.js";
 import { tableText } from "./table.js";
 
+type Windows = NonNullable<InspectedGuest["windows"]>;
+type Drive = NonNullable<Windows["drives"]>[number];
 type Line = readonly [title: string, texts: readonly string[]];
 
 /** A title, and a line for each fact. */
 export function inspectedText(guest: InspectedGuest, withPackages: boolean): string {
-  const { operatingSystem: system, architecture, kernels, users, logins, packageDatabases } = guest;
+  const { operatingSystem: system, architecture, windows, packageDatabases } = guest;
   const facts: readonly Line[] = [
     ["system", system === null ? [] : [system.description]],
     ["host name", one(guest.hostName)],
     ["architecture", one(architecture?.name ?? null)],
     ["time zone", one(guest.timeZone)],
-    [
-      "kernels",
-      (kernels ?? []).map(({ version, image }) => (image === "" ? `${version} (modules alone)` : version)),
-    ],
+    ...(windows === null ? kernelLines(guest) : windowsLines(windows)),
     [
       "packages",
       packageDatabases.map(({ manager, packages }) =>
         packages === undefined ? `${manager}: not read` : `${manager}: ${packages.length}`,
       ),
     ],
-    ["users", (users ?? []).map(({ name, uid, shell }) => `${name} (${uid}, ${shell})`)],
-    [
-      "last log-ins",
-      (logins ?? []).map(({ user, time, line, host }) =>
-        [time, user, line, ...(host === "" ? [] : [`from ${host}`])].join(" "),
-      ),
-    ],
+    ...(windows === null ? peopleLines(guest) : []),
     ["notes", guest.notes],
   ];
   const width = Math.max(...facts.map(([title]) => title.length));
@@ -39,6 +32,39 @@ export function inspectedText(guest: InspectedGuest, withPackages: boolean): str
     ),
   );
   return `${visible(guest.guest)}\n${lines.join("")}${withPackages ? packagesText(guest) : ""}`;
+}
+
+function kernelLines({ kernels }: InspectedGuest): readonly Line[] {
+  const text = (kernels ?? []).map(({ version, image }) =>
+    image === "" ? `${version} (modules alone)` : version,
+  );
+  return [["kernels", text]];
+}
+
+function peopleLines({ users, logins }: InspectedGuest): readonly Line[] {
+  return [
+    ["users", (users ?? []).map(({ name, uid, shell }) => `${name} (${uid}, ${shell})`)],
+    [
+      "last log-ins",
+      (logins ?? []).map(({ user, time, line, host }) =>
+        [time, user, line, ...(host === "" ? [] : [`from ${host}`])].join(" "),
+      ),
+    ],
+  ];
+}
+
+function windowsLines({ edition, installed, drives }: Windows): readonly Line[] {
+  return [
+    ["edition", edition === "" ? [] : [edition]],
+    ["installed", installed === "" ? [] : [installed]],
+    ["drives", (drives ?? []).map((drive) => `${drive.letter} ${placeOf(drive)}`)],
+  ];
+}
+
+function placeOf(drive: Drive): string {
+  if ("partition" in drive) return `partition ${drive.partition}`;
+  if ("device" in drive) return drive.device;
+  return `disk ${drive.diskSignature} at ${drive.offset}`;
 }
 
 function one(text: string | null): readonly string[] {

@@ -13,6 +13,8 @@ import type { GuestFiles } from "./guest-files.js";
 import { packageDatabases } from "./packages/databases.js";
 import type { Database } from "./packages/package.js";
 import { Reader } from "./reader.js";
+import { type Look, type Windows, windowsFacts } from "./windows/facts.js";
+import { registryPlace } from "./windows/place.js";
 
 /** Null: it is not told, or could not be read, of which there is a note. */
 export interface Facts {
@@ -25,6 +27,8 @@ export interface Facts {
   readonly users: readonly User[] | null;
   readonly logins: readonly Login[] | null;
   readonly packageDatabases: readonly Database[];
+  /** Null for other systems. */
+  readonly windows: Windows | null;
   /** What could not be read, a line each. */
   readonly notes: readonly string[];
 }
@@ -34,7 +38,7 @@ export async function inspect(files: GuestFiles): Promise<Facts> {
   const reader = new Reader(files);
   const notes: string[] = [];
   const note = (line: string): void => void notes.push(line);
-  const look = async <T>(what: string, find: () => Promise<T | undefined>): Promise<T | null> => {
+  const look: Look = async (what, find) => {
     try {
       return (await find()) ?? null;
     } catch (error) {
@@ -42,10 +46,29 @@ export async function inspect(files: GuestFiles): Promise<Facts> {
       return null;
     }
   };
+  const system = await look("operating system", () => operatingSystem(reader));
+  const registry = system === null ? await look("registry", () => registryPlace(reader)) : null;
+  const facts =
+    registry === null
+      ? await unixFacts(reader, system, look, note)
+      : { ...NOT_OF_WINDOWS, ...(await windowsFacts(reader, registry, look, note)) };
+  for (const { problem } of facts.packageDatabases) if (problem !== "") note(problem);
+  return { ...facts, notes };
+}
+
+/** What is not in the registry, or not looked for. */
+const NOT_OF_WINDOWS = { kernels: null, users: null, logins: null };
+
+async function unixFacts(
+  reader: Reader,
+  system: OperatingSystem | null,
+  look: Look,
+  note: (line: string) => void,
+): Promise<Omit<Facts, "notes">> {
   const machine = await look("architecture", () => architecture(reader));
   const people = await look("users", () => users(reader));
-  const facts = {
-    operatingSystem: await look("operating system", () => operatingSystem(reader)),
+  return {
+    operatingSystem: system,
     hostName: await look("host name", () => hostName(reader)),
     architecture: machine,
     kernels: await look("kernels", () => kernels(reader)),
@@ -53,7 +76,6 @@ export async function inspect(files: GuestFiles): Promise<Facts> {
     users: people,
     logins: await look("logins", () => logins(reader, machine ?? undefined, people ?? [])),
     packageDatabases: await packageDatabases(reader, note),
+    windows: null,
   };
-  for (const { problem } of facts.packageDatabases) if (problem !== "") note(problem);
-  return { ...facts, notes };
 }

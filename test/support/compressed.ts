@@ -105,11 +105,11 @@ function resourceAt(bytes: Buffer, at: number): { size: number; flags: number; o
   };
 }
 
-/** An NTFS volume of 128 MiB in a file. */
-export async function makeNtfs(image: string, clusterBytes = 4096): Promise<void> {
+/** An NTFS volume in a file. */
+export async function makeNtfs(image: string, mebibytes = 128): Promise<void> {
   writeFileSync(image, "");
-  truncateSync(image, 128 << 20);
-  await run("mkntfs", ["-q", "-F", "-c", String(clusterBytes), image]);
+  truncateSync(image, mebibytes << 20);
+  await run("mkntfs", ["-q", "-F", "-c", "4096", image]);
 }
 
 /**

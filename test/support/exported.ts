@@ -33,6 +33,21 @@ export async function liveGuest(folder: string, image: string): Promise<string> 
   return inside;
 }
 
+/** Gives a guest a log, accounts and 10,000 files, and waits until they are on its disk. */
+export async function fill(inside: string): Promise<void> {
+  mkdirSync(join(inside, "log"));
+  mkdirSync(join(inside, "etc"));
+  writeFileSync(join(inside, "log/syslog"), "line 0\n");
+  writeFileSync(join(inside, "etc/passwd"), "the guest's users\n");
+  writeFileSync(join(inside, "etc/shadow"), "the guest's secrets\n", { mode: 0o600 });
+  for (let d = 0; d < 10; d++) {
+    mkdirSync(join(inside, `many/${d}`), { recursive: true });
+    for (let f = 0; f < 1000; f++)
+      writeFileSync(join(inside, `many/${d}/file ${f}`), `${d}/${f}\n`.repeat(1 + ((7 * f) % 90)));
+  }
+  await run("sync", ["-f", inside]);
+}
+
 /** Appends to a file, or makes it, and waits until that is on the guest's disk. */
 export function append(path: string, text: string): void {
   const file = openSync(path, "a");

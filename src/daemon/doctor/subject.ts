@@ -1,5 +1,5 @@
 /** What the checks look at: a host, and what slashcloud shows there or is to show. */
-import { readFileSync } from "node:fs";
+import { readFileSync, readlinkSync } from "node:fs";
 import { extname } from "node:path";
 import { parseGuests } from "../guest-name.js";
 import { formatOf, parseImage } from "../image-name.js";
@@ -95,9 +95,14 @@ function imageOf(image: string): SubjectImage {
 /** What the daemon's processes have open that is no file of its own: files and block devices, for reading. */
 function imagesOpenIn({ pids }: Daemon, state: string, files: readonly OpenFile[]): SubjectImage[] {
   const own = new Set(pids);
+  const outputs = new Set(pids.flatMap(outputsOf));
   const paths = files.flatMap(({ pid, path, type }) => {
     const isDisk = type === "block" || (type === "file" && !/\.(js|node|json|sock|pid)$/.test(path));
-    return own.has(pid) && isDisk && !path.startsWith(`${state}/`) && !path.startsWith("/dev/null")
+    return own.has(pid) &&
+      isDisk &&
+      !outputs.has(path) &&
+      !path.startsWith(`${state}/`) &&
+      !path.startsWith("/dev/null")
       ? [path]
       : [];
   });
@@ -105,6 +110,18 @@ function imagesOpenIn({ pids }: Daemon, state: string, files: readonly OpenFile[
     const served = pids.find((pid) => programPath(pid).endsWith("qemu-nbd") && opens(files, pid, path));
     const format = served === undefined ? "raw" : extname(path).slice(1) || "converted";
     return { path, format };
+  });
+}
+
+/** Where a process's standard output and error lead. */
+function outputsOf(pid: number): string[] {
+  return [1, 2].flatMap((fd) => {
+    try {
+      return [readlinkSync(`/proc/${pid}/fd/${fd}`)];
+    } catch {
+      // It has ended, or has none.
+      return [];
+    }
   });
 }
 

@@ -32,7 +32,7 @@ export class AttributesOfFiles {
     out.minor = kinds.minor;
     // Subdirectories have no name of their parent's here, so a directory has one name.
     out.nlink = type === FileType.DIRECTORY ? 1 : Math.max(1, this.#names.count(inode));
-    const { uid, gid, permissions } = descriptors.access(inode);
+    const { uid, gid, mode: permissions } = descriptors.access(inode);
     const linux = inode.findAny(AttributeType.EA) < 0 ? undefined : linuxAttributes(mft, inode);
     out.uid = linux?.uid ?? uid;
     out.gid = linux?.gid ?? gid;

@@ -4,7 +4,7 @@ import { AttributeType } from "./attribute.js";
 import { Index, IndexNode } from "./index.js";
 import { Inode } from "./inode.js";
 import { type MasterFileTable, SystemRecord } from "./mft.js";
-import { type Access, accessOf, BAD_DESCRIPTOR, NO_DESCRIPTOR } from "./security.js";
+import { type PosixSecurity, securityToPosix } from "./security.js";
 import { Stream } from "./stream.js";
 
 const SII = Buffer.from("$SII", "utf16le");
@@ -21,6 +21,13 @@ const LONGEST = 65536;
 const MOST_NODES = 64;
 /** Descriptors that are remembered. */
 const MOST_KNOWN = 10_000;
+
+/** Who a file belongs to and who may do what with it, as stat(2) has that. */
+export type Access = Readonly<PosixSecurity>;
+
+/** Without a descriptor, or with one that cannot be read, a file is root's, and nobody else's. */
+const NO_DESCRIPTOR: Access = { mode: 0, uid: 0, gid: 0 };
+const BAD_DESCRIPTOR: Access = { mode: 0, uid: 0, gid: 0 };
 
 export class Descriptors {
   readonly #mft: MasterFileTable;
@@ -117,6 +124,12 @@ export class Descriptors {
     this.#stream = new Stream(this.#mft, inode, data);
     this.#index = new Index(this.#mft, inode, SII);
   }
+}
+
+function accessOf(descriptor: Buffer): Access {
+  const access = { mode: 0, uid: 0, gid: 0 };
+  securityToPosix(descriptor, 0, descriptor.length, access);
+  return access;
 }
 
 /** Goes to the entry with that number, or to the one below which it would be; true: it is the one. */

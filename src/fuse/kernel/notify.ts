@@ -88,6 +88,9 @@ export class Notifier {
     this.#words[ReplyHeader.LENGTH] = Size.REPLY_HEADER + length;
     this.#words[ReplyHeader.ERROR] = notification;
     put64(this.#words, ReplyHeader.UNIQUE, 0);
+    // Most of what changes the kernel does not have: an error's stack would cost twice what the call does.
+    const { stackTraceLimit } = Error;
+    Error.stackTraceLimit = 0;
     try {
       writeSync(this.#fd, this.#bytes, 0, Size.REPLY_HEADER + length);
       return true;
@@ -95,6 +98,8 @@ export class Notifier {
       const { code } = error as NodeJS.ErrnoException;
       if (code !== undefined && (NOTHING.has(code) || code === unknown)) return false;
       throw error;
+    } finally {
+      Error.stackTraceLimit = stackTraceLimit;
     }
   }
 }

@@ -5,12 +5,16 @@ export interface Package {
   readonly version: string;
   /** "" if it is not told. */
   readonly architecture: string;
+  /** Only of Windows' programs; "" if it is not told. */
+  readonly publisher?: string;
+  /** A date, `2026-01-31`; only of Windows' programs; "" if it is not told. */
+  readonly installed?: string;
 }
 
 /** A package manager's database in a guest. */
 export interface Database {
-  readonly manager: "dpkg" | "apk" | "pacman" | "rpm";
-  /** Its file or directory. */
+  readonly manager: "dpkg" | "apk" | "pacman" | "rpm" | "windows";
+  /** Its file or directory; a key of the registry. */
   readonly path: string;
   /** Undefined: it was not read; `problem` tells why. */
   readonly packages: readonly Package[] | undefined;
