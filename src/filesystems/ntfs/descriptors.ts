@@ -70,6 +70,11 @@ export class Descriptors {
     return access;
   }
 
+  /** Whether a file has a descriptor that cannot be found, or read. */
+  isMissing(inode: Inode): boolean {
+    return this.access(inode) === BAD_DESCRIPTOR;
+  }
+
   /** A file's descriptor as it is on the disk; undefined: it has none. Throws IoError. */
   descriptor(inode: Inode): Buffer | undefined {
     const id = inode.securityId;

@@ -11,7 +11,6 @@ import { encoded, isShowable } from "../names.js";
 import type { Parts } from "../parts.js";
 import { FileRecord } from "../record.js";
 import { Runs } from "../runs.js";
-import { BAD_DESCRIPTOR } from "../security.js";
 import { Stream } from "../stream.js";
 
 /** A name that a file has, or that a directory has of one. */
@@ -77,7 +76,7 @@ export class Sides {
       const names = this.#namesOf();
       const state = isSystem(ino) ? undefined : inodeState(this.#parts, inode);
       if (!isDirectory && !isSystem(ino)) this.#checkRuns();
-      const isUndescribed = this.#parts.descriptors.access(inode) === BAD_DESCRIPTOR;
+      const isUndescribed = this.#parts.descriptors.isMissing(inode);
       return {
         ino,
         isThere: true,
