@@ -25,6 +25,16 @@ export const recipes = {
   },
   ext2: { mke2fs: ["-t", "ext2", "-b", "4096"], guest: ["--fsync", "0"], check: false },
   ntfs: { mkntfs: [], driver: "lowntfs-3g", mount: "big_writes", guest: ["--ntfs", "--fsync", "0"] },
-  "ntfs-512": { mkntfs: ["-c", "512"], driver: "lowntfs-3g", mount: "big_writes", guest: ["--ntfs", "--fsync", "0"] },
-  "ntfs-64k": { mkntfs: ["-c", "65536"], driver: "lowntfs-3g", mount: "big_writes", guest: ["--ntfs", "--fsync", "0"] },
+  "ntfs-512": {
+    mkntfs: ["-c", "512"],
+    driver: "lowntfs-3g",
+    mount: "big_writes",
+    guest: ["--ntfs", "--fsync", "0"],
+  },
+  "ntfs-64k": {
+    mkntfs: ["-c", "65536"],
+    driver: "lowntfs-3g",
+    mount: "big_writes",
+    guest: ["--ntfs", "--fsync", "0"],
+  },
 };

@@ -87,7 +87,9 @@ async function mountNtfs(recipe, disk, folder) {
   const driver = recipe.driver ?? "ntfs-3g";
   const before = statSync(folder).dev;
   const options = ["no_detach", "noatime", "streams_interface=xattr", recipe.mount].filter(Boolean);
-  const child = spawn(driver, ["-o", options.join(","), disk, folder], { stdio: ["ignore", "ignore", "pipe"] });
+  const child = spawn(driver, ["-o", options.join(","), disk, folder], {
+    stdio: ["ignore", "ignore", "pipe"],
+  });
   let errors = "";
   child.stderr.setEncoding("utf8").on("data", (text) => {
     errors += text;
@@ -281,7 +283,13 @@ export async function proof({
     report.failures.push(...failures.map((line) => `events: ${line}`));
   }
   if (watcher) {
-    const checker = ["--history", at("history"), "--observed", at("observed"), ...(timer || recipe.mkntfs ? ["--any"] : [])];
+    const checker = [
+      "--history",
+      at("history"),
+      "--observed",
+      at("observed"),
+      ...(timer || recipe.mkntfs ? ["--any"] : []),
+    ];
     report.checked = JSON.parse(run("python3", join(here, "check.py"), ...checker));
     report.failures.push(...report.checked.failures);
     delete report.checked.failures;

@@ -18,7 +18,6 @@ import { BlockCache, readFully } from "../../../versions/block-cache.js";
 import type { Commit } from "../../../versions/commit.js";
 import { View } from "../../../versions/view.js";
 import { NO_CHANGES } from "../../changes.js";
-import { Trigger } from "../../copies/trigger.js";
 import type { Follower, Look, Step } from "../../follower.js";
 import { BOOT_SECTOR_SIZE, type Geometry, requireGeometry } from "../boot-sector.js";
 import { MasterFileTable, SystemRecord } from "../mft.js";
@@ -29,6 +28,7 @@ import { Composer } from "./compose.js";
 import type { Entity } from "./entity.js";
 import { LiveFiles } from "./live-files.js";
 import { NtfsFileMaps } from "./maps.js";
+import { Pace } from "./pace.js";
 import { PlaceView } from "./place-view.js";
 import { saysInUse } from "./raw-record.js";
 import { RecordPlaces } from "./record-places.js";
@@ -84,7 +84,7 @@ export class NtfsFollower implements Follower {
   readonly #composer: Composer;
   readonly #maps: NtfsFileMaps;
   readonly #files: LiveFiles;
-  readonly #trigger: Trigger;
+  readonly #pace: Pace;
   /** Files of which something is not taken, and since when (ms). */
   #waiting = new Map<number, number>();
   /** Files that have got a name, as they were seen, and since when. */
@@ -122,7 +122,7 @@ export class NtfsFollower implements Follower {
     this.#composer = new Composer(this.#accepted, this.#reader.parts);
     this.#maps = new NtfsFileMaps(this.#accepted.parts);
     this.#files = new LiveFiles(geometry, new PlaceView(source, geometry.blockSize, cache));
-    this.#trigger = new Trigger(source);
+    this.#pace = new Pace(source);
     this.#taking = new Base(source, this.#accepted, MOST_KEPT);
     this.#walk = this.#taking.take();
   }
@@ -145,10 +145,8 @@ export class NtfsFollower implements Follower {
   look(): Look {
     const began = performance.now();
     if (this.#taking !== undefined) return this.#goOn(this.#taking, began);
-    if (!this.#trigger.isDue(began) && began < this.#again) return undefined;
-    const found = this.#compare(began);
-    this.#trigger.done(began, performance.now());
-    return found;
+    if (!this.#pace.isDue(began) && began < this.#again) return undefined;
+    return this.#compare(began);
   }
 
   read(ino: number, generation: number, position: number, length: number): Buffer | undefined {
@@ -187,7 +185,14 @@ export class NtfsFollower implements Follower {
   #compare(began: number): Look {
     if (!readBoot(this.#source).equals(this.#boot)) return { reopen: "changed" };
     this.#findNewRecords();
-    let changed = this.#comparison.all();
+    const found = this.#comparison.next(began);
+    const look = this.#consider(found.changed, began);
+    this.#pace.done(began, performance.now(), found.passBegan);
+    return look;
+  }
+
+  #consider(found: Changed, began: number): Look {
+    let changed = found;
     this.#again = Number.POSITIVE_INFINITY;
     let candidate = this.#candidate(changed);
     for (let round = 0; round < ROUNDS && !candidate.isTooMuch && !candidate.agrees; round++) {
@@ -204,6 +209,8 @@ export class NtfsFollower implements Follower {
       this.#waiting.clear();
       return undefined;
     }
+    const { records, blocks } = candidate.looked;
+    this.#comparison.note(records, blocks, began);
     const mayWait = this.#waitForRenames(candidate, began);
     const taken = candidate.take(mayWait, (ino, isUnreadable) => {
       const due = (this.#waiting.get(ino) ?? began) + (isUnreadable ? UNREADABLE_OVERDUE : OVERDUE);

@@ -1,0 +1,237 @@
+import {
+  appendFileSync,
+  closeSync,
+  copyFileSync,
+  linkSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  readSync,
+  renameSync,
+  rmdirSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { afterAll, describe, expect, test } from "vitest";
+import { Errno, type FileSystem } from "../src/filesystems/filesystem.js";
+import type { IoError } from "../src/images/io-error.js";
+import { mountNtfs } from "./support/compressed.js";
+import { cleanUp, run, workFolder } from "./support/images-mount.js";
+import { Versions } from "./support/versions.js";
+
+const folder = workFolder("follow-ntfs");
+/** Bytes that a disk writes as a whole. */
+const SECTOR = 512;
+
+afterAll(cleanUp);
+
+async function makeImage(name: string, size: string, ...options: readonly string[]): Promise<string> {
+  const image = join(folder, `${name}.img`);
+  await run("truncate", ["-s", size, image]);
+  await run("mkntfs", ["-q", "-Q", "-F", ...options, image]);
+  return image;
+}
+
+/** Lets ntfs-3g work on an image. */
+async function work(image: string, action: (inside: string) => void | Promise<void>): Promise<void> {
+  const inside = `${image}-inside`;
+  const unmount = await mountNtfs(image, inside, "noatime,streams_interface=xattr");
+  try {
+    await action(inside);
+  } finally {
+    await unmount();
+  }
+}
+
+/** The same numbers in each run. */
+function generator(seed: number): (below: number) => number {
+  let random = seed;
+  return (below) => {
+    random = (Math.imul(random, 1103515245) + 12345) >>> 0;
+    return (random >>> 8) % below;
+  };
+}
+
+/** Looks until nothing has been found for a while; returns what contradicted itself in any version. */
+async function settle(versions: Versions): Promise<string[]> {
+  const found: string[] = [];
+  for (let until = performance.now() + 500; performance.now() < until; await sleep(5)) {
+    const { count } = versions;
+    found.push(...versions.look());
+    if (versions.isWaiting || versions.count > count) until = performance.now() + 500;
+  }
+  return found;
+}
+
+/** The names below a directory, with what is in the files. */
+function tree(fileSystem: FileSystem, directory = fileSystem.rootInode, path = ""): Map<string, string> {
+  const found = new Map<string, string>();
+  const entries: Array<[string, number]> = [];
+  fileSystem.list(directory, 0, {
+    entry: (name, at, length, ino) => {
+      entries.push([name.toString("utf8", at, at + length), ino]);
+      return true;
+    },
+  });
+  for (const [name, ino] of entries) {
+    if (name === "." || name === "..") continue;
+    const at = `${path}/${name}`;
+    try {
+      const bytes = Buffer.alloc(1 << 20);
+      found.set(at, bytes.toString("latin1", 0, fileSystem.read(ino, 0, bytes.length, bytes, 0)));
+    } catch (error) {
+      if ((error as IoError).errno !== Errno.EISDIR) throw error;
+      found.set(at, "directory");
+      for (const [below, content] of tree(fileSystem, ino, at)) found.set(below, content);
+    }
+  }
+  return found;
+}
+
+/** What a guest does between two states of its volume. */
+function change(inside: string): void {
+  for (let n = 0; n < 30; n++) {
+    const at = join(inside, "many", `file ${n} with a name that makes the index grow`);
+    if (n % 3 === 0) rmSync(at);
+    else if (n % 3 === 1) renameSync(at, join(inside, "other", `moved-${n}`));
+    else appendFileSync(at, `more ${n}`.repeat(n * 40));
+  }
+  for (let n = 0; n < 60; n++)
+    writeFileSync(join(inside, "other", `new ${n} ${"x".repeat(n)}`), `${n}`.repeat(n * 9));
+  linkSync(join(inside, "one"), join(inside, "other", "linked"));
+  renameSync(join(inside, "two"), join(inside, "one"));
+  rmdirSync(join(inside, "empty"));
+  mkdirSync(join(inside, "other", "deep"));
+  renameSync(join(inside, "other"), join(inside, "others"));
+  truncateSync(join(inside, "three"), 5);
+}
+
+describe.each([
+  ["clusters of 4 KiB", []],
+  ["clusters of 512", ["-c", "512"]],
+])("NTFS that a guest writes (%s)", (name, options) => {
+  test("whatever is written first, each version agrees in itself, and the last is the guest's", async () => {
+    const image = await makeImage(name.replace(/\W/g, "-"), "16M", ...options);
+    await work(image, (inside) => {
+      for (const directory of ["many", "other", "empty"]) mkdirSync(join(inside, directory));
+      for (let n = 0; n < 90; n++)
+        writeFileSync(join(inside, "many", `file ${n} with a name that makes the index grow`), `old ${n}`);
+      for (const file of ["one", "two", "three"]) writeFileSync(join(inside, file), file.repeat(2000));
+    });
+    const after = `${image}-after`;
+    copyFileSync(image, after);
+    await work(after, change);
+    const [old, now] = [readFileSync(image), readFileSync(after)];
+    const sectors: number[] = [];
+    for (let at = 0; at < old.length; at += SECTOR)
+      if (old.compare(now, at, at + SECTOR, at, at + SECTOR) !== 0) sectors.push(at);
+    const next = generator(99);
+    for (let n = sectors.length - 1; n > 0; n--) {
+      const other = next(n + 1);
+      [sectors[n], sectors[other]] = [sectors[other] as number, sectors[n] as number];
+    }
+
+    const versions = new Versions(image);
+    const contradictions = await settle(versions);
+    const disk = openSync(image, "r+");
+    // All within the time for which what does not agree is held back.
+    const each = Math.ceil(sectors.length / 60);
+    for (const [n, at] of sectors.entries()) {
+      writeSync(disk, now, at, SECTOR, at);
+      if (n % each === 0) {
+        contradictions.push(...versions.look());
+        await sleep(1);
+      }
+    }
+    closeSync(disk);
+    contradictions.push(...(await settle(versions)));
+    expect(contradictions, versions.log.join("\n")).toEqual([]);
+    expect(versions.log).toEqual([]);
+    expect(tree(versions.fileSystem)).toEqual(tree(new Versions(after).fileSystem));
+  }, 30_000);
+});
+
+test("bytes of a file are never those of another one that got its clusters, in whatever version it is known", async () => {
+  const image = await makeImage("reused", "4M", "-c", "4096");
+  await work(image, (inside) => {
+    for (let n = 0; n < 8; n++) writeFileSync(join(inside, `old-${n}`), "old".repeat(40_000));
+  });
+  const versions = new Versions(image);
+  await settle(versions);
+  const { fileSystem } = versions;
+  const files = Array.from({ length: 8 }, (_, n) =>
+    fileSystem.lookup(fileSystem.rootInode, Buffer.from(`old-${n}`)),
+  );
+  const bytes = Buffer.alloc(120_000);
+  for (const ino of files) expect(fileSystem.read(ino, 0, bytes.length, bytes, 0)).toBe(bytes.length);
+  await work(image, (inside) => {
+    for (let n = 0; n < 8; n += 2) rmSync(join(inside, `old-${n}`));
+    try {
+      for (let n = 0; n < 40; n++) writeFileSync(join(inside, `new-${n}`), "NEW".repeat(20_000));
+    } catch {
+      // Now it is full: all clusters of those that were removed are in use again.
+    }
+  });
+  // No version has been taken since.
+  for (const [n, ino] of files.entries()) {
+    let seen = "";
+    try {
+      seen = bytes.toString("latin1", 0, fileSystem.read(ino, 0, bytes.length, bytes, 0));
+    } catch (error) {
+      expect((error as IoError).errno).toBe(Errno.ESTALE);
+      continue;
+    }
+    expect(seen, `old-${n}`).toBe("old".repeat(40_000));
+    expect(n % 2).toBe(1);
+  }
+  await settle(versions);
+  expect(fileSystem.lookup(fileSystem.rootInode, Buffer.from("old-0"))).toBe(0);
+  const raw = Buffer.alloc(4 << 20);
+  const disk = openSync(image, "r");
+  readSync(disk, raw, 0, raw.length, 0);
+  closeSync(disk);
+  // It was reused indeed.
+  expect(raw.toString("latin1").split("old".repeat(1000)).length).toBeLessThan(8 * 40);
+});
+
+test("a listing that takes several requests is of one version", async () => {
+  const image = await makeImage("listing", "16M");
+  const name = (n: number) => `name ${String(n).padStart(4, "0")} ${"x".repeat(40)}`;
+  await work(image, (inside) => {
+    for (let n = 0; n < 400; n += 2) writeFileSync(join(inside, name(n)), "");
+  });
+  const versions = new Versions(image);
+  await settle(versions);
+  const { fileSystem } = versions;
+  const found: string[] = [];
+  const some = (position: number, most: number): number => {
+    let at = position;
+    let count = 0;
+    fileSystem.list(fileSystem.rootInode, position, {
+      entry: (buffer, start, length, _ino, _type, next) => {
+        if (count++ === most) return false;
+        found.push(buffer.toString("utf8", start, start + length));
+        at = next;
+        return true;
+      },
+    });
+    return at;
+  };
+  const position = some(0, 50);
+  await work(image, (inside) => {
+    for (let n = 1; n < 400; n += 2) writeFileSync(join(inside, name(n)), "");
+    for (let n = 0; n < 400; n += 8) rmSync(join(inside, name(n)));
+  });
+  expect(await settle(versions)).toEqual([]);
+  let at = position;
+  for (let last = -1; at !== last; ) {
+    last = at;
+    at = some(at, 30);
+  }
+  const expected = Array.from({ length: 200 }, (_, n) => name(n * 2));
+  expect(found.filter((one) => one.startsWith("name")).sort()).toEqual(expected);
+});
