@@ -143,7 +143,8 @@ class Guest:
         if chance < 0.05:
             name += "\u00fc\U0001f600".encode() if self.options.ntfs else b"\xff\xfe \n\x80"
         elif chance < 0.1:
-            name += b"n" * self.random.randrange(100, 240)
+            # ntfs-3g leaves a file behind that another with a very long name has replaced.
+            name += b"n" * self.random.randrange(100, 200 if self.options.ntfs else 240)
         else:
             name += b"-" + b"name" * self.random.randrange(6)
         return os.path.join(folder, name)
