@@ -32,6 +32,8 @@ export interface Taken extends Changed {
   readonly held: readonly number[];
 }
 
+/** Blocks of one file that were agreed on before: no limit that a real one comes to. */
+const MOST_BLOCKS = 1 << 20;
 const NONE: Entries = { names: new Map(), children: new Set(), isBad: false };
 const NO_BLOCKS: ReadonlyMap<number, number[]> = new Map();
 
@@ -254,7 +256,7 @@ export class Candidate implements Copies {
     const { geometry, owners } = this.#accepted;
     this.#refresh(ino);
     const most = Math.max(0, Math.floor(this.#room / geometry.blockSize));
-    const old = this.#accepted.side(ino, Number.POSITIVE_INFINITY);
+    const old = this.#accepted.side(ino, MOST_BLOCKS);
     const raw = this.#records.get(ino) ?? this.#accepted.records.get(ino);
     const now = this.#reader.sides.of(ino, raw !== undefined && saysInUse(raw, 0), most + old.blocks.size);
     entity.old = old;

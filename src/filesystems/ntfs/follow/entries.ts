@@ -1,5 +1,5 @@
 /** The names in a directory's index: in those of its blocks that are of interest, and where these lie. */
-import { IoError } from "../../../images/io-error.js";
+import { EIO, IoError } from "../../../images/io-error.js";
 import { AttributeType } from "../attribute.js";
 import { I30 } from "../directory.js";
 import { FileName, Namespace } from "../file-name.js";
@@ -11,6 +11,9 @@ import type { Parts } from "../parts.js";
 import { referenceAt } from "../record.js";
 import { Stream } from "../stream.js";
 import { nameKey } from "./side.js";
+
+/** Index blocks of one directory: enough for some millions of names. */
+const MOST_BLOCKS = 1 << 18;
 
 /** A name as an index has it. */
 export interface Entry {
@@ -47,8 +50,11 @@ export class OpenIndex {
   used(): Map<number, number[]> {
     const found = new Map<number, number[]>();
     const index = this.#index;
-    for (let number = index.nextUsed(0); number < index.blocks; number = index.nextUsed(number + 1))
+    for (let number = index.nextUsed(0); number < index.blocks; number = index.nextUsed(number + 1)) {
+      if (found.size === MOST_BLOCKS)
+        throw new IoError(EIO, `directory ${this.#ino} is too large to be followed`);
       found.set(number, this.#blocksOf(number));
+    }
     return found;
   }
 
@@ -79,7 +85,7 @@ export class OpenIndex {
       const { child } = node;
       if (child >= 0) {
         const number = this.#index.blockOf(child);
-        if (children.has(number)) throw new IoError(5, "an index block has two parents");
+        if (children.has(number)) throw new IoError(EIO, "an index block has two parents");
         children.add(number);
       }
       if (node.isLast) break;
@@ -89,10 +95,10 @@ export class OpenIndex {
       if (!isShowable(name.buffer, name.nameAt, name.length)) continue;
       const bytes = encoded(name.buffer, name.nameAt, name.length);
       const key = nameKey(this.#ino, bytes);
-      if (names.has(key)) throw new IoError(5, "a name is in a directory twice");
+      if (names.has(key)) throw new IoError(EIO, "a name is in a directory twice");
       names.set(key, { directory: this.#ino, name: bytes, ino });
     }
-    if (node.isBad) throw new IoError(5, "a directory has a bad entry");
+    if (node.isBad) throw new IoError(EIO, "a directory has a bad entry");
   }
 
   #blocksOf(number: number): number[] {

@@ -184,7 +184,7 @@ export class NtfsFollower implements Follower {
 
   #compare(began: number): Look {
     if (!readBoot(this.#source).equals(this.#boot)) return { reopen: "changed" };
-    this.#findNewRecords();
+    if (!this.#findNewRecords()) return { reopen: "changed" };
     const found = this.#comparison.next(began);
     const look = this.#consider(found.changed, began);
     this.#pace.done(began, performance.now(), found.passBegan);
@@ -248,21 +248,22 @@ export class NtfsFollower implements Follower {
     return new Candidate(this.#source, this.#accepted, this.#reader, changed, room);
   }
 
-  /** $MFT grows, and its own record tells where to. */
-  #findNewRecords(): void {
+  /** $MFT grows, and its own record tells where to. False: records have been moved. */
+  #findNewRecords(): boolean {
     const { geometry, places } = this.#accepted;
     const now = Buffer.allocUnsafe(geometry.recordSize);
     places.read(this.#source, SystemRecord.MFT, 1, now);
-    if (this.#mft?.equals(now) === true) return;
+    if (this.#mft?.equals(now) === true) return true;
     try {
       const found = findRecords(this.#source, geometry);
-      // A smaller one than before is none that a guest made.
-      if (found.records >= places.records) this.#accepted.places = found;
+      if (!found.extends(places)) return false;
+      this.#accepted.places = found;
       this.#mft = now;
     } catch (error) {
       // It can be half written: then it is found by the next look.
       if (!(error instanceof IoError)) throw error;
     }
+    return true;
   }
 
   #take(taken: Taken): Look {

@@ -36,6 +36,20 @@ export class RecordPlaces {
       .sort((a, b) => (this.#positions[a] as number) - (this.#positions[b] as number));
   }
 
+  /** Whether the records of `other` lie where they lie here: there may be more of them here. */
+  extends(other: RecordPlaces): boolean {
+    if (this.records < other.records) return false;
+    return other.#starts.every((start, n) => {
+      const isLast = n === other.#starts.length - 1;
+      const [length, before] = [this.#lengths[n] as number, other.#lengths[n] as number];
+      return (
+        this.#starts[n] === start &&
+        this.#positions[n] === other.#positions[n] &&
+        (isLast ? length >= before : length === before)
+      );
+    });
+  }
+
   /** The record that a block is of; -1: it is none of the MFT's. */
   recordAt(block: number): number {
     const { blockSize, recordSize } = this.#geometry;
