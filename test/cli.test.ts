@@ -10,8 +10,11 @@ import {
 } from "node:fs";
 import { basename, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { parseGuest } from "../src/daemon/guest-name.js";
 import { cleanUp, mount, onEnd, run, unmountNow, workFolder } from "./support/images-mount.js";
 import { main, serve } from "./support/images-serve.js";
+
+vi.setConfig({ testTimeout: 30_000 });
 
 const folder = workFolder("cli");
 const image = join(folder, "web.img");
@@ -170,6 +173,83 @@ describe("a mistake is one line that says what to do", () => {
     );
     expect(status).toBe(1);
     expect(stderr).toMatch(/needs root: run as root, or use the libfuse driver/);
+  });
+});
+
+describe("standard output", () => {
+  const commands = [
+    ["ls", image],
+    ["ls", "-lR", image],
+    ["ls", "-R", "--json", image],
+    ["cat", `${image}:/etc/os-release`],
+    ["stat", `${image}:/etc/os-release`],
+    ["volumes", image],
+    ["map", image],
+    ["df", image],
+    ["inspect", image],
+    ["crawl", image],
+    ["doctor"],
+    ["completion", "bash"],
+    ["export", "autofs"],
+    ["--help"],
+    ["ls", "--help"],
+    ["--version"],
+  ];
+
+  test.each(commands)("that is full is one line and exit code 1: %s %s", (...words) => {
+    const shell = ["-c", '"$@" > /dev/full', "sh", process.execPath, main, ...words.filter(Boolean)];
+    const { status, stderr } = spawnSync("sh", shell, { encoding: "utf8", timeout: 20_000 });
+    const [last, ...more] = stderr.trimEnd().split("\n").reverse();
+    expect(last).toBe("slashcloud: standard output cannot be written (no space left on device)");
+    // What there is to say of an image comes first.
+    expect(more.filter((line) => /ENOSPC|output/.test(line))).toEqual([]);
+    expect(status).toBe(1);
+  });
+
+  test.each(commands)("whose reader has gone ends it quietly: %s %s", (...words) => {
+    const quoted = [
+      "-c",
+      '{ "$@"; echo $? >&2; } | true',
+      "bash",
+      process.execPath,
+      main,
+      ...words.filter(Boolean),
+    ];
+    const { stderr } = spawnSync("bash", quoted, { encoding: "utf8", timeout: 20_000 });
+    expect(stderr).not.toMatch(/EPIPE|Error/);
+    expect(stderr.trimEnd().split("\n").at(-1)).toMatch(/^[01]$/);
+  });
+});
+
+describe("an argument NAME=IMAGE", () => {
+  test.each([
+    ["a:b=/srv/web.img", "a:b", ["/srv/web.img"]],
+    ["a:b=qcow2:/srv/web.img", "a:b", ["qcow2:/srv/web.img"]],
+    ["w=/srv/a:b,/srv/c:d", "w", ["/srv/a:b", "/srv/c:d"]],
+    ["/srv/a:b.img", "a:b.img", ["/srv/a:b.img"]],
+  ])("%s is a guest's, colons and all", (argument, name, images) => {
+    expect(parseGuest(argument)).toMatchObject({ name, images });
+  });
+
+  test("that is an image's own name is an image", () => {
+    const odd = join(folder, "c=d:e.img");
+    writeFileSync(odd, "");
+    const before = process.cwd();
+    process.chdir(folder);
+    try {
+      expect(parseGuest("c=d:e.img")).toMatchObject({ name: "c=d:e.img", images: [odd] });
+      expect(parseGuest("raw:c=d:e.img")).toMatchObject({ name: "c=d:e.img", images: [`raw:${odd}`] });
+    } finally {
+      process.chdir(before);
+    }
+  });
+
+  test("a host has no colon in its name", () => {
+    const { status, stderr } = slashcloud("up", "--host", "a:b", image);
+    expect(stderr).toBe(
+      `slashcloud: "a:b" cannot be this host's name in the tree; name another one with --host\n`,
+    );
+    expect(status).toBe(2);
   });
 });
 

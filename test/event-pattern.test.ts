@@ -88,6 +88,22 @@ describe("a pattern HOST:VM:PATH", () => {
     expect(new EventPattern("*:*:/var/*").matches(renamed)).toBe(false);
   });
 
+  test("takes a guest with a colon in its name by an escaped one", () => {
+    const named = event({ guest: "a:b", path: "/etc/c:d" });
+    for (const text of [
+      "*:a\\:b:/etc/c:d",
+      "*:a[:]b:*",
+      "*:a?b:*:d",
+      "*:a*:/etc/*",
+      "gs9671:a\\:*:/etc/c\\:d",
+    ])
+      expect(new EventPattern(text).matches(named), text).toBe(true);
+    expect(new EventPattern("*:a:b:/etc/c:d").matches(named)).toBe(false);
+    expect(new EventPattern("*:a:b:/etc/*").matches(event({ guest: "a", path: "b:/etc/x" }))).toBe(true);
+    expect(new EventPattern("*:a\\:b:/x").guest).toBe("a:b");
+    expect(() => new EventPattern("*:a\\:b")).toThrow("a pattern is HOST:VM:PATH");
+  });
+
   test("takes the gaps of its guests, and what has no path only if it takes all", () => {
     const { path: _, ...none } = event();
     const gap = { ...none, event: "gap" } as const;

@@ -59,10 +59,10 @@ function generator(seed: number): (below: number) => number {
 /** Looks until nothing has been found for a while; returns what contradicted itself in any version. */
 async function settle(versions: Versions): Promise<string[]> {
   const found: string[] = [];
-  for (let until = performance.now() + 500; performance.now() < until; await sleep(5)) {
+  for (let until = performance.now() + 300; performance.now() < until; await sleep(5)) {
     const { count } = versions;
     found.push(...versions.look());
-    if (versions.isWaiting || versions.count > count) until = performance.now() + 500;
+    if (versions.isWaiting || versions.count > count) until = performance.now() + 300;
   }
   return found;
 }

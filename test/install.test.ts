@@ -154,6 +154,23 @@ describe("slashcloud install", () => {
     });
   });
 
+  test("the mount point goes if install has made it, also if it was in use when a later one came", () => {
+    for (const isThere of [false, true]) {
+      const own = join(folder, `mount-point-${isThere}`);
+      const point = join(own, "cloud");
+      mkdirSync(isThere ? point : own, { recursive: true });
+      expect(slashcloud(first, "install", "--root", own, "--no-enable").code).toBe(0);
+      execFileSync("mount", ["-t", "tmpfs", "tmpfs", point]);
+      try {
+        expect(slashcloud(second, "install", "--root", own, "--no-enable").code).toBe(0);
+      } finally {
+        execFileSync("umount", [point]);
+      }
+      expect(slashcloud(second, "uninstall", "--root", own).code).toBe(0);
+      expect(existsSync(point)).toBe(isThere);
+    }
+  });
+
   test("a file of somebody else's is not written over, and nothing is changed", () => {
     const other = join(folder, "other");
     mkdirSync(join(other, "usr/local/bin"), { recursive: true });
@@ -197,7 +214,8 @@ describe("the Debian package", () => {
       await run("mke2fs", ["-q", "-F", "-t", "ext4", join(root, "srv/web.img")]);
       // Images for containers have this, so that packages start no services.
       rmSync(join(root, "usr/sbin/policy-rc.d"), { force: true });
-      rmSync(join(root, "var/lib/slashcloud"), { recursive: true, force: true });
+      for (const path of ["var/lib/slashcloud", "cloud"])
+        rmSync(join(root, path), { recursive: true, force: true });
       // A host's administrator has a guest to show before the package comes.
       const dropIn = join(root, "etc/systemd/system/slashcloud.service.d");
       mkdirSync(dropIn, { recursive: true });
@@ -246,11 +264,10 @@ describe("the Debian package", () => {
     const mount = await host.run("grep", "fuse.slashcloud", "/proc/1/mountinfo");
     await host.run("dpkg", "--force-confold", "-i", "/srv/new.deb");
     expect(await host.run("slashcloud", "--version")).toBe("0.1.2\n");
-    await host.until("another server", async () =>
-      /another server has taken over/.test(await host.journal("slashcloud.service")),
-    );
+    expect(await host.journal("slashcloud.service")).toMatch(/process \d+ has given way: serving \/cloud/);
     expect(await host.run("ls", `/cloud/${hostname()}/web`)).toBe("lost+found\n");
-    expect(await host.property("slashcloud.service", "MainPID")).toBe(pid);
+    expect(await host.property("slashcloud.service", "MainPID")).not.toBe(pid);
+    expect(await host.property("slashcloud.service", "ActiveState")).toBe("active");
     expect(await host.run("grep", "fuse.slashcloud", "/proc/1/mountinfo")).toBe(mount);
     expect(await host.run("cat", `/${CONFIGURATION}`)).toContain("# Mine.");
   });
@@ -263,5 +280,13 @@ describe("the Debian package", () => {
     await host.run("dpkg", "-P", "slashcloud");
     expect((await named()).filter((path) => !before.includes(path))).toEqual([]);
     expect(await host.try("ls", "-d", "/cloud")).toMatchObject({ code: 2 });
+  });
+
+  test("leaves a mount point that was there before it came", async () => {
+    await host.run("mkdir", "/cloud");
+    await host.run("dpkg", "-i", "/srv/old.deb");
+    expect(await host.run("ls", `/cloud/${hostname()}/web`)).toBe("lost+found\n");
+    await host.run("dpkg", "-P", "slashcloud");
+    expect(await host.run("ls", "-A", "/cloud")).toBe("");
   });
 });

@@ -329,6 +329,33 @@ test("a guest's root is the volume of its Windows, and links lead through the tr
   }
 });
 
+test("what a guest writes is shown within seconds, though nobody is told of it", async () => {
+  const image = join(folder, "live.img");
+  copyFileSync(data, image);
+  const served = await serve(join(folder, "live-cloud"), { pc: image });
+  const mounted = join(folder, "live");
+  try {
+    const root = served.guest("pc");
+    expect(readdirSync(root).sort()).toEqual(["films", "to the system"]);
+    const unmount = await mountNtfs(image, mounted, "rw");
+    try {
+      writeFileSync(join(mounted, "new"), "new");
+      await run("sync", ["-f", mounted]);
+      await expect.poll(() => readdirSync(root), { timeout: 10_000 }).toContain("new");
+      await expect.poll(() => readFileSync(join(root, "new"), "utf8"), { timeout: 10_000 }).toBe("new");
+      writeFileSync(join(mounted, "new"), "newer bytes");
+      await run("sync", ["-f", mounted]);
+      await expect
+        .poll(() => readFileSync(join(root, "new"), "utf8"), { timeout: 10_000 })
+        .toBe("newer bytes");
+    } finally {
+      await unmount();
+    }
+  } finally {
+    expect(await served.stop()).toBe(0);
+  }
+});
+
 describe("names", () => {
   test("for DOS are not listed, not found, and do not count", () => {
     const { fs, names, stat } = open(system);

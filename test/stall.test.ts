@@ -13,7 +13,7 @@ import {
 import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
-import { isRemote } from "../src/images/remote.js";
+import { isRemote, storageNow } from "../src/images/remote.js";
 import {
   cleanUp,
   endWithTests,
@@ -277,6 +277,12 @@ describe("storage that stalls", () => {
       expect(isRemote(device)).toBe(true);
       expect(isRemote(near.image)).toBe(false);
       expect(isRemote(join(folder, "nothing", "there"))).toBe(false);
+      // Asked together, in any order, they are told apart as well.
+      const images = [near.image, storage.image, join(link, "disk.img"), device, join(folder, "nothing")];
+      for (const order of [images, images.toReversed(), [...images, ...images]]) {
+        const storageIsRemote = storageNow();
+        expect(order.map(storageIsRemote)).toEqual(order.map(isRemote));
+      }
     } finally {
       storage.goOn();
     }

@@ -1,6 +1,7 @@
-/** `slashcloud add`, `remove` and `reload`: other guests in the tree of a daemon that runs. */
+/** `slashcloud add`, `remove`, `reload` and `renew`: other guests in the tree of a daemon that runs. */
 import { parseGuest } from "../daemon/guest-name.js";
 import { sendCommand } from "../daemon/send-command.js";
+import { renewDaemon } from "../daemon/send-renewal.js";
 import { stateDirectoryFor } from "../daemon/state-directory.js";
 import { write } from "./output.js";
 
@@ -27,5 +28,12 @@ export async function remove(guest: string, { mount, state }: DaemonOptions): Pr
 export async function reload({ mount, state }: DaemonOptions): Promise<number> {
   for (const line of await sendCommand(stateDirectoryFor(mount, state), { kind: "reload" }))
     write(`slashcloud: ${line}\n`);
+  return 0;
+}
+
+/** Has another daemon take the place of the one that runs. Returns the exit code. Throws UserError. */
+export async function renew({ mount, state }: DaemonOptions): Promise<number> {
+  const pid = await renewDaemon(stateDirectoryFor(mount, state));
+  write(`slashcloud: process ${pid} is the daemon now\n`);
   return 0;
 }

@@ -2,7 +2,11 @@
 import { writeSync } from "node:fs";
 import { writeLog } from "../daemon/log/writer.js";
 
-/** Writes bytes to standard output, waiting where a pipe is full. A reader that went away ends the process quietly. */
+/**
+ * Writes bytes to standard output, waiting where a pipe is full. A reader that went away ends the process quietly, and what
+ * cannot be written at all (a full disk) with one line and exit code 1: here, as no caller is to take it for an error of the
+ * file that it shows.
+ */
 export function write(bytes: Buffer | string): void {
   const buffer = typeof bytes === "string" ? Buffer.from(bytes) : bytes;
   for (let at = 0; at < buffer.length; ) {
@@ -11,11 +15,23 @@ export function write(bytes: Buffer | string): void {
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException;
       if (code === "EPIPE") process.exit(0);
-      if (code !== "EAGAIN") throw error;
+      if (code !== "EAGAIN") {
+        complain(`standard output cannot be written (${WHY[code ?? ""] ?? (error as Error).message})`);
+        process.exit(1);
+      }
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5);
     }
   }
 }
+
+/** What keeps a file from being written, as users know it. */
+const WHY: Readonly<Record<string, string>> = {
+  ENOSPC: "no space left on device",
+  EDQUOT: "the quota is used up",
+  EFBIG: "the file would be too large",
+  EIO: "input/output error",
+  EBADF: "it is closed",
+};
 
 /** A line to standard error; without a level it is an error. */
 export const complain: typeof writeLog = (line, about) => writeLog(line, { level: "error", ...about });

@@ -2,7 +2,7 @@
 
 import { existsSync } from "node:fs";
 import type { EventsOptions } from "../daemon/event-hub.js";
-import { type GuestSpec, guestOf, isGuestName, parseGuests } from "../daemon/guest-name.js";
+import { type GuestSpec, guestOf, isHostName, parseGuests } from "../daemon/guest-name.js";
 import { isThere } from "../daemon/image-name.js";
 import { type LogForm, setLogForm, writeLog } from "../daemon/log/writer.js";
 import { parseCrawls } from "../daemon/made-crawls.js";
@@ -12,6 +12,8 @@ import { type Driver, NO_POLICY, type Policy, serve } from "../daemon/serve.js";
 import { startPulse } from "../daemon/service/pulse.js";
 import { serviceManager } from "../daemon/service/service-manager.js";
 import { stateDirectoryFor } from "../daemon/state-directory.js";
+import { giveWay } from "../daemon/succession/giving-way.js";
+import { findPredecessor, type Predecessor } from "../daemon/succession/predecessor.js";
 import { tapDisks } from "../daemon/tap.js";
 import type { TapOptions } from "../daemon/tap-keeper.js";
 import { UserError } from "../daemon/user-error.js";
@@ -67,6 +69,21 @@ export async function up(
   given: UpOptions,
   isGiven: IsGiven = () => true,
 ): Promise<number> {
+  const predecessor = await findPredecessor();
+  try {
+    return await upAfter(predecessor, images, given, isGiven);
+  } catch (error) {
+    predecessor?.refuse((error as Error).message);
+    throw error;
+  }
+}
+
+async function upAfter(
+  predecessor: Predecessor | undefined,
+  images: readonly string[],
+  given: UpOptions,
+  isGiven: IsGiven,
+): Promise<number> {
   // A configuration may say otherwise, once it has been read.
   setLogForm(given.log);
   const named = parseGuests(images);
@@ -81,7 +98,7 @@ export async function up(
   // All that are known by their images now; what is offered to them is settled at the start.
   const known = [...named, ...(configured?.plan.guests ?? []).flatMap((guest) => knownGuest(guest, named))];
   const { mount: directory, host, driver, metrics } = options;
-  if (!isGuestName(host))
+  if (!isHostName(host))
     throw new UserError(`"${host}" cannot be this host's name in the tree; name another one with --host`, 2);
   const tap: TapOptions | undefined =
     options.tap || options.pipe
@@ -94,13 +111,13 @@ export async function up(
   const writes = { limits: queueLimits(options), unknownLife: 1000 * options.unknownLife };
   const manager = serviceManager(complain);
   let isStopping = false;
+  let stop: () => void = () => {};
   const stopped = new Promise<void>((resolve) => {
-    for (const signal of ["SIGINT", "SIGTERM"] as const) {
-      process.on(signal, () => {
-        isStopping = true;
-        resolve();
-      });
-    }
+    stop = () => {
+      isStopping = true;
+      resolve();
+    };
+    for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, stop);
   });
   // Before it serves, it would end by it.
   let reload: () => void = () => {};
@@ -119,6 +136,8 @@ export async function up(
     tap,
     writes,
     metrics: metrics === undefined ? undefined : { listen: metrics },
+    predecessor,
+    ...(manager && { environment: manager.environment }),
     log: writeLog,
   });
   const serving = (): string =>
@@ -142,11 +161,18 @@ export async function up(
       complain("this driver cannot be upgraded while it serves: start it again");
     else void served.upgrade();
   });
-  for (const url of served.urls) write(`slashcloud: ${url}\n`);
-  if (!isStopping) write(`slashcloud: ${serving()}\n`);
+  await predecessor?.serving(stop);
+  if (predecessor !== undefined)
+    writeLog(`process ${predecessor.handed.pid} has given way: ${serving()}`, { level: "info" });
+  else {
+    // Who has started the one before has read it, and may have closed the pipe.
+    for (const url of served.urls) write(`slashcloud: ${url}\n`);
+    if (!isStopping) write(`slashcloud: ${serving()}\n`);
+  }
   tellManager();
   const endPulse = manager && startPulse({ manager, directory, replace: served.replace, log: writeLog });
-  await Promise.race([stopped, served.ended]).finally(endPulse);
+  const successor = await Promise.race([stopped, served.ended, served.succeeded]).finally(endPulse);
+  if (successor !== undefined) return giveWay(successor, manager);
   if (!isStopping) {
     complain(`${directory} was unmounted by somebody else`);
     return 0;

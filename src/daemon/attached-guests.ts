@@ -46,6 +46,7 @@ export interface AttachedGuestsOptions {
 }
 
 interface Attached {
+  readonly request: AttachRequest;
   readonly attachment: Attachment;
   /** Of the monitor, links followed. */
   readonly socket: string;
@@ -63,8 +64,15 @@ export class AttachedGuests {
   }
 
   /** Returns where the guest's disks can be read, paths or NBD URLs. Throws errors of one line. */
-  async attach({ guest, socket, disks }: AttachRequest): Promise<string[]> {
-    if (this.#guests.has(guest)) throw new Error(`${guest}: is attached already`);
+  async attach(request: AttachRequest): Promise<string[]> {
+    const { guest, socket, disks } = request;
+    const before = this.#guests.get(guest);
+    if (before !== undefined) {
+      // A keeper that takes another's place asks for what there is.
+      const isSame = before.request.socket === socket && `${before.request.disks}` === `${disks}`;
+      if (isSame) return before.attachment.disks.map(imageOf);
+      throw new Error(`${guest}: is attached already`);
+    }
     if (!existsSync(socket))
       throw new Error(`${socket}: there is no such socket: is the guest running, and is this its monitor?`);
     const monitor = realpathSync(socket);
@@ -95,7 +103,7 @@ export class AttachedGuests {
         guard: tapping,
         log: logWithin(log, guest, { guest }),
       });
-      this.#guests.set(guest, { attachment, socket: monitor, folder, exports });
+      this.#guests.set(guest, { request, attachment, socket: monitor, folder, exports });
       attachment.disks.forEach(({ index, size }, disk) => {
         const name = exports.get(index);
         if (name !== undefined) offer(name, { guest, disk, size, capture: "qmp" });

@@ -17,7 +17,9 @@ export type Command =
   | { readonly kind: "add"; readonly guest: string; readonly images: readonly string[] }
   | { readonly kind: "remove"; readonly guest: string }
   /** Reads the configuration again. */
-  | { readonly kind: "reload" };
+  | { readonly kind: "reload" }
+  /** Has another daemon, by the program as it is on disk now, take this one's place. */
+  | { readonly kind: "renew" };
 
 /** What came of it. */
 export interface CommandDone {
@@ -31,7 +33,7 @@ export interface CommandDone {
 export type RunCommand = (command: Command) => Promise<CommandDone>;
 
 /** The names of all commands. */
-export const COMMANDS: readonly Command["kind"][] = ["attach", "detach", "add", "remove", "reload"];
+export const COMMANDS: readonly Command["kind"][] = ["attach", "detach", "add", "remove", "reload", "renew"];
 
 /** Reads what came as JSON. Throws RangeError with one line that tells what is wrong. */
 export function parseCommand(kind: Command["kind"], text: string): Command {
@@ -41,7 +43,7 @@ export function parseCommand(kind: Command["kind"], text: string): Command {
   } catch {
     throw new RangeError("the request is not JSON");
   }
-  if (kind === "reload") return { kind };
+  if (kind === "reload" || kind === "renew") return { kind };
   const { guest, socket, disks, images } = (typeof body === "object" && body !== null ? body : {}) as Record<
     string,
     unknown

@@ -12,6 +12,7 @@ export const CONTROL_INDEX: Readonly<Record<string, string>> = {
   "POST /v1/add": 'shows a guest until it is removed: {"guest": NAME, "images": [IMAGE]}',
   "POST /v1/remove": 'shows an added guest no longer: {"guest": NAME}',
   "POST /v1/reload": "reads the configuration again: {}",
+  "POST /v1/renew": "another daemon, by the program that is on disk now, takes this one's place: {}",
 };
 
 /** Paths alone, for a line. */

@@ -5,14 +5,13 @@
  * is locked instead: QEMU does not start a guest with it as long as it is served.
  */
 import { type ChildProcess, spawn } from "node:child_process";
-import { existsSync, mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { existsSync, rmSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Log } from "../images/image.js";
 import type { ImageError } from "../images/image-error.js";
 import { isRemote } from "../images/remote.js";
 import { formatOf, parseImage } from "./image-name.js";
+import { makeOwnFolder } from "./own-folders.js";
 import { changedAt, type ImageUse, isWritten, QemuLocks } from "./qemu-locks.js";
 import {
   type ConvertedDisk,
@@ -59,7 +58,7 @@ export class ConvertedDisks {
       this.#said.add(line);
     });
     if (format === "raw") return name.path;
-    this.#folder ??= mkdtempSync(join(tmpdir(), "slashcloud-disks-"));
+    this.#folder ??= makeOwnFolder("disks");
     const disk = convertedDisk(name.path, format, this.#folder, this.#disks++);
     const server = new DiskServer(disk, this.#log);
     if (server.isRemote) void server.keepStarting();

@@ -1,8 +1,8 @@
-/** The thread that crawls one volume, or reads a crawl of it from a file, and ends. */
-import { parentPort, workerData } from "node:worker_threads";
+/** The thread that crawls volumes, or reads crawls of them from files, one after the other, until it is told to end. */
+import { parentPort } from "node:worker_threads";
 import { diskName } from "../cloud/mount-table.js";
 import { crawlBlocks, crawlFileSystem } from "../filesystems/formats.js";
-import type { Log, Source } from "../images/image.js";
+import type { Image, Log, Source } from "../images/image.js";
 import { openImage } from "../images/open.js";
 import { ExtentSink } from "../inference/extent-sink.js";
 import type { ExtentParts } from "../inference/extent-table.js";
@@ -15,7 +15,7 @@ import { type MadeCrawl, readCrawl } from "./crawl-file.js";
 /** What is to be found: names and inodes, or what each block holds. */
 export type CrawlWhat = "names" | "blocks";
 
-/** What the thread is started with. */
+/** What the thread is told for each volume; undefined has it end. */
 export interface CrawlData {
   readonly what: CrawlWhat;
   readonly images: readonly string[];
@@ -33,7 +33,7 @@ export interface CrawledBlocks {
   readonly blocks: number;
 }
 
-/** What it tells: lines for the log, and at its end what it has found, or why it has not. */
+/** What it tells: lines for the log, and at last what it has found, or why it has not. */
 export type CrawlMessage =
   | { readonly kind: "log"; readonly line: string }
   | { readonly kind: "crawled"; readonly what: "names"; readonly parts: InodeIndexParts }
@@ -43,10 +43,13 @@ export type CrawlMessage =
 /** Bytes of the cache: what is read lies together, and is not read again. */
 const CACHE_BYTES = 4 << 20;
 
-function findSource({ images, volume }: CrawlData): Source {
+/** `opened` takes the images, which are to be closed when the source is needed no more. */
+function findSource({ images, volume }: CrawlData, opened: Image[]): Source {
   const tables: VolumeTable[] = [];
   for (const [index, path] of images.entries()) {
-    const table = findVolumes(openImage(path), diskName(index), () => {});
+    const image = openImage(path);
+    opened.push(image);
+    const table = findVolumes(image, diskName(index), () => {});
     const found = table.volumes.find(({ name }) => name === volume);
     if (found !== undefined) return found.source;
     tables.push(table);
@@ -72,7 +75,7 @@ async function read({ made, mostBytes }: CrawlData, log: Log): Promise<InodeInde
 
 type Post = (message: CrawlMessage, transfers?: ArrayBuffer[]) => void;
 
-async function crawlNames(data: CrawlData, log: Log, post: Post): Promise<void> {
+async function crawlNames(data: CrawlData, opened: Image[], log: Log, post: Post): Promise<void> {
   const made = await read(data, log);
   if (made !== undefined) {
     const { parts, transfers } = made.toParts();
@@ -80,15 +83,15 @@ async function crawlNames(data: CrawlData, log: Log, post: Post): Promise<void> 
     return;
   }
   const sink = new IndexSink(data.mostBytes);
-  if (crawlFileSystem(findSource(data), new BlockCache(CACHE_BYTES), log, sink) === undefined)
+  if (crawlFileSystem(findSource(data, opened), new BlockCache(CACHE_BYTES), log, sink) === undefined)
     throw new Error("it has no file system that is known here");
   const { parts, transfers } = sink.index.toParts();
   post({ kind: "crawled", what: "names", parts }, transfers);
 }
 
-function crawlForBlocks(data: CrawlData, log: Log, post: Post): void {
+function crawlForBlocks(data: CrawlData, opened: Image[], log: Log, post: Post): void {
   const sink = new ExtentSink(data.mostBytes);
-  if (crawlBlocks(findSource(data), new BlockCache(CACHE_BYTES), log, sink) === undefined)
+  if (crawlBlocks(findSource(data, opened), new BlockCache(CACHE_BYTES), log, sink) === undefined)
     throw new Error("it has no file system that is known here");
   const parts = sink.table.sorted().toParts();
   const { buffer } = parts.physical;
@@ -97,15 +100,20 @@ function crawlForBlocks(data: CrawlData, log: Log, post: Post): void {
 }
 
 async function crawl(data: CrawlData, post: Post): Promise<void> {
+  const opened: Image[] = [];
   try {
     const log = (line: string) => post({ kind: "log", line });
-    if (data.what === "names") await crawlNames(data, log, post);
-    else crawlForBlocks(data, log, post);
+    if (data.what === "names") await crawlNames(data, opened, log, post);
+    else crawlForBlocks(data, opened, log, post);
   } catch (error) {
     post({ kind: "failed", message: (error as Error).message });
+  } finally {
+    for (const image of opened) image.close();
   }
 }
 
 const port = parentPort;
-if (port !== null)
-  void crawl(workerData as CrawlData, (message, transfers) => port.postMessage(message, transfers));
+port?.on("message", (data: CrawlData | undefined) => {
+  if (data === undefined) port.close();
+  else void crawl(data, (message, transfers) => port.postMessage(message, transfers));
+});

@@ -75,12 +75,17 @@ export class Crawling {
   }
 }
 
-/** Crawls that follow each other. */
+/**
+ * Crawls that follow each other. What waits is done by the same thread, as to start one costs more than to crawl a small
+ * disk; it ends when nothing waits.
+ */
 class Lane {
   readonly #log: Log;
   readonly #queue: Waiting[] = [];
   #worker: Worker | undefined;
   #current: Waiting | undefined;
+  /** The thread has been told to end. */
+  #isEnding = false;
 
   constructor(log: Log) {
     this.#log = log;
@@ -100,30 +105,46 @@ class Lane {
   }
 
   #next(): void {
-    if (this.#current !== undefined) return;
+    // Then its end brings the next one.
+    if (this.#current !== undefined || this.#isEnding) return;
     const waiting = this.#queue.shift();
-    if (waiting === undefined) return;
+    if (waiting === undefined) {
+      this.#isEnding = this.#worker !== undefined;
+      this.#worker?.postMessage(undefined);
+      return;
+    }
     this.#current = waiting;
     const { what, spec, volume, made } = waiting;
     const data: CrawlData = { what, images: spec.images, volume, mostBytes: totalmem() * SHARE, made };
+    this.#worker ??= this.#start();
+    this.#worker.postMessage(data);
+  }
+
+  #start(): Worker {
     const worker = new Worker(new URL("./crawl-thread.js", import.meta.url), {
-      workerData: data,
       resourceLimits: { maxOldGenerationSizeMb: HEAP_MEBIBYTES },
     });
-    this.#worker = worker;
     worker.on("message", (message: CrawlMessage) => {
-      if (message.kind === "log")
+      const { spec, volume } = this.#current ?? {};
+      if (spec === undefined || volume === undefined) return;
+      if (message.kind === "log") {
         this.#log(`${spec.name}/${volume}: ${message.line}`, { guest: spec.name, volume });
-      else if (message.kind === "crawled") waiting.resolve(message);
-      else waiting.reject(new Error(message.message));
-    });
-    worker.on("error", (error) => waiting.reject(error));
-    worker.on("exit", (code) => {
-      waiting.reject(new Error(`the crawl ended with exit code ${code}`));
-      this.#worker = undefined;
+        return;
+      }
+      if (message.kind === "crawled") this.#current?.resolve(message);
+      else this.#current?.reject(new Error(message.message));
       this.#current = undefined;
       this.#next();
     });
+    worker.on("error", (error) => this.#current?.reject(error));
+    worker.on("exit", (code) => {
+      this.#current?.reject(new Error(`the crawl ended with exit code ${code}`));
+      this.#worker = undefined;
+      this.#current = undefined;
+      this.#isEnding = false;
+      this.#next();
+    });
+    return worker;
   }
 }
 

@@ -1,5 +1,4 @@
 /** What a user writes to name a guest and its disks: `[NAME=]IMAGE`, `NAME=IMAGE,IMAGE`. */
-import { existsSync } from "node:fs";
 import { basename } from "node:path";
 import { EVENTS, EVENTS_BEFORE } from "../cloud/event-files.js";
 import { isNbdUrl, parseNbdUrl } from "../images/nbd/url.js";
@@ -20,7 +19,8 @@ export interface GuestSpec {
 export function parseGuest(argument: string): GuestSpec {
   const equals = argument.indexOf("=");
   // A path may have "=" in it too; a name has no slash, and an image that is there by the whole text is meant.
-  const isNamed = equals > 0 && !argument.slice(0, equals).includes("/") && !existsSync(argument);
+  const isNamed =
+    equals > 0 && !argument.slice(0, equals).includes("/") && !isThere(parseImage(argument).path);
   const rest = isNamed ? argument.slice(equals + 1) : argument;
   // A comma in a path of what is remote separates two images.
   const images = isNamed && rest.includes(",") && !isThere(rest) ? rest.split(",") : [rest];
@@ -42,6 +42,11 @@ const OTHERS = ["", ".", "..", EVENTS, EVENTS_BEFORE];
 /** Whether a directory of the tree can have it. */
 export function isGuestName(name: string): boolean {
   return !OTHERS.includes(name) && !/[/\0]/.test(name) && Buffer.byteLength(name) <= 255;
+}
+
+/** Whether it can be this host's: a colon would divide it from the guest's in names of channels. */
+export function isHostName(name: string): boolean {
+  return isGuestName(name) && !name.includes(":");
 }
 
 /** A guest with these disks, named as in GuestSpec. */

@@ -1,13 +1,12 @@
 /** One image opened for one command, in whatever format it is. */
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { readFileSync, rmSync } from "node:fs";
 import type { Image, Log } from "../images/image.js";
 import { openImage } from "../images/open.js";
 import type { GuestSpec } from "./guest-name.js";
 import { formatOf, parseImage } from "./image-name.js";
 import { type OpenTree, openTree } from "./open-tree.js";
+import { makeOwnFolder } from "./own-folders.js";
 import { convertedDisk, QEMU_NBD, qemuNbdArguments, refusal, urlOf } from "./qemu-nbd.js";
 
 /** ms that qemu-nbd may take until it serves. */
@@ -41,7 +40,7 @@ function opened<T>(image: string, log: Log, open: (name: string) => T): T {
   const name = parseImage(image);
   const format = formatOf(name, log);
   if (format === "raw") return open(name.path);
-  const folder = mkdtempSync(join(tmpdir(), "slashcloud-disk-"));
+  const folder = makeOwnFolder("disk");
   try {
     const disk = convertedDisk(name.path, format, folder, 0);
     // Without --persistent it ends with its last connection.

@@ -42,6 +42,7 @@ function isDone(command: Command, to: readonly string[] | undefined, now: readon
     case "detach":
     case "remove":
       return !now.includes(command.guest);
+    case "renew":
     case "reload":
       return to === undefined || (to.length === now.length && to.every((guest) => now.includes(guest)));
   }

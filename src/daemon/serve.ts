@@ -9,14 +9,19 @@ import type { OpenedGuests } from "./guest-problem.js";
 import { GuestKeeper, type Shows } from "./guests/guest-keeper.js";
 import { type GuestPlan, NOTHING_PLANNED } from "./guests/plan.js";
 import { checkMetricsAddress, type MetricsAddress, metricsAddress } from "./metrics-address.js";
+import { sweepFolders } from "./own-folders.js";
 import type { ServerSettings } from "./server-messages.js";
 import { StateDirectory } from "./state-directory.js";
+import { FORM, type HandedOver } from "./succession/handed-over.js";
+import type { Predecessor } from "./succession/predecessor.js";
+import type { Successor } from "./succession/successor.js";
 import { supervise } from "./supervisor.js";
 import { TapKeeper, type TapOptions, type WriteOptions } from "./tap-keeper.js";
 import { UserError } from "./user-error.js";
 
 export { NO_POLICY, type Policy } from "../cloud/policy/policy.js";
 
+const CANNOT_RENEW = "this driver cannot be renewed while it serves: start it again";
 /** ms that what looks for guests is given to end. */
 const PATIENCE = 3000;
 
@@ -42,12 +47,17 @@ export interface ServeOptions {
   readonly writes: WriteOptions;
   /** Where metrics are told, beside the control socket: HOST:PORT of this host alone. */
   readonly metrics?: { readonly listen: string } | undefined;
+  /** The daemon whose place this one takes; undefined: none. */
+  readonly predecessor?: Predecessor | undefined;
+  /** What one that takes this one's place is to have in its environment besides. */
+  readonly environment?: NodeJS.ProcessEnv;
   /** Told of what had to be passed over. */
   readonly log: Log;
 }
 
 /** What a driver serves. */
-export interface DriverOptions extends Omit<ServeOptions, "plan" | "reread" | "readPolicy" | "metrics"> {
+export interface DriverOptions
+  extends Omit<ServeOptions, "plan" | "reread" | "readPolicy" | "metrics" | "environment"> {
   /** Undefined: metrics are told at the control socket alone. */
   readonly metricsAt: MetricsAddress | undefined;
   /** The names of the guests without which nothing is served. */
@@ -77,6 +87,12 @@ export interface Driven extends Partial<Shows> {
   readonly upgrade?: (settings: ServerSettings) => Promise<void>;
   /** Has another server take over from one that does not answer any more; undefined where none can. */
   readonly replace?: () => void;
+  /** Has another daemon take this one's place; undefined where none can. `sure` is called when it can. Throws UserError. */
+  readonly handOver?: (
+    handed: Omit<HandedOver, "mounted">,
+    environment: NodeJS.ProcessEnv,
+    sure: () => void,
+  ) => Promise<Successor>;
 }
 
 /** The same, for who has it served. */
@@ -85,6 +101,8 @@ export interface Served extends Pick<Driven, "ended" | "stop"> {
   readonly upgrade?: () => Promise<void>;
   /** Has another server take over from one that does not answer any more; undefined where none can. */
   readonly replace?: () => void;
+  /** Resolves when another daemon has taken this one's place: the tree is its own now. */
+  readonly succeeded: Promise<Successor>;
   /** Where guests' disks are offered, as NBD URLs. */
   readonly urls: readonly string[];
   /** How many guests are shown now. */
@@ -97,17 +115,30 @@ export interface Served extends Pick<Driven, "ended" | "stop"> {
 export async function serve(options: ServeOptions): Promise<Served> {
   const driver =
     options.driver === "auto" ? (process.geteuid?.() === 0 ? "kernel" : "libfuse") : options.driver;
-  const { log, writes, metrics, plan = NOTHING_PLANNED, reread, readPolicy, ...rest } = options;
+  const {
+    log,
+    writes,
+    metrics,
+    plan = NOTHING_PLANNED,
+    reread,
+    readPolicy,
+    environment = {},
+    ...rest
+  } = options;
+  const handed = options.predecessor?.handed;
   const metricsAt = metrics && metricsAddress(metrics.listen);
-  const state = options.settings.events && lockState(options.settings.events, log);
+  sweepFolders();
+  const state = options.settings.events && lockState(options.settings.events, log, handed?.pid);
   const settings = state === undefined ? { ...options.settings, events: undefined } : options.settings;
   const taps =
-    options.tap && new TapKeeper({ ...options.tap, ...writes, log, gone: () => {}, moved: () => {} });
+    options.tap &&
+    new TapKeeper({ ...options.tap, ...writes, log, handed: handed?.tap, gone: () => {}, moved: () => {} });
   const mirrors = new TapKeeper({
     listen: [],
     disks: [],
     ...writes,
     log,
+    handed: handed?.mirrors,
     gone: (guest, reason) => keeper.gone(guest, reason),
     moved: (guest, images) => keeper.moved(guest, images),
   });
@@ -118,6 +149,7 @@ export async function serve(options: ServeOptions): Promise<Served> {
     reread,
     state: state?.path,
     mirrors,
+    handed,
     log,
   });
   let closing: Promise<void> | undefined;
@@ -130,10 +162,48 @@ export async function serve(options: ServeOptions): Promise<Served> {
     return closing;
   };
   try {
-    if (metricsAt !== undefined) await checkMetricsAddress(metricsAt);
+    // The one before has it still.
+    if (metricsAt !== undefined && handed === undefined) await checkMetricsAddress(metricsAt);
     const guests = await keeper.first();
+    if (handed?.mirrors !== undefined && !mirrors.isStarted) await mirrors.start();
     const urls = (await taps?.start()) ?? [];
-    const { opened, required, run } = keeper;
+    const { opened, required } = keeper;
+    let isRenewing = false;
+    let hasSucceeded: (successor: Successor) => void = () => {};
+    const succeeded = new Promise<Successor>((resolve) => {
+      hasSucceeded = resolve;
+    });
+    const renew = async (sure: () => void): Promise<void> => {
+      if (driven.handOver === undefined || isRenewing)
+        throw new UserError(isRenewing ? "the daemon is being renewed already" : CANNOT_RENEW);
+      isRenewing = true;
+      try {
+        const own = {
+          ...(await keeper.handOver()),
+          tap: await taps?.share(),
+          mirrors: await mirrors.share(),
+        };
+        const all = { ...own, form: FORM, pid: process.pid };
+        const successor = await driven.handOver(all, environment, sure);
+        taps?.leave();
+        mirrors.leave();
+        await keeper.stop();
+        keeper.close();
+        hasSucceeded(successor);
+      } catch (error) {
+        state?.takeBack();
+        keeper.keep();
+        isRenewing = false;
+        log(`the daemon stays as it is: ${(error as Error).message}`, { level: "error" });
+        throw error;
+      }
+    };
+    const run: RunCommand = (command) => {
+      if (command.kind !== "renew") return keeper.run(command);
+      return new Promise((resolve, reject) => {
+        renew(() => resolve({ lines: [], guests: [] })).catch(reject);
+      });
+    };
     const all = { ...rest, log, writes, metricsAt, guests, settings, taps, mirrors, opened, required, run };
     const driven: Driven = await (driver === "kernel" ? supervise(all) : serveByLibfuse(all));
     const { upgrade, show, tellUnavailable } = driven;
@@ -141,6 +211,7 @@ export async function serve(options: ServeOptions): Promise<Served> {
       keeper.begin({ show: show.bind(driven), tellUnavailable: tellUnavailable.bind(driven) });
     return {
       urls,
+      succeeded,
       get guests() {
         return keeper.shown;
       },
@@ -175,10 +246,17 @@ async function serveByLibfuse(options: DriverOptions): Promise<Driven> {
   return (await import("./serve-by-libfuse.js")).serveByLibfuse(options);
 }
 
-/** Undefined: it cannot be used, and the log says so. Throws UserError if it was named, or is another daemon's. */
-function lockState({ state, isStateNamed }: EventsOptions, log: Log): StateDirectory | undefined {
+/**
+ * Undefined: it cannot be used, and the log says so. `from`: the daemon that gives it up. Throws UserError if it was named,
+ * or is another daemon's.
+ */
+function lockState(
+  { state, isStateNamed }: EventsOptions,
+  log: Log,
+  from: number | undefined,
+): StateDirectory | undefined {
   try {
-    return new StateDirectory(state);
+    return new StateDirectory(state, from);
   } catch (error) {
     if (error instanceof UserError) throw error;
     const { message } = error as Error;

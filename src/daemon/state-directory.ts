@@ -1,8 +1,9 @@
 /** Where a daemon keeps what outlives it, and where its control socket is: one directory for each mount point. */
 import { createHash } from "node:crypto";
-import { linkSync, mkdirSync, readdirSync, readFileSync, realpathSync, rmSync, writeFileSync } from "node:fs";
+import { linkSync, mkdirSync, readdirSync, realpathSync, rmSync, writeFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { basename, dirname, isAbsolute, join, resolve } from "node:path";
+import { markedProcess, processMark, readIfThere } from "./process-mark.js";
 import { UserError } from "./user-error.js";
 
 /** Bytes of a name; a longer one is its digest. */
@@ -53,11 +54,20 @@ export class StateDirectory {
   readonly path: string;
   #lock = "";
 
-  /** Makes the directory if need be, and locks it. Throws UserError if it is another daemon's, else a system error. */
-  constructor(path: string) {
+  /**
+   * Makes the directory if need be, and locks it; the process `from` gives it up for this one. Throws UserError if it is
+   * another daemon's, else a system error.
+   */
+  constructor(path: string, from?: number) {
     this.path = path;
     mkdirSync(path, { recursive: true, mode: 0o700 });
-    this.#take();
+    this.#take(from);
+  }
+
+  /** Takes it back from a process for which it was given up, and which has ended. Throws as the constructor. */
+  takeBack(): void {
+    this.#lock = "";
+    this.#take(process.pid);
   }
 
   /** Gives the lock back. */
@@ -66,14 +76,14 @@ export class StateDirectory {
     this.#lock = "";
   }
 
-  #take(): void {
+  #take(from?: number): void {
     const own = join(this.path, `lock.new.${process.pid}`);
-    writeFileSync(own, `${process.pid} ${startOf(process.pid) ?? ""}\n`, { mode: 0o600 });
+    writeFileSync(own, `${processMark(process.pid) ?? process.pid}\n`, { mode: 0o600 });
     try {
       while (this.#lock === "") {
         const [highest = 0] = locksIn(this.path);
-        const pid = pidOf(readIfThere(lockFile(this.path, highest)) ?? "");
-        if (pid !== undefined) {
+        const pid = markedProcess(readIfThere(lockFile(this.path, highest)) ?? "");
+        if (pid !== undefined && pid !== from) {
           throw new UserError(
             `${this.path}: another slashcloud (process ${pid}) keeps its state there; stop it, or use another directory with --state`,
           );
@@ -99,7 +109,7 @@ export class StateDirectory {
 /** Whether a process that runs has a state directory to itself. Throws a system error if that cannot be seen. */
 export function isStateInUse(path: string): boolean {
   const [highest] = locksIn(path);
-  return highest !== undefined && pidOf(readIfThere(lockFile(path, highest)) ?? "") !== undefined;
+  return highest !== undefined && markedProcess(readIfThere(lockFile(path, highest)) ?? "") !== undefined;
 }
 
 /** The numbers of all locks, the highest first. */
@@ -112,33 +122,4 @@ function locksIn(path: string): number[] {
 
 function lockFile(path: string, number: number): string {
   return join(path, `lock.${number}`);
-}
-
-function readIfThere(file: string): string | undefined {
-  try {
-    return readFileSync(file, "utf8");
-  } catch (error) {
-    // ESRCH: a process that ended while its file was read.
-    if (["ENOENT", "ESRCH"].includes((error as NodeJS.ErrnoException).code ?? "")) return undefined;
-    throw error;
-  }
-}
-
-/** The process that a lock names, if it runs: another one may have its number by now, but not its start, too. */
-function pidOf(owner: string): number | undefined {
-  const [pid = "", start = ""] = owner.trim().split(" ");
-  if (!/^\d+$/.test(pid)) return undefined;
-  const running = startOf(Number(pid));
-  return running !== undefined && running === start ? Number(pid) : undefined;
-}
-
-/**
- * When a process started, in clock ticks since the boot; undefined: there is none, or it has ended and its parent has not
- * taken note yet, which in a container may be never. proc(5): fields 3 and 22 of stat.
- */
-function startOf(pid: number): string | undefined {
-  const stat = readIfThere(`/proc/${pid}/stat`);
-  // The second field is the program's name, in parentheses, which may have anything in it.
-  const fields = stat?.slice(stat.lastIndexOf(")") + 2).split(" ");
-  return fields === undefined || /^[ZX]/.test(fields[0] ?? "") ? undefined : fields[19];
 }

@@ -6,7 +6,7 @@
 import { closeSync } from "node:fs";
 import { join } from "node:path";
 import { setImmediate } from "node:timers/promises";
-import { type KernelMount, mountDevice, openDevice } from "../fuse/kernel/mount.js";
+import { type KernelMount, mountDevice, mountOf, openDevice } from "../fuse/kernel/mount.js";
 import { mountAt } from "../fuse/mountpoint.js";
 import { ask } from "./asking.js";
 import type { GuestSpec } from "./guest-name.js";
@@ -14,8 +14,10 @@ import type { GuestProblem, OpenedGuests } from "./guest-problem.js";
 import { supervisorReport } from "./insight/supervisor-report.js";
 import { clearLedger, closeLedger, createLedger } from "./ledger.js";
 import { type Driven, type DriverOptions, feedsOf } from "./serve.js";
-import type { ServerSettings } from "./server-messages.js";
+import { DEVICE_FD, LEDGER_FD, type ServerSettings } from "./server-messages.js";
 import { type Death, ServerProcess } from "./server-process.js";
+import type { HandedOver } from "./succession/handed-over.js";
+import { Successor } from "./succession/successor.js";
 import { UserError } from "./user-error.js";
 
 /** So many crashes within so many ms end it. */
@@ -36,11 +38,15 @@ class Supervisor implements Driven {
   #device: number;
   #mounted: KernelMount | undefined;
   #server: ServerProcess;
+  /** One whose death is no surprise. */
+  #expected: ServerProcess | undefined;
   /** When servers have crashed, ms. */
   #crashes: number[] = [];
   /** Why no other server can go on with the mount; "" if one can. */
   #unresumable = "";
   #isEnding = false;
+  /** The daemon that is about to take this one's place. */
+  #successor: Successor | undefined;
   #serverStarts = 0;
   /** One change of the server at a time. */
   #changing: Promise<unknown> = Promise.resolve();
@@ -59,16 +65,24 @@ class Supervisor implements Driven {
       this.#reject = reject;
     });
     this.ended.catch(() => {});
-    this.#device = openDevice(options.directory);
-    this.#ledger = createLedger();
+    const isHanded = options.predecessor !== undefined;
+    this.#device = isHanded ? DEVICE_FD : openDevice(options.directory);
+    this.#ledger = isHanded ? LEDGER_FD : createLedger();
     this.#server = this.#spawn(options.required);
   }
 
   async start(): Promise<void> {
     const server = this.#server;
+    const { predecessor } = this.#options;
     try {
       const opened = await server.opened;
-      this.#mount(server);
+      if (predecessor === undefined) this.#mount(server);
+      else {
+        await predecessor.ready();
+        const { path, device } = predecessor.handed.mounted;
+        this.#mounted = mountOf(this.#device, path, device);
+        this.#serve(server);
+      }
       this.#options.opened(opened);
     } catch (error) {
       this.#isEnding = true;
@@ -82,6 +96,7 @@ class Supervisor implements Driven {
 
   async stop(): Promise<void> {
     this.#isEnding = true;
+    this.#successor?.signal("SIGKILL");
     const server = this.#server;
     // First, as what the kernel remembers would be out of date as soon as the server follows no more.
     server.ending();
@@ -106,6 +121,60 @@ class Supervisor implements Driven {
         log(`the server stays as it is, as the new one does not start: ${(error as Error).message}`);
       }
     });
+  }
+
+  /**
+   * Has another daemon, by the program as it is on disk now, take this one's place; `sure` is called when it can. Then all
+   * that is here is its own. Throws UserError, and this one goes on.
+   */
+  handOver(
+    handed: Omit<HandedOver, "mounted">,
+    environment: NodeJS.ProcessEnv,
+    sure: () => void,
+  ): Promise<Successor> {
+    return this.#inTurn(async () => {
+      const mounted = this.#mounted;
+      if (this.#isEnding || mounted === undefined) throw new UserError("the daemon is ending");
+      if (this.#unresumable !== "") throw new UserError(this.#unresumable);
+      const { path, device } = mounted;
+      const all = { ...handed, mounted: { path, device } };
+      const next = new Successor(this.#device, this.#ledger, all, environment);
+      this.#successor = next;
+      try {
+        await next.opened();
+        sure();
+        // The server is to hear of it first.
+        await setImmediate();
+        await this.#giveUp(next);
+        this.#isEnding = true;
+        this.#close();
+        return next;
+      } catch (error) {
+        next.signal("SIGKILL");
+        await next.dead;
+        throw error;
+      } finally {
+        this.#successor = undefined;
+      }
+    });
+  }
+
+  /** Has the server stop, and another daemon serve the mount. Throws UserError if it does not; then there is a server here. */
+  async #giveUp(next: Successor): Promise<void> {
+    const old = this.#server;
+    await old.stop();
+    this.#expected = old;
+    old.kill();
+    await old.dead;
+    try {
+      if (this.#isEnding) throw new UserError("the daemon is ending");
+      await next.serve();
+    } catch (error) {
+      next.signal("SIGKILL");
+      await next.dead;
+      if (!this.#isEnding) await this.#replace();
+      throw error;
+    }
   }
 
   readonly replace = (): void => {
@@ -205,7 +274,8 @@ class Supervisor implements Driven {
 
   #died(server: ServerProcess, { reason, isCrash, isUnmounted }: Death): void {
     // One that was replaced, or that did not get as far as to serve for the first time.
-    if (server !== this.#server || this.#isEnding || this.#mounted === undefined) return;
+    if (server !== this.#server || server === this.#expected) return;
+    if (this.#isEnding || this.#mounted === undefined) return;
     if (isUnmounted || mountIsGone(this.#mounted)) {
       this.#isEnding = true;
       this.#close();

@@ -1,15 +1,13 @@
 /** The process that hosts the tap, as the supervisor sees it: started, started again when it dies, ended. */
-import { type ChildProcess, spawn } from "node:child_process";
-import { once } from "node:events";
-import { chmodSync, mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { chmodSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { fileURLToPath } from "node:url";
 import type { Log } from "../images/image.js";
 import type { QueueLimits } from "../queue/write-queue.js";
 import type { ReportingTap, TapFigures, TapReport } from "./insight/supervisor-report.js";
-import { LEAN_OPTIONS, leanEnvironment } from "./lean.js";
+import { makeOwnFolder, ownFolder } from "./own-folders.js";
+import type { SharedTap } from "./succession/handed-over.js";
+import { adoptTap, startTap, type TapLink } from "./tap-link.js";
 import type {
   AttachRequest,
   FromTapProcess,
@@ -20,7 +18,6 @@ import type {
 } from "./tap-process-messages.js";
 import { UserError } from "./user-error.js";
 
-const PROGRAM = fileURLToPath(new URL("../tap.js", import.meta.url));
 /** ms that it is given to end by itself. */
 const PATIENCE = 5000;
 /** ms until it is started again: at first, and at most. */
@@ -49,6 +46,8 @@ export interface WriteOptions {
 
 export interface TapKeeperOptions extends TapOptions, WriteOptions {
   readonly log: Log;
+  /** A process that is handed over: it is gone on with, and another one started only when that has died. */
+  readonly handed?: SharedTap | undefined;
   /** A guest that was attached to has gone by itself. */
   readonly gone: (guest: string, reason: string) => void;
   /** Its disks can be read elsewhere now: paths or NBD URLs. */
@@ -75,13 +74,16 @@ export class TapKeeper implements ReportingTap {
   /** Who has asked how it is, by request. */
   readonly #reports = new Map<number, (figures: TapFigures) => void>();
   #lastRequest = 0;
-  #child: ChildProcess | undefined;
+  #handed: SharedTap | undefined;
+  #child: TapLink | undefined;
   #isStopping = false;
   #retry = RETRY;
   #starting: Promise<unknown> = Promise.resolve();
 
   constructor(options: TapKeeperOptions) {
     this.#options = options;
+    this.#handed = options.handed;
+    this.#directory = options.handed?.directory ?? "";
   }
 
   /** The socket that writes are told on; undefined: it has not been started. */
@@ -92,27 +94,28 @@ export class TapKeeper implements ReportingTap {
   /** Starts it; returns where the disks are, as NBD URLs. Throws UserError. */
   async start(): Promise<readonly string[]> {
     if (this.#directory === "") {
-      this.#directory = mkdtempSync(join(tmpdir(), "slashcloud-feed-"));
+      this.#directory = makeOwnFolder("feed");
       // A QEMU that runs as another user has a folder of its own there.
       chmodSync(this.#directory, 0o711);
     }
-    const child = spawn(process.execPath, [...LEAN_OPTIONS, ...process.execArgv, PROGRAM], {
-      env: leanEnvironment(),
-      stdio: ["ignore", "ignore", "inherit", "ipc"],
-    });
-    this.#child = child;
-    const died = once(child, "exit").then(
-      ([code, signal]) => `${signal ?? `exit code ${code}`}`,
-      (error: Error) => error.message,
-    );
+    let ready: (urls: readonly string[]) => void = () => {};
+    let refused: (error: Error) => void = () => {};
     const started = new Promise<readonly string[]>((resolve, reject) => {
-      child.on("message", (message: FromTapProcess) => {
-        if (message.kind === "ready") resolve(message.urls);
-        else if (message.kind === "refused") reject(new UserError(message.message));
-        else this.#take(message);
-      });
-      void died.then((how) => reject(new UserError(`the tap did not start: ${how}`)));
+      ready = resolve;
+      refused = reject;
     });
+    const take = (message: FromTapProcess): void => {
+      if (message.kind === "ready") ready(message.urls);
+      else if (message.kind === "refused") refused(new UserError(message.message));
+      else this.#take(message);
+    };
+    const handed = this.#handed;
+    this.#handed = undefined;
+    const child = handed === undefined ? startTap(take) : adoptTap(handed, take);
+    this.#child = child;
+    // It needs what is there until it has let go of all guests, though this process may be killed meanwhile.
+    ownFolder(this.#directory, [child.pid]);
+    void child.died.then((how) => refused(new UserError(`the tap did not start: ${how}`)));
     const { listen, disks, pipes = [], limits, unknownLife } = this.#options;
     const options: TapProcessOptions = {
       directory: this.#directory,
@@ -123,14 +126,14 @@ export class TapKeeper implements ReportingTap {
       limits,
       unknownLife,
     };
-    this.#tell({ kind: "start", options });
+    if (handed === undefined) this.#tell({ kind: "start", options });
     const urls = await started.catch((error: Error) => {
-      child.kill("SIGKILL");
+      child.kill();
       if (this.#child === child) this.#child = undefined;
       throw error;
     });
     this.#retry = RETRY;
-    void died.then((how) => this.#again(`the tap died (${how})`));
+    void child.died.then((how) => this.#again(`the tap died (${how})`));
     return urls;
   }
 
@@ -168,7 +171,7 @@ export class TapKeeper implements ReportingTap {
   /** How it is; undefined: nobody has needed it. Never rejects. */
   async report(): Promise<Omit<TapReport, "role"> | undefined> {
     if (this.#directory === "") return undefined;
-    if (!this.#child?.connected)
+    if (!this.#child?.isConnected)
       return { problem: "it has died and is being started again", figures: undefined };
     const id = ++this.#lastRequest;
     const asked = new Promise<TapFigures>((resolve) => {
@@ -181,22 +184,41 @@ export class TapKeeper implements ReportingTap {
     return { problem, figures };
   }
 
+  /** All that it is attached to, as it was asked for. */
+  get attached(): readonly AttachRequest[] {
+    return [...this.#attached.values()].map(({ request }) => request);
+  }
+
+  /** Lets another keeper go on with the process; undefined: there is none. Throws UserError. */
+  async share(): Promise<SharedTap | undefined> {
+    const { pid } = this.#child ?? {};
+    if (pid === undefined) return undefined;
+    const socket = join(this.#directory, "keeper.sock");
+    await this.#ask((id) => ({ kind: "share", id, path: socket }));
+    return { pid, directory: this.#directory, socket };
+  }
+
+  /** Another keeper has it. */
+  leave(): void {
+    this.#isStopping = true;
+    this.#child?.leave();
+  }
+
   async stop(): Promise<void> {
     this.#isStopping = true;
     const child = this.#child;
-    if (child !== undefined && child.exitCode === null && child.signalCode === null) {
-      const ended = once(child, "exit");
+    if (child !== undefined) {
       this.#tell({ kind: "stop" });
-      await Promise.race([ended, sleep(PATIENCE, undefined, { ref: false })]);
-      child.kill("SIGKILL");
-      await ended;
+      await Promise.race([child.died, sleep(PATIENCE, undefined, { ref: false })]);
+      child.kill();
+      await child.died;
     }
     if (this.#directory !== "") rmSync(this.#directory, { recursive: true, force: true });
   }
 
   #ask(message: (id: number) => ToTapProcess): Promise<readonly string[]> {
     const id = ++this.#lastRequest;
-    if (!this.#child?.connected)
+    if (!this.#child?.isConnected)
       return Promise.reject(new UserError("the tap has died and is being started again: try once more"));
     return new Promise((resolve, reject) => {
       this.#pending.set(id, { resolve, reject });
@@ -249,7 +271,7 @@ export class TapKeeper implements ReportingTap {
         return;
       } catch (error) {
         // If the process died once more, this is done again.
-        if (!this.#child?.connected || this.#isStopping) return;
+        if (!this.#child?.isConnected || this.#isStopping) return;
         if (attempt === ATTEMPTS) {
           if (this.#attached.delete(guest)) this.#options.gone(guest, (error as Error).message);
           return;
@@ -277,7 +299,6 @@ export class TapKeeper implements ReportingTap {
   }
 
   #tell(message: ToTapProcess): void {
-    // An error is a process that has died, which is learnt of elsewhere.
-    if (this.#child?.connected) this.#child.send(message, () => {});
+    this.#child?.send(message);
   }
 }

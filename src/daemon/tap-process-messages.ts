@@ -56,11 +56,13 @@ export type ToTapProcess =
   | { readonly kind: "attach"; readonly id: number; readonly request: AttachRequest }
   | { readonly kind: "detach"; readonly id: number; readonly guest: string }
   | { readonly kind: "report"; readonly id: number }
+  /** Another keeper is about to come to the socket of this path. */
+  | { readonly kind: "share"; readonly id: number; readonly path: string }
   /** Detaches from all guests, ends all connections, and then itself. */
   | { readonly kind: "stop" };
 
 export type FromTapProcess =
-  /** Where each disk is, as NBD URLs. */
+  /** Where each disk is, as NBD URLs. To one that comes later, too. */
   | { readonly kind: "ready"; readonly urls: readonly string[] }
   /** The user's to mend. */
   | { readonly kind: "refused"; readonly message: string }

@@ -13,24 +13,19 @@ import { ownFigures } from "./insight/process-figures.js";
 import type { QueueFigures, TapFigures } from "./insight/supervisor-report.js";
 import { isLocal, nbdUrl, parseListenAddress } from "./listen-address.js";
 import { PipedDisks } from "./piped-disks.js";
-import type {
-  AttachRequest,
-  FromTapProcess,
-  TapProcessOptions,
-  ToTapProcess,
-} from "./tap-process-messages.js";
+import { Keepers, type TellKeeper } from "./tap-keepers.js";
+import type { AttachRequest, TapProcessOptions, ToTapProcess } from "./tap-process-messages.js";
 import { Tapping } from "./tapping.js";
 
 /** QEMU's own, unless `log-sector-size` says otherwise. */
 const LOG_SECTOR = 512;
 
-function tell(message: FromTapProcess, then: () => void = () => {}): void {
-  if (process.connected) process.send?.(message, then);
-}
+/** Tells the keepers; set when the process begins. */
+let keepers: Keepers;
 
-const log: Log = (line, about) => tell({ kind: "log", line, about });
+const log: Log = (line, about) => keepers.tell({ kind: "log", line, about });
 
-function answer(id: number, images: Promise<readonly string[]> | undefined): void {
+function answer(tell: TellKeeper, id: number, images: Promise<readonly string[]> | undefined): void {
   images?.then(
     (done) => tell({ kind: "done", id, images: done }),
     ({ message }: Error) => tell({ kind: "failed", id, message }),
@@ -86,7 +81,9 @@ class TapHost {
       used,
       consume: (name, records) => this.#written(group, name, records),
       onDeath: ({ message }) =>
-        tell({ kind: "log", line: `the tap failed: ${message}`, about: { level: "error" } }, () => end(1)),
+        keepers.tell({ kind: "log", line: `the tap failed: ${message}`, about: { level: "error" } }, () =>
+          end(1),
+        ),
     });
   }
 
@@ -148,7 +145,7 @@ class TapHost {
       tapping: this.#mirroring,
       offer: (name, disk) => this.#disks.set("mirror", name, disk),
       withdraw: (name) => this.#disks.delete("mirror", name),
-      gone: (guest, reason) => tell({ kind: "gone", guest, reason }),
+      gone: (guest, reason) => keepers.tellAll({ kind: "gone", guest, reason }),
       log,
     });
   }
@@ -220,9 +217,10 @@ class FeedDisks {
   }
 }
 
-/** Runs until the supervisor says otherwise, or is no more. */
+/** Runs until the supervisor says otherwise, or is no more, and no other has taken its place. */
 export function runTapProcess(): void {
   let host: TapHost | undefined;
+  let urls: readonly string[] = [];
   const stop = (): void => {
     (host?.stop() ?? Promise.resolve()).then(
       () => end(0),
@@ -231,21 +229,24 @@ export function runTapProcess(): void {
   };
   // They are the supervisor's, though a terminal or a service manager sends them to all processes.
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR2"] as const) process.on(signal, () => {});
-  process.on("disconnect", stop);
-  process.on("message", (message: ToTapProcess) => {
+  const take = (message: ToTapProcess, tell: TellKeeper): void => {
     switch (message.kind) {
       case "start":
         host = new TapHost(message.options);
         host.start().then(
-          (urls) => tell({ kind: "ready", urls }),
+          (offered) => {
+            urls = offered;
+            tell({ kind: "ready", urls });
+          },
           ({ message: why }: Error) => tell({ kind: "refused", message: why }, () => end(1)),
         );
         break;
       case "attach":
-        answer(message.id, host?.attach(message.request));
+        answer(tell, message.id, host?.attach(message.request));
         break;
       case "detach":
         answer(
+          tell,
           message.id,
           host?.detach(message.guest).then(() => []),
         );
@@ -257,9 +258,17 @@ export function runTapProcess(): void {
           () => {},
         );
         break;
+      case "share":
+        answer(
+          tell,
+          message.id,
+          keepers.admit(message.path, { kind: "ready", urls }).then(() => []),
+        );
+        break;
       case "stop":
         stop();
         break;
     }
-  });
+  };
+  keepers = new Keepers({ take, left: stop });
 }

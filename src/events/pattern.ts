@@ -1,6 +1,22 @@
-/** `HOST:VM:PATH-PATTERN`: which events somebody wants, as in `*:*:/var/log/auth.log`. */
+/**
+ * `HOST:VM:PATH-PATTERN`: which events somebody wants, as in `*:*:/var/log/auth.log`. The path is all after the second colon;
+ * a colon of a guest's name is written `\:`, or within a set, `[:]`.
+ */
 import type { GuestEvent } from "./event.js";
 import { Glob } from "./glob.js";
+
+/** Where the next colon is that divides; -1: there is none. */
+function colonIn(text: string, from: number): number {
+  let isInSet = false;
+  for (let at = from; at < text.length; at++) {
+    const character = text[at];
+    if (character === "\\") at++;
+    else if (character === "[") isInSet = true;
+    else if (character === "]") isInSet = false;
+    else if (character === ":" && !isInSet) return at;
+  }
+  return -1;
+}
 
 export class EventPattern {
   readonly #host: Glob;
@@ -9,8 +25,8 @@ export class EventPattern {
 
   /** Throws SyntaxError, which says what is wrong. */
   constructor(text: string) {
-    const first = text.indexOf(":");
-    const second = first < 0 ? -1 : text.indexOf(":", first + 1);
+    const first = colonIn(text, 0);
+    const second = first < 0 ? -1 : colonIn(text, first + 1);
     const [host, guest, path] = [text.slice(0, first), text.slice(first + 1, second), text.slice(second + 1)];
     if (second < 0 || host === "" || guest === "" || path === "")
       throw new SyntaxError(`${text}: a pattern is HOST:VM:PATH, as in *:web:/var/log/*`);

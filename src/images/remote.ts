@@ -55,8 +55,18 @@ export function isRemote(image: string): boolean {
   return isNbdUrl(image) || new Storage(mounts()).isRemote(image, 0);
 }
 
+/** The same question for many images, all as it is now: what lies on one file system is found out once. */
+export function storageNow(): (image: string) => boolean {
+  const storage = new Storage(mounts());
+  return (image) => isNbdUrl(image) || storage.isRemote(image, 0);
+}
+
 class Storage {
   readonly #mounts: readonly Mount[];
+  /** What has been found out: of devices, by major:minor; of mounts, by their points; where links among directories lead. */
+  readonly #devices = new Map<string, boolean>();
+  readonly #points = new Map<string, boolean>();
+  readonly #links = new Map<string, string | undefined>();
 
   constructor(mounts: readonly Mount[]) {
     this.#mounts = mounts;
@@ -71,7 +81,7 @@ class Storage {
       // Without a look at it: it may be where something is mounted.
       const next = resolve(at, name);
       if (this.#isOnRemote(next, depth)) return true;
-      const target = linkTarget(next);
+      const target = rest.length > 0 ? this.#linkAt(next) : linkTarget(next);
       if (target === undefined) {
         at = next;
         continue;
@@ -83,9 +93,24 @@ class Storage {
     return this.#isOnRemote(at, depth) || this.#isRemoteDevice(blockDevice(at), depth);
   }
 
+  #linkAt(folder: string): string | undefined {
+    if (!this.#links.has(folder)) this.#links.set(folder, linkTarget(folder));
+    return this.#links.get(folder);
+  }
+
   #isOnRemote(path: string, depth: number): boolean {
     const mount = this.#mountOf(path);
     if (mount === undefined) return false;
+    const { point } = mount;
+    // Further down, the answer may be cut short.
+    const known = depth === 0 ? this.#points.get(point) : undefined;
+    if (known !== undefined) return known;
+    const isOn = this.#isMountRemote(mount, depth);
+    if (depth === 0) this.#points.set(point, isOn);
+    return isOn;
+  }
+
+  #isMountRemote(mount: Mount, depth: number): boolean {
     if (REMOTE_TYPES.has(mount.type) || mount.type.startsWith("fuse.")) return true;
     // Mounts of some types (btrfs) have a device number of their own, and name the device.
     const { device, source, point } = mount;
@@ -105,6 +130,14 @@ class Storage {
   /** `device`: major:minor; "": it is none. */
   #isRemoteDevice(device: string, depth: number): boolean {
     if (device === "" || depth > DEEPEST) return false;
+    const known = depth === 0 ? this.#devices.get(device) : undefined;
+    if (known !== undefined) return known;
+    const isIt = this.#isDeviceRemote(device, depth);
+    if (depth === 0) this.#devices.set(device, isIt);
+    return isIt;
+  }
+
+  #isDeviceRemote(device: string, depth: number): boolean {
     let folder: string;
     try {
       folder = realpathSync(`/sys/dev/block/${device}`);

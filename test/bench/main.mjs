@@ -129,6 +129,7 @@ const PARTS = [
   "redis",
   "crawl",
   "idle",
+  "scale",
   "memory",
   "tap",
   "nbd",

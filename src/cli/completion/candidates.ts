@@ -129,10 +129,10 @@ async function values(line: Line, of: Option | Argument, start: string, value: s
     case "image:path":
       return locations(start, value);
     case "pattern":
-      return (await guestNames(line.options)).map(({ host, guest }) => ({
-        text: `${start}${host}:${guest}:/`,
-        meaning: "a guest",
-      }));
+      // What a pattern takes for more than itself would have to be escaped, for the shell once more.
+      return (await guestNames(line.options))
+        .filter(({ host, guest }) => !/[*?[\\:]/.test(host + guest))
+        .map(({ host, guest }) => ({ text: `${start}${host}:${guest}:/`, meaning: "a guest" }));
     case "name":
       // attach gives a guest its name: there is none to choose from.
       if (isOption ? of.long !== "--guest" : line.command.name() === "attach") return [];

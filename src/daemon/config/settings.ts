@@ -11,6 +11,7 @@ import {
   count,
   dataSize,
   flag,
+  hostName,
   image,
   listenAddress,
   metricsListenAddress,
@@ -63,7 +64,7 @@ const discoverSettings = z.strictObject({
 export const settings = z
   .strictObject({
     mount: absolutePath.optional(),
-    host: treeName.optional(),
+    host: hostName.optional(),
     state: absolutePath.optional(),
     driver: choice("auto", "kernel", "libfuse").optional(),
     listEvents: flag.optional(),

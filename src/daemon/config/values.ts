@@ -3,7 +3,7 @@ import { isAbsolute } from "node:path";
 import { z } from "zod";
 import { isNbdUrl, parseNbdUrl } from "../../images/nbd/url.js";
 import { bytesIn, LEAST_SIZE, MOST_DATA } from "../byte-count.js";
-import { isGuestName } from "../guest-name.js";
+import { isGuestName, isHostName } from "../guest-name.js";
 import { isAbsoluteImage } from "../image-name.js";
 import { parseListenAddress } from "../listen-address.js";
 import { metricsAddress } from "../metrics-address.js";
@@ -29,6 +29,9 @@ export const treeName = text("a name").refine(
   isGuestName,
   "expected a name without /, of at most 255 bytes, and not .events",
 );
+
+/** This host's name there. */
+export const hostName = treeName.refine(isHostName, "expected a name without a colon");
 
 export function count(least: number, most = Number.MAX_SAFE_INTEGER): z.ZodNumber {
   const expected = `expected a whole number ${most === Number.MAX_SAFE_INTEGER ? `of at least ${least}` : `from ${least} to ${most}`}`;

@@ -8,6 +8,7 @@ import { type GuestSpec, isGuestName } from "../guest-name.js";
 import type { GuestProblem, OpenedGuests } from "../guest-problem.js";
 import { isAbsoluteImage } from "../image-name.js";
 import type { ServerSettings } from "../server-messages.js";
+import type { HandedGuests } from "../succession/handed-over.js";
 import type { TapKeeper } from "../tap-keeper.js";
 import { UserError } from "../user-error.js";
 import { AddedGuests } from "./added-guests.js";
@@ -49,6 +50,8 @@ export interface GuestKeeperOptions {
   /** The state directory; undefined: none can be used. */
   readonly state: string | undefined;
   readonly mirrors: TapKeeper;
+  /** What another daemon had, whose place this one takes. */
+  readonly handed?: HandedGuests | undefined;
   readonly log: Log;
 }
 
@@ -74,6 +77,9 @@ export class GuestKeeper {
   #shows: Shows | undefined;
   #looking: NodeJS.Timeout | undefined;
   #isStopped = false;
+  /** Commands that are under way; none begins while what is here is handed over. */
+  readonly #commands = new Set<Promise<unknown>>();
+  #isHandingOver = false;
 
   constructor(options: GuestKeeperOptions) {
     const { state, mirrors, log, plan, settings } = options;
@@ -100,8 +106,10 @@ export class GuestKeeper {
 
   /** The guests to begin with. Throws ImageError for one of the command line that cannot be read. */
   async first(): Promise<readonly GuestSpec[]> {
+    const { handed } = this.#options;
+    this.#sources.begin(handed?.found ?? []);
     this.#sources.set(this.#plan.sources);
-    await this.#sources.found(FIRST_PATIENCE);
+    await Promise.all([this.#sources.found(FIRST_PATIENCE), handed && this.#takeAttached(handed)]);
     await this.#merge();
     await this.#qmp.tried(FIRST_PATIENCE);
     const readable = await this.#disks.open(this.#wanted, this.#qmp, this.required);
@@ -113,6 +121,7 @@ export class GuestKeeper {
   /** From now on the guests can change. */
   begin(shows: Shows): void {
     this.#shows = shows;
+    void this.#dropUnwanted();
     this.#tellUnavailable();
     this.#changes.release();
     this.#look();
@@ -143,9 +152,28 @@ export class GuestKeeper {
   readonly run = async (command: Command): Promise<CommandDone> => {
     if (this.#isStopped || this.#shows === undefined)
       throw new UserError("the daemon is ending, or not ready yet");
-    const lines = await this.#do(command);
-    return { lines, guests: this.#shown.map(({ spec }) => spec.name) };
+    if (this.#isHandingOver) throw new UserError("the daemon is being renewed: try again in a moment");
+    const done = this.#do(command);
+    this.#commands.add(done);
+    const lines = await done.finally(() => this.#commands.delete(done));
+    return { lines, guests: this.#names };
   };
+
+  /** What another daemon is to know that takes this one's place; no command is done from now on, but after `keep`. */
+  async handOver(): Promise<HandedGuests> {
+    this.#isHandingOver = true;
+    await Promise.allSettled(this.#commands);
+    return {
+      byHand: [...this.#attached.keys()],
+      attached: this.#options.mirrors.attached,
+      found: this.#sources.lists.map(({ origin: source, guests }) => ({ source, guests })),
+    };
+  }
+
+  /** Nobody has taken this one's place. */
+  keep(): void {
+    this.#isHandingOver = false;
+  }
 
   /** Reads the configuration again. Returns lines that tell what came of it. Throws UserError, and nothing is changed. */
   async reload(): Promise<readonly string[]> {
@@ -196,6 +224,36 @@ export class GuestKeeper {
     this.#disks.stop();
   }
 
+  get #names(): readonly string[] {
+    return this.#shown.map(({ spec }) => spec.name);
+  }
+
+  /** Goes on with guests that were attached to by hand. */
+  async #takeAttached({ byHand, attached }: HandedGuests): Promise<void> {
+    const { mirrors } = this.#options;
+    const taken = attached.map(async (request) => {
+      const { guest } = request;
+      if (!byHand.includes(guest)) return;
+      try {
+        this.#attached.set(guest, await mirrors.attach(request));
+      } catch (error) {
+        this.#log(`${guest}: ${(error as Error).message}: it is no longer shown`, { guest });
+      }
+    });
+    await Promise.all(taken);
+  }
+
+  /** Lets go of guests that the daemon before this one was attached to, and that are not wanted any more. */
+  async #dropUnwanted(): Promise<void> {
+    const { handed, mirrors } = this.#options;
+    for (const { guest, socket, disks } of handed?.attached ?? []) {
+      const { qmp, disks: wanted } = this.#wanted.get(guest) ?? {};
+      const isWanted = qmp === socket && `${wanted}` === `${disks}`;
+      if (isWanted || this.#attached.has(guest)) continue;
+      await mirrors.detach(guest).catch(({ message }: Error) => this.#log(`${guest}: ${message}`, { guest }));
+    }
+  }
+
   #do(command: Command): Promise<readonly string[]> {
     switch (command.kind) {
       case "attach":
@@ -208,6 +266,8 @@ export class GuestKeeper {
         return this.#remove(command.guest);
       case "reload":
         return this.reload();
+      case "renew":
+        throw new UserError("the daemon renews itself as a whole");
     }
   }
 

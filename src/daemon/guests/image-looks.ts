@@ -3,7 +3,7 @@
  * written by whoever copies it. Of what lies on storage that may stall nothing is asked, as it might never answer.
  */
 import { stat } from "node:fs/promises";
-import { isRemote } from "../../images/remote.js";
+import { storageNow } from "../../images/remote.js";
 import { parseImage } from "../image-name.js";
 
 /** What is at a path. */
@@ -30,13 +30,15 @@ export class ImageLooks {
   async look(images: Iterable<string>): Promise<void> {
     const paths = new Set([...images].map(pathOf));
     for (const path of this.#looks.keys()) if (!paths.has(path)) this.#looks.delete(path);
-    await Promise.all([...paths].map((path) => this.#look(path)));
+    const isRemote = storageNow();
+    await Promise.all([...paths].map((path) => this.#look(path, isRemote)));
   }
 
   /** Looks at those of these images that have not been looked at. */
   async add(images: Iterable<string>): Promise<void> {
     const paths = new Set([...images].map(pathOf));
-    await Promise.all([...paths].map((path) => this.#looks.has(path) || this.#look(path)));
+    const isRemote = storageNow();
+    await Promise.all([...paths].map((path) => this.#looks.has(path) || this.#look(path, isRemote)));
   }
 
   /** As of the last look; undefined: nothing is known, as it lies on storage that may stall. */
@@ -59,7 +61,7 @@ export class ImageLooks {
     );
   }
 
-  async #look(path: string): Promise<void> {
+  async #look(path: string, isRemote: (path: string) => boolean): Promise<void> {
     if (isRemote(path)) {
       this.#looks.delete(path);
       return;

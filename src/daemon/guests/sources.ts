@@ -1,6 +1,7 @@
 /** What finds guests by itself, while the configuration of that changes. */
 import type { Log } from "../../images/image.js";
 import type { FoundGuest, GuestSource } from "../discovery/source.js";
+import type { HandedGuests } from "../succession/handed-over.js";
 import type { GuestList } from "./merge.js";
 import { atMost } from "./patience.js";
 
@@ -24,11 +25,18 @@ export class Sources {
   readonly #changed: () => void;
   readonly #log: Log;
   #running: readonly Running[] = [];
+  /** What another daemon's had found. */
+  #handed: HandedGuests["found"] = [];
   #stopping: Promise<unknown> = Promise.resolve();
 
   constructor(changed: () => void, log: Log) {
     this.#changed = changed;
     this.#log = log;
+  }
+
+  /** Before anything is found: what another daemon's sources have found already. */
+  begin(handed: HandedGuests["found"]): void {
+    this.#handed = handed;
   }
 
   /** Has these find guests, and no others. What takes the place of another begins with what that has found. */
@@ -64,7 +72,9 @@ export class Sources {
       isFound = resolve;
     });
     const earlier = before.find((other) => other.source.name === source.name && other.isStopped);
-    const running: Running = { key, source, guests: earlier?.guests ?? [], first, isStopped: false };
+    const handed = this.#handed.find((other) => other.source === source.name);
+    const guests = earlier?.guests ?? handed?.guests ?? [];
+    const running: Running = { key, source, guests, first, isStopped: false };
     source.start((guests) => {
       if (running.isStopped) return;
       isFound();

@@ -1,6 +1,15 @@
 /** Putting an installation in place, over an older one too, and taking it away. */
-import { chmodSync, mkdirSync, renameSync, rmdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
-import { dirname, join } from "node:path";
+import {
+  chmodSync,
+  mkdirSync,
+  readdirSync,
+  renameSync,
+  rmdirSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { basename, dirname, join } from "node:path";
 import { UserError } from "../user-error.js";
 import type { Item } from "./layout.js";
 import { contentAt, type Entry, entryOf, type Manifest, manifestPath, readManifest } from "./manifest.js";
@@ -48,7 +57,9 @@ export function install(items: readonly Item[], { root, prefix, version }: Insta
       rmSync(join(root, `${item.path}.new`), { force: true });
   }
   takeAway(gone, root);
-  writeManifest(manifest, { version, entries });
+  // A directory that is in use, as a mount point is, is still to be taken away some day.
+  const inUse = gone.filter(({ path, kind }) => kind === "directory" && isStillThere(join(root, path)));
+  writeManifest(manifest, { version, entries: [...entries, ...inUse] });
   return { kept: [...kept] };
 }
 
@@ -72,6 +83,11 @@ const known = (entry: Entry | undefined): Entry[] => (entry === undefined ? [] :
 function writeManifest(path: string, manifest: Manifest): void {
   writeFileSync(`${path}.part`, `${JSON.stringify(manifest)}\n`, { mode: 0o644 });
   renameSync(`${path}.part`, path);
+}
+
+/** Without asking who serves what is mounted there. */
+function isStillThere(path: string): boolean {
+  return readdirSync(dirname(path)).includes(basename(path));
 }
 
 /** Whether something else is where an item goes. */

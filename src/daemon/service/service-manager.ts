@@ -38,6 +38,17 @@ export class ServiceManager {
     return this.#tell("STOPPING=1", "STATUS=unmounting");
   }
 
+  /** Another process is the daemon's first one from now on. */
+  mainProcess(pid: number): Promise<void> {
+    return this.#tell(`MAINPID=${pid}`);
+  }
+
+  /** The variables by which that process finds the service manager. */
+  get environment(): NodeJS.ProcessEnv {
+    const limit = this.watchdog === undefined ? {} : { WATCHDOG_USEC: `${this.watchdog * 1000}` };
+    return { NOTIFY_SOCKET: this.#socket, ...limit };
+  }
+
   /** The daemon does what it is there for. */
   well(): Promise<void> {
     return this.#tell("WATCHDOG=1");

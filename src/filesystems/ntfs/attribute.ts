@@ -48,10 +48,12 @@ const NonResident = structure("non-resident attribute", 64, {
 const COMPRESSED_SIZE = 0x40;
 /** Sizes and numbers of clusters are signed on disk, and exact as numbers up to here. */
 const MOST = 2 ** 53;
+/** What is read before there is anything to read. */
+const NOTHING = Buffer.alloc(64);
 
 export class Attribute {
   /** What it lies in, and where. */
-  buffer: Buffer = Buffer.alloc(64);
+  buffer: Buffer = NOTHING;
   at = 0;
   readonly #header = Header.at(this.buffer);
   readonly #rest = NonResident.at(this.buffer);

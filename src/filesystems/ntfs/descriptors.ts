@@ -32,6 +32,9 @@ const BAD_DESCRIPTOR: Access = { mode: 0, uid: 0, gid: 0 };
 export class Descriptors {
   readonly #mft: MasterFileTable;
   readonly #known = new Map<number, Access>();
+  /** The last descriptor that was in a record, and what it says. */
+  #last: Buffer = Buffer.alloc(0);
+  #lastAccess: Access = BAD_DESCRIPTOR;
   #inode: Inode | undefined;
   #index: Index | undefined;
   #stream: Stream | undefined;
@@ -51,28 +54,43 @@ export class Descriptors {
   /** Who may do what with a file. */
   access(inode: Inode): Access {
     const id = inode.securityId;
-    if (id !== 0) {
-      const known = this.#known.get(id);
-      if (known !== undefined) return known;
-    }
-    let access: Access;
+    if (id === 0) return this.#ofOwn(inode);
+    const known = this.#known.get(id);
+    if (known !== undefined) return known;
+    let access: Access = BAD_DESCRIPTOR;
     try {
-      const descriptor = this.descriptor(inode);
-      access = descriptor === undefined ? NO_DESCRIPTOR : accessOf(descriptor);
+      access = accessOf(this.#read(id));
     } catch (error) {
       if (!(error instanceof IoError)) throw error;
-      access = BAD_DESCRIPTOR;
     }
-    if (id !== 0) {
-      if (this.#known.size >= MOST_KNOWN) this.#known.clear();
-      this.#known.set(id, access);
-    }
+    if (this.#known.size >= MOST_KNOWN) this.#known.clear();
+    this.#known.set(id, access);
     return access;
   }
 
   /** Whether a file has a descriptor that cannot be found, or read. */
   isMissing(inode: Inode): boolean {
     return this.access(inode) === BAD_DESCRIPTOR;
+  }
+
+  /** By a descriptor in the file's record: mostly it is that of the file before. */
+  #ofOwn(inode: Inode): Access {
+    const index = inode.find(AttributeType.SECURITY_DESCRIPTOR);
+    if (index < 0) return NO_DESCRIPTOR;
+    try {
+      const { isResident, buffer, valueAt, valueLength } = inode.attribute(index);
+      const last = this.#last;
+      if (isResident && last.length === valueLength) {
+        if (buffer.compare(last, 0, last.length, valueAt, valueAt + valueLength) === 0)
+          return this.#lastAccess;
+      }
+      this.#last = this.descriptor(inode) ?? last;
+      this.#lastAccess = accessOf(this.#last);
+      return this.#lastAccess;
+    } catch (error) {
+      if (!(error instanceof IoError)) throw error;
+      return BAD_DESCRIPTOR;
+    }
   }
 
   /** A file's descriptor as it is on the disk; undefined: it has none. Throws IoError. */
@@ -114,7 +132,7 @@ export class Descriptors {
     if (length < HEADER || length > LONGEST + HEADER || offset + length > stream.size)
       throw new IoError(EIO, "$Secure: $SII has a bad entry");
     const bytes = Buffer.alloc(length);
-    stream.read(offset, length, bytes, 0);
+    stream.readCached(offset, length, bytes, 0);
     if (bytes.readUInt32LE(ID) !== id)
       throw new IoError(EIO, `$Secure: another descriptor is in the place of ${id}`);
     return bytes.subarray(HEADER);

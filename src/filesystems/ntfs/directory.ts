@@ -5,7 +5,7 @@ import { EntryType, type EntryVisitor, Errno, FileSystemError } from "../filesys
 import { readUpperCase, WantedName } from "./collation.js";
 import { FileName, FileNames, NAME_IS_DIRECTORY, Namespace } from "./file-name.js";
 import { Index, IndexNode } from "./index.js";
-import type { Inode } from "./inode.js";
+import { Inode } from "./inode.js";
 import { type MasterFileTable, SystemRecord } from "./mft.js";
 import { decodeName, encodeName, isShowable, MOST_BYTES } from "./names.js";
 import { referenceAt } from "./record.js";
@@ -20,6 +20,8 @@ const MOST_NODES = 4096;
 /** Bad blocks of a directory that listing passes over, and bad directories that are remembered. */
 const MOST_BAD_BLOCKS = 1000;
 const MOST_REMEMBERED = 10_000;
+/** Directories that are kept open. */
+const MOST_OPENED = 32;
 /** Positions: those of the root's entries are below, then comes block after block. */
 const FIRST_ENTRY = 16;
 const POSITIONS = 2 ** 17;
@@ -54,6 +56,8 @@ export class Directories {
   #withDos = false;
   /** Directories with entries that could not be listed. */
   readonly #bad = new Set<number>();
+  /** Directories in which names have been looked up. */
+  readonly #opened = new Map<number, { readonly inode: Inode; readonly index: Index }>();
 
   constructor(mft: MasterFileTable, log: Log, matching: Matching) {
     this.#mft = mft;
@@ -64,6 +68,21 @@ export class Directories {
   /** Forgets what is remembered of directories, when the view has changed. */
   forget(): void {
     this.#bad.clear();
+    this.#opened.clear();
+  }
+
+  /** The same as `lookup` by the directory's number; `check` looks at its record before that is taken for a directory's. */
+  lookupIn(directory: number, name: Buffer, check: (inode: Inode) => void): number {
+    let opened = this.#opened.get(directory);
+    if (opened === undefined) {
+      const inode = new Inode(this.#mft).load(directory);
+      check(inode);
+      opened = { inode, index: this.#open(inode) };
+      const [oldest] = this.#opened.keys();
+      if (this.#opened.size >= MOST_OPENED && oldest !== undefined) this.#opened.delete(oldest);
+      this.#opened.set(directory, opened);
+    }
+    return this.#lookup(opened.inode, opened.index, name, this.#matching.ignoresCase, false);
   }
 
   /**
@@ -120,7 +139,10 @@ export class Directories {
    * Throws FileSystemError (ENOTDIR), IoError (EIO).
    */
   lookup(inode: Inode, name: Buffer, ignoresCase = this.#matching.ignoresCase, withDos = false): number {
-    const index = this.#open(inode);
+    return this.#lookup(inode, this.#open(inode), name, ignoresCase, withDos);
+  }
+
+  #lookup(inode: Inode, index: Index, name: Buffer, ignoresCase: boolean, withDos: boolean): number {
     if (name.equals(DOT)) return inode.ino;
     if (name.equals(DOT_DOT)) return inode.ino === SystemRecord.ROOT ? inode.ino : this.parent(inode);
     if (name.length > MOST_BYTES) return 0;

@@ -85,7 +85,7 @@ export class NtfsFileSystem implements FileSystem {
   }
 
   lookup(directory: number, name: Buffer): number {
-    return this.#parts.directories.lookup(this.#directory(directory, this.#inode), name);
+    return this.#parts.directories.lookupIn(directory, name, this.#checkDirectory);
   }
 
   parent(directory: number): number {
@@ -138,11 +138,14 @@ export class NtfsFileSystem implements FileSystem {
 
   /** A directory's record, which the tree does not take for one if it is a link. */
   #directory(ino: number, inode: Inode): Inode {
-    inode.load(ino);
-    if (inode.isReparsePoint && this.#parts.kinds.typeOf(inode) !== FileType.DIRECTORY)
-      throw new FileSystemError(Errno.ENOTDIR, `inode ${ino} is no directory`);
+    this.#checkDirectory(inode.load(ino));
     return inode;
   }
+
+  readonly #checkDirectory = (inode: Inode): void => {
+    if (inode.isReparsePoint && this.#parts.kinds.typeOf(inode) !== FileType.DIRECTORY)
+      throw new FileSystemError(Errno.ENOTDIR, `inode ${inode.ino} is no directory`);
+  };
 
   #forgetFiles(): void {
     this.#parts.forget();

@@ -3,6 +3,16 @@
  * its 512 bytes, and what belongs there in an array in its head. So a record that is half written can be told.
  */
 
+import { EIO, IoError } from "../../images/io-error.js";
+
+/** What was read is half written: the guest may be at it just now. */
+export class HalfWritten extends IoError {
+  constructor(what: string) {
+    super(EIO, `${what} is half written: its update sequence is wrong`);
+    this.name = "HalfWritten";
+  }
+}
+
 /** Bytes that end with a number of the sequence, whatever the size of a sector. */
 const STRIDE = 512;
 const ARRAY_OFFSET_AT = 4;

@@ -1,7 +1,7 @@
 /** An index (NTFS documentation, "$INDEX_ROOT", "$INDEX_ALLOCATION"): a B+ tree, its root in the file's record. */
 import { EIO, IoError } from "../../images/io-error.js";
 import { Attribute, AttributeType } from "./attribute.js";
-import { applyFixUps } from "./fix-ups.js";
+import { applyFixUps, HalfWritten } from "./fix-ups.js";
 import type { Inode } from "./inode.js";
 import type { MasterFileTable } from "./mft.js";
 import { Stream } from "./stream.js";
@@ -155,13 +155,25 @@ export class Index {
     const { blockSize } = this;
     if (this.#allocation === undefined || number >= this.blocks)
       throw this.#bad(`there is no block ${number}`);
-    this.#allocation.read(number * blockSize, blockSize, target, 0);
-    if (target.readUInt32LE(0) !== MAGIC) throw this.#bad(`block ${number} is none`);
-    if (!applyFixUps(target, 0, blockSize)) throw this.#bad(`block ${number} is half written`);
+    try {
+      this.#readBlock(this.#allocation, number, target);
+    } catch (error) {
+      if (!(error instanceof HalfWritten)) throw error;
+      this.#allocation.forgetCached(number * blockSize, blockSize);
+      this.#readBlock(this.#allocation, number, target);
+    }
     const vcn = target.readUInt32LE(BLOCK_VCN) + target.readUInt32LE(BLOCK_VCN + 4) * 0x1_0000_0000;
     if (vcn * this.#unit !== number * blockSize) throw this.#bad(`block ${number} is another one's`);
     node.enter(target, BLOCK_HEADER, blockSize - BLOCK_HEADER);
     if (node.isBad) throw this.#bad(`block ${number} is bad`);
+  }
+
+  #readBlock(allocation: Stream, number: number, target: Buffer): void {
+    const { blockSize } = this;
+    allocation.readCached(number * blockSize, blockSize, target, 0);
+    if (target.readUInt32LE(0) !== MAGIC) throw this.#bad(`block ${number} is none`);
+    if (!applyFixUps(target, 0, blockSize))
+      throw new HalfWritten(`MFT record ${this.#ino}: block ${number} of its index`);
   }
 
   /** The number of the block that an entry has as its child's. Throws IoError (EIO). */
@@ -182,7 +194,7 @@ export class Index {
       const start = Math.floor(block / 8);
       const length = Math.min(BITMAP_PIECE, bitmap.size - start);
       if (length <= 0) return blocks;
-      bitmap.read(start, length, piece, 0);
+      bitmap.readCached(start, length, piece, 0);
       const end = Math.min(blocks, (start + length) * 8);
       while (block < end) {
         const byte = piece[Math.floor(block / 8) - start] as number;

@@ -5,6 +5,7 @@ import { Errno, FileSystemError } from "../filesystem.js";
 import { Attribute, AttributeType } from "./attribute.js";
 import { AttributeList, LONGEST_LIST } from "./attribute-list.js";
 import type { Geometry } from "./boot-sector.js";
+import { HalfWritten } from "./fix-ups.js";
 import { FileRecord } from "./record.js";
 import { HOLE, Runs } from "./runs.js";
 import { readValue } from "./value.js";
@@ -64,7 +65,13 @@ export class MasterFileTable {
   read(number: number, record: FileRecord, ahead = false): void {
     const parts = this.#open();
     if (number >= this.#records) throw new FileSystemError(Errno.ESTALE, `there is no MFT record ${number}`);
-    this.#read(number, record, parts, ahead);
+    try {
+      this.#read(number, record, parts, ahead);
+    } catch (error) {
+      if (!(error instanceof HalfWritten)) throw error;
+      this.#forgetPlaces(number, parts);
+      this.#read(number, record, parts, false);
+    }
   }
 
   #open(): Runs[] {
@@ -144,6 +151,16 @@ export class MasterFileTable {
       bytes.copy(record.buffer, n * clusterSize, this.view.at, this.view.at + clusterSize);
     }
     record.enter(number);
+  }
+
+  /** Has a record read from the disk the next time. */
+  #forgetPlaces(number: number, parts: readonly Runs[]): void {
+    const { clusterSize, recordSize, blockSize, blocksPerCluster } = this.geometry;
+    for (let at = number * recordSize; at < (number + 1) * recordSize; at += blockSize) {
+      const vcn = Math.floor(at / clusterSize);
+      const within = (at - vcn * clusterSize) / blockSize;
+      this.view.forgetPlace(this.#cluster(vcn, number, parts) * blocksPerCluster + within);
+    }
   }
 
   #cluster(vcn: number, number: number, parts: readonly Runs[]): number {

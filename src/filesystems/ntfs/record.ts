@@ -1,7 +1,7 @@
 /** A record of the MFT (NTFS documentation, "File Record"), in a buffer of its own, its fix-ups applied. */
 import { EIO, IoError } from "../../images/io-error.js";
 import { type Of, structure, u16, u32 } from "../../layout/struct.js";
-import { applyFixUps } from "./fix-ups.js";
+import { applyFixUps, HalfWritten } from "./fix-ups.js";
 
 const RecordHeader = structure("FILE record", 48, {
   magic: u32(0x0),
@@ -53,13 +53,12 @@ export class FileRecord {
     this.header = RecordHeader.at(this.buffer);
   }
 
-  /** To be called when the buffer has been filled with record `number`. Throws IoError (EIO) for one that is bad. */
+  /** To be called when the buffer has been filled with record `number`. Throws HalfWritten, or IoError (EIO) for one that is bad. */
   enter(number: number): void {
     this.number = number;
     const { header, buffer } = this;
     if (header.magic !== MAGIC) throw new IoError(EIO, `MFT record ${number} is none`);
-    if (!applyFixUps(buffer, 0, buffer.length))
-      throw new IoError(EIO, `MFT record ${number} is half written: its update sequence is wrong`);
+    if (!applyFixUps(buffer, 0, buffer.length)) throw new HalfWritten(`MFT record ${number}`);
     this.#end = header.bytesInUse;
     if (this.#end > buffer.length) throw this.#bad();
   }

@@ -101,7 +101,45 @@ export class Stream {
     target.fill(0, targetOffset + written, targetOffset + length);
   }
 
-  /** The same of what is not in its record, without regard to how much has been written. Throws IoError. */
+  /** The same through the cache: for metadata, which is read in small pieces and again. Throws IoError. */
+  readCached(position: number, length: number, target: Buffer, targetOffset: number): void {
+    if (this.#value !== undefined || position + length > this.initialisedSize) {
+      this.read(position, length, target, targetOffset);
+      return;
+    }
+    const { clusterSize, blockSize, blocksPerCluster } = this.#mft.geometry;
+    const { view } = this.#mft;
+    for (let done = 0; done < length; ) {
+      const at = position + done;
+      const vcn = Math.floor(at / clusterSize);
+      const within = at - vcn * clusterSize;
+      const start = within % blockSize;
+      const part = Math.min(blockSize - start, length - done);
+      this.map(vcn);
+      const to = targetOffset + done;
+      if (this.cluster === HOLE) target.fill(0, to, to + part);
+      else {
+        const block = this.cluster * blocksPerCluster + (within - start) / blockSize;
+        const bytes = view.locate(block, true);
+        bytes.copy(target, to, view.at + start, view.at + start + part);
+      }
+      done += part;
+    }
+  }
+
+  /** Has bytes read from the disk the next time. Throws IoError (EIO) for runs that are bad. */
+  forgetCached(position: number, length: number): void {
+    if (this.#value !== undefined) return;
+    const { clusterSize, blockSize, blocksPerCluster } = this.#mft.geometry;
+    for (let at = position - (position % blockSize); at < position + length; at += blockSize) {
+      const vcn = Math.floor(at / clusterSize);
+      this.map(vcn);
+      const within = (at - vcn * clusterSize) / blockSize;
+      if (this.cluster !== HOLE) this.#mft.view.forgetPlace(this.cluster * blocksPerCluster + within);
+    }
+  }
+
+  /** Reads what is not in its record as `read` does, without regard to how much has been written. Throws IoError. */
   readRuns(position: number, length: number, target: Buffer, targetOffset: number): void {
     const { clusterSize, blocksPerCluster } = this.#mft.geometry;
     for (let done = 0; done < length; ) {

@@ -79,11 +79,16 @@ export function mountDevice(fd: number, path: string): KernelMount {
   const mounted = mountAt(point);
   if (mounted === undefined) throw new MountError("failed", `${point} was unmounted at once`);
   raiseReadAhead(mounted.device);
+  return mountOf(fd, point, mounted.device);
+}
+
+/** What another process has mounted at a path, canonical, as the file system `device`, by the descriptor `fd`. */
+export function mountOf(fd: number, path: string, device: string): KernelMount {
   return {
     fd,
-    path: point,
-    device: mounted.device,
-    unmount: (busy) => unmount(point, mounted.device, busy),
+    path,
+    device,
+    unmount: (busy) => unmount(path, device, busy),
     close: () => closeSync(fd),
   };
 }
