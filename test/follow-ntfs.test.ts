@@ -17,7 +17,11 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, describe, expect, test } from "vitest";
 import { Errno, type FileSystem } from "../src/filesystems/filesystem.js";
+import { followFileSystem } from "../src/filesystems/formats.js";
 import type { IoError } from "../src/images/io-error.js";
+import { Range } from "../src/images/range.js";
+import { openRawImage } from "../src/images/raw.js";
+import { BlockCache } from "../src/versions/block-cache.js";
 import { mountNtfs } from "./support/compressed.js";
 import { cleanUp, run, workFolder } from "./support/images-mount.js";
 import { Versions } from "./support/versions.js";
@@ -285,4 +289,72 @@ test("a listing that takes several requests is of one version", async () => {
   }
   const expected = Array.from({ length: 200 }, (_, n) => name(n * 2));
   expect(found.filter((one) => one.startsWith("name")).sort()).toEqual(expected);
+});
+
+test("a file in so many pieces that it needs several records is whole in each version, while it grows", async () => {
+  const image = await makeImage("pieces", "12M", "-c", "512");
+  const inside = `${image}-inside`;
+  const versions = new Versions(image);
+  const unmount = await mountNtfs(image, inside, "noatime");
+  const faults: string[] = [];
+  let seen = 0;
+  try {
+    const { fileSystem } = versions;
+    const bytes = Buffer.alloc(2 << 20);
+    const check = () => {
+      const ino = fileSystem.lookup(fileSystem.rootInode, Buffer.from("pieces"));
+      if (ino === 0) return;
+      const length = fileSystem.read(ino, 0, bytes.length, bytes, 0);
+      for (let at = 0; at < length; at += 512) {
+        const there = bytes.toString("latin1", at, at + 8);
+        if (there !== String(at).padStart(8, "p")) faults.push(`${there} at ${at} of ${length}`);
+      }
+      seen = Math.max(seen, length);
+    };
+    for (let n = 0; n < 1500; n++) {
+      appendFileSync(
+        join(inside, "pieces"),
+        String(n * 512)
+          .padStart(8, "p")
+          .padEnd(512, "."),
+      );
+      appendFileSync(join(inside, "between"), "-".repeat(512));
+      if (n % 10 !== 0) continue;
+      faults.push(...versions.look());
+      check();
+      // The guest works in a process of its own.
+      await sleep(1);
+    }
+    faults.push(...(await settle(versions)));
+    check();
+  } finally {
+    await unmount();
+  }
+  expect(faults.slice(0, 10)).toEqual([]);
+  expect(versions.log).toEqual([]);
+  expect(seen).toBe(1500 * 512);
+}, 60_000);
+
+test("a volume with too much metadata is not followed, and the log says so", async () => {
+  const image = await makeImage("large", "1G");
+  const disk = openSync(image, "r+");
+  const record = Buffer.alloc(1024);
+  const at = 4 * 4096;
+  readSync(disk, record, 0, record.length, at);
+  // The first run of $MFT's data, as if that had 100,000 clusters.
+  const data = record.indexOf(Buffer.from([0x80, 0, 0, 0]), 0x38);
+  const runs = data + record.readUInt16LE(data + 0x20);
+  const first = record.readUIntLE(runs + 1 + (record.readUInt8(runs) & 15), record.readUInt8(runs) >> 4);
+  for (const size of [0x28, 0x30, 0x38]) record.writeBigUInt64LE(100_000n * 4096n, data + size);
+  record.writeBigUInt64LE(99_999n, data + 0x18);
+  record.writeUInt8(0x13, runs);
+  record.writeUIntLE(100_000, runs + 1, 3);
+  record.writeUIntLE(first, runs + 4, 1);
+  record.writeUInt8(0, runs + 5);
+  writeSync(disk, record, 0, record.length, at);
+  closeSync(disk);
+  const log: string[] = [];
+  const source = new Range(openRawImage(image), 0, Number.POSITIVE_INFINITY);
+  expect(followFileSystem(source, new BlockCache(1 << 20), (line) => log.push(line))).toBeUndefined();
+  expect(log).toEqual(["more than 96 MiB of metadata: looked at twice a second, not followed"]);
 });

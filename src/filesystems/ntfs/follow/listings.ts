@@ -50,19 +50,23 @@ class Rest implements EntryVisitor {
   }
 }
 
+const NOTHING_LEFT = new Rest();
+
 /** Passes names on, and notes how far it got. */
 class Relay implements EntryVisitor {
-  position: number;
+  position = 0;
   hasStopped = false;
-  readonly #visitor: EntryVisitor;
+  #visitor: EntryVisitor | undefined;
 
-  constructor(visitor: EntryVisitor, position: number) {
+  /** Passes them to `visitor` from now on. */
+  enter(visitor: EntryVisitor, position: number): void {
     this.#visitor = visitor;
     this.position = position;
+    this.hasStopped = false;
   }
 
   entry(name: Buffer, at: number, length: number, ino: number, type: number, next: number): boolean {
-    this.hasStopped = !this.#visitor.entry(name, at, length, ino, type, next);
+    this.hasStopped = this.#visitor?.entry(name, at, length, ino, type, next) !== true;
     if (!this.hasStopped) this.position = next;
     return !this.hasStopped;
   }
@@ -70,8 +74,13 @@ class Relay implements EntryVisitor {
 
 export class Listings {
   readonly #list: List;
-  /** By directory and position: what comes there, and from which name on. The one used last is at the end. */
-  readonly #rests = new Map<string, { readonly rest: Rest; readonly index: number }>();
+  readonly #relay = new Relay();
+  /** Of each position that is remembered: its directory, what comes there, and from which of that on. */
+  readonly #directories = new Float64Array(MOST_POSITIONS);
+  readonly #positions = new Float64Array(MOST_POSITIONS);
+  readonly #rests: Rest[] = [];
+  readonly #indexes = new Int32Array(MOST_POSITIONS);
+  #next = 0;
 
   /** `list` lists the version that there is. */
   constructor(list: List) {
@@ -80,19 +89,23 @@ export class Listings {
 
   /** See FileSystem.list. */
   list(directory: number, position: number, visitor: EntryVisitor): void {
-    const known = position === 0 ? undefined : this.#rests.get(`${directory}/${position}`);
-    if (known === undefined) this.#begin(directory, position, visitor);
-    else this.#goOn(directory, position, known.rest, known.index, visitor);
+    const at = position === 0 ? -1 : this.#find(directory, position);
+    if (at < 0) this.#begin(directory, position, visitor);
+    else this.#goOn(directory, position, this.#rests[at] as Rest, this.#indexes[at] as number, visitor);
   }
 
   #begin(directory: number, position: number, visitor: EntryVisitor): void {
-    const relay = new Relay(visitor, position);
-    const rest = new Rest();
+    const relay = this.#relay;
+    relay.enter(visitor, position);
+    let rest = NOTHING_LEFT;
     try {
       this.#list(directory, position, relay);
-      if (relay.hasStopped) this.#list(directory, relay.position, rest);
+      if (relay.hasStopped) {
+        rest = new Rest();
+        this.#list(directory, relay.position, rest);
+      }
     } catch (error) {
-      if (!(error instanceof IoError) || !relay.hasStopped) throw error;
+      if (!(error instanceof IoError) || rest === NOTHING_LEFT) throw error;
       rest.problem = error;
     }
     this.#note(directory, relay.position, rest, 0);
@@ -111,16 +124,26 @@ export class Listings {
       this.#begin(directory, position, visitor);
       return;
     }
-    this.#note(directory, position, rest, rest.count);
+    this.#note(directory, position, rest.problem === undefined ? NOTHING_LEFT : rest, rest.count);
     if (rest.problem !== undefined) throw rest.problem;
+  }
+
+  #find(directory: number, position: number): number {
+    for (let at = 0; at < this.#rests.length; at++)
+      if (this.#positions[at] === position && this.#directories[at] === directory) return at;
+    return -1;
   }
 
   #note(directory: number, position: number, rest: Rest, index: number): void {
     if (position === 0) return;
-    const key = `${directory}/${position}`;
-    this.#rests.delete(key);
-    this.#rests.set(key, { rest, index });
-    const [oldest] = this.#rests.keys();
-    if (this.#rests.size > MOST_POSITIONS && oldest !== undefined) this.#rests.delete(oldest);
+    let at = this.#find(directory, position);
+    if (at < 0) {
+      at = this.#next;
+      this.#next = (this.#next + 1) % MOST_POSITIONS;
+    }
+    this.#directories[at] = directory;
+    this.#positions[at] = position;
+    this.#rests[at] = rest;
+    this.#indexes[at] = index;
   }
 }

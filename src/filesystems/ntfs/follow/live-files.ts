@@ -28,6 +28,7 @@ export class LiveFiles {
   readonly #inode: Inode;
   /** The one read last is at the end. */
   readonly #open = new Map<number, LiveFile>();
+  #last = -1;
 
   constructor(geometry: Geometry, view: PlaceView) {
     this.#view = view;
@@ -55,10 +56,17 @@ export class LiveFiles {
   ): number {
     for (let tries = 0; ; tries++) {
       const file = this.#file(ino, generation, tries);
-      const { bytes } = file;
-      const there = Math.max(0, Math.min(length, bytes.size - position));
-      if (this.#holds(ino, file, tries, () => there > 0 && bytes.read(position, there, target, targetOffset)))
-        return there;
+      const there = Math.max(0, Math.min(length, file.bytes.size - position));
+      let problem: IoError | undefined;
+      this.#view.notes = file.notes;
+      try {
+        if (there > 0) file.bytes.read(position, there, target, targetOffset);
+      } catch (error) {
+        problem = ioError(error);
+      } finally {
+        this.#view.notes = undefined;
+      }
+      if (this.#holds(ino, file, problem, tries)) return there;
     }
   }
 
@@ -69,27 +77,25 @@ export class LiveFiles {
       const { bytes } = file;
       if (position >= bytes.size) return -1;
       let found = -1;
-      const isGood = this.#holds(ino, file, tries, () => {
+      let problem: IoError | undefined;
+      this.#view.notes = file.notes;
+      try {
         found = bytes.seek(position, hole);
-      });
-      if (isGood) return found >= bytes.size && !hole ? -1 : found;
+      } catch (error) {
+        problem = ioError(error);
+      } finally {
+        this.#view.notes = undefined;
+      }
+      if (this.#holds(ino, file, problem, tries)) return found >= bytes.size && !hole ? -1 : found;
     }
   }
 
-  /** Does what reads a file; false: the file has changed, and is to be opened again. */
-  #holds(ino: number, file: LiveFile, tries: number, action: () => void): boolean {
-    const view = this.#view;
-    let problem: IoError | undefined;
-    view.notes = file.notes;
-    try {
-      action();
-    } catch (error) {
-      if (!(error instanceof IoError)) throw error;
-      problem = error;
-    } finally {
-      view.notes = undefined;
-    }
-    if (file.notes.isSame(view.source)) {
+  /**
+   * Whether what has been read of a file counts: its records are as they were. Then throws the problem, if there was one.
+   * False: it has changed, and is to be opened again.
+   */
+  #holds(ino: number, file: LiveFile, problem: IoError | undefined, tries: number): boolean {
+    if (file.notes.isSame(this.#view.source)) {
       if (problem !== undefined) throw problem;
       return true;
     }
@@ -102,8 +108,10 @@ export class LiveFiles {
   #file(ino: number, generation: number, tries: number): LiveFile {
     let file = this.#open.get(ino);
     if (file?.generation === generation) {
+      if (ino === this.#last) return file;
       this.#open.delete(ino);
       this.#open.set(ino, file);
+      this.#last = ino;
       return file;
     }
     for (let more = tries; file === undefined || file.generation !== generation; more++) {
@@ -119,6 +127,7 @@ export class LiveFiles {
     const [oldest] = this.#open.keys();
     if (this.#open.size >= MOST_OPEN && oldest !== undefined) this.#open.delete(oldest);
     this.#open.set(ino, file);
+    this.#last = ino;
     return file;
   }
 
@@ -143,4 +152,9 @@ export class LiveFiles {
       view.notesData = false;
     }
   }
+}
+
+function ioError(error: unknown): IoError {
+  if (error instanceof IoError) return error;
+  throw error;
 }
