@@ -44,6 +44,9 @@ class Reader:
         ended = time.monotonic_ns()
         self.out.write(json.dumps([kind, started, ended, *about, seen], separators=(",", ":")) + "\n")
         self.observations += 1
+        if isinstance(seen, int) and seen in AWAY:
+            # What the kernel still knows of that mount tells nothing of the next one.
+            raise OSError(seen, "the mount is gone")
         return seen
 
     def forget(self):
