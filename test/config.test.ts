@@ -58,7 +58,7 @@ guests:
       'slashcloud.yaml:6: capture.underPressure: expected data-drop or block, not "drop"',
       'slashcloud.yaml:7: capture.flushTimeout: expected a whole number of at least 0, not "20"',
       'slashcloud.yaml:9: guests[0].name: expected a name without /, of at most 255 bytes, and not .events, not "a/b"',
-      'slashcloud.yaml:10: guests[0].disks: expected the whole path of an image (or FORMAT:/PATH), or an NBD URL, not "web.img"',
+      'slashcloud.yaml:10: guests[0].disks: expected the whole path of an image (or FORMAT:/PATH), or a URL, not "web.img"',
       "slashcloud.yaml:11: guests[1]: expected disks (images) or qmp (the monitor of its QEMU)",
     ]);
   });

@@ -15,6 +15,7 @@ export const PROGRAM: Help = {
   description: [
     "The tree is /MOUNT/HOST/GUEST/PATH, usually below /cloud. It is read-only, and nothing is installed in the guests. slashcloud up serves it; ls, find, grep -r and tail -F read it like any other directory. The file .events in each of its directories, which is not listed, tells what happens there and below.",
     "An IMAGE is a raw file, a block device, nbd://HOST:PORT/EXPORT, nbd+unix:///EXPORT?socket=PATH, or a disk of another format (qcow2, VMDK, VHD, VHDX, VDI, qed), which qemu-nbd reads. The format is what the file's name ends in, or what stands before it: qcow2:/srv/web.img.",
+    "nbdkit reads disks that are compressed (web.img.xz, web.img.gz), those on web servers (https://HOST/web.qcow2), and what it is told by name: 'nbdkit:[--filter=NAME ]PLUGIN[ KEY=VALUE]...'. It is started, and ended, with what reads them.",
   ],
   examples: [
     "slashcloud up web=/var/lib/libvirt/images/web.img",
@@ -28,7 +29,7 @@ export const PROGRAM: Help = {
     ],
     STATE,
   ],
-  seeAlso: ["tail(1)", "find(1)", "qemu-nbd(8)"],
+  seeAlso: ["tail(1)", "find(1)", "qemu-nbd(8)", "nbdkit(1)"],
 };
 
 const MAP_LINES = `

@@ -22,13 +22,15 @@ export interface Found {
 
 /** `scheme://...`, and after a colon a path from the guest's root. */
 const URL_AND_PATH = /^([a-z+]+:\/\/.*?)(?::(\/.*))?$/s;
+/** `nbdkit:...`, and the same: in its words there may be URLs. */
+const WORDS_AND_PATH = /^(nbdkit:.*?)(?::(\/(?!\/).*))?$/s;
 
 /**
  * The longest part before a colon that is there is the image: names may have colons too. A URL ends before the first
  * colon that a slash follows.
  */
 export function parseLocation(argument: string): Location {
-  const [, url, inside] = URL_AND_PATH.exec(argument) ?? [];
+  const [, url, inside] = WORDS_AND_PATH.exec(argument) ?? URL_AND_PATH.exec(argument) ?? [];
   if (url !== undefined) return { image: url, path: Buffer.from(inside ?? "/") };
   const { format, path: rest } = parseImage(argument);
   if (format !== undefined) {

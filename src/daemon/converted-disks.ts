@@ -1,41 +1,49 @@
 /**
- * The disks of other formats than raw, while a tree is served: for each a qemu-nbd, which is started again when it dies.
- * For the process that may start programs, which no server does (see asking.ts). Such a disk is let go of when QEMU starts a
- * guest with it, and read again when that has ended. On storage that other hosts may use, where their locks are not seen, it
- * is locked instead: QEMU does not start a guest with it as long as it is served.
+ * The disks that other programs read, while a tree is served: for each a qemu-nbd, an nbdkit or both, which are started
+ * again when they die. For the process that may start programs, which no server does (see asking.ts). A disk of another
+ * format is let go of when QEMU starts a guest with it, and read again when that has ended. On storage that other hosts may
+ * use, where their locks are not seen, it is locked instead: QEMU does not start a guest with it as long as it is served.
  */
-import { type ChildProcess, spawn } from "node:child_process";
-import { existsSync, rmSync } from "node:fs";
+import { execFile } from "node:child_process";
+import { rmSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Log } from "../images/image.js";
 import type { ImageError } from "../images/image-error.js";
+import { isNbdUrl } from "../images/nbd/url.js";
 import { isRemote } from "../images/remote.js";
-import { formatOf, parseImage } from "./image-name.js";
+import { layersOf } from "./image-layers.js";
+import { parseImage } from "./image-name.js";
+import { KeptNbdkit } from "./kept-nbdkit.js";
+import { NbdProgram, type NotServingError } from "./nbd-program.js";
 import { makeOwnFolder } from "./own-folders.js";
 import { changedAt, type ImageUse, isWritten, QemuLocks } from "./qemu-locks.js";
 import {
   type ConvertedDisk,
-  convertedDisk,
   IN_USE,
+  imageArguments,
+  QEMU_IMG,
   QEMU_NBD,
   qemuNbdArguments,
   refusal,
+  servingPlace,
   urlOf,
 } from "./qemu-nbd.js";
 
-/** ms that qemu-nbd may take until it serves. */
+/** ms that qemu-img may take, which does not read much. */
 const PATIENCE = 10_000;
-/** ms between looks whether it does. */
-const LOOK_EVERY = 10;
-/** ms until it is started again: at first and at most; each time twice as long. */
+/** ms until a program is started again: at first and at most; each time twice as long. */
 const RETRY = 500;
 const LONGEST_RETRY = 30_000;
-/** Bytes of what it says that are kept. */
-const MOST_SAID = 4096;
+
+/** What is run for one disk. */
+interface Served {
+  readonly url: string;
+  readonly stop: () => void;
+}
 
 export class ConvertedDisks {
   readonly #log: Log;
-  readonly #servers = new Map<string, { readonly server: DiskServer; readonly url: string }>();
+  readonly #servers = new Map<string, Served>();
   /** Lines that have been logged of an image's format: once is enough. */
   readonly #said = new Set<string>();
   #folder: string | undefined;
@@ -53,27 +61,40 @@ export class ConvertedDisks {
     const running = this.#servers.get(key);
     if (running !== undefined) return running.url;
     const name = parseImage(image);
-    const format = formatOf(name, (line) => {
-      if (!this.#said.has(line)) this.#log(line);
-      this.#said.add(line);
-    });
-    if (format === "raw") return name.path;
+    const { path } = name;
+    const { nbdkit, format } = layersOf(name, this.#logOnce);
+    if (nbdkit === undefined && format === "raw") return path;
     this.#folder ??= makeOwnFolder("disks");
-    const disk = convertedDisk(name.path, format, this.#folder, this.#disks++);
-    const server = new DiskServer(disk, this.#log);
-    if (server.isRemote) void server.keepStarting();
-    else await server.start();
-    const url = urlOf(disk);
-    this.#servers.set(key, { server, url });
-    return url;
+    const servers: { stop(): void }[] = [];
+    let url = isNbdUrl(path) ? path : undefined;
+    if (nbdkit !== undefined) {
+      const place = servingPlace(this.#folder, this.#disks++);
+      const server = new KeptNbdkit(path, nbdkit, place, this.#log);
+      await server.start();
+      servers.push(server);
+      url = urlOf("", place);
+    }
+    if (format !== "raw") {
+      const disk = { path, url, format, ...servingPlace(this.#folder, this.#disks++) };
+      const server = new DiskServer(disk, this.#log, this.#logOnce);
+      servers.push(server);
+      if (server.isRemote) void server.keepStarting();
+      else await server.start();
+      url = urlOf(path, disk);
+    }
+    const stop = (): void => {
+      for (const server of servers) server.stop();
+    };
+    this.#servers.set(key, { url: url as string, stop });
+    return url as string;
   }
 
   /** Ends all but these. */
   keep(keys: ReadonlySet<string>): void {
-    for (const [key, { server }] of this.#servers) {
+    for (const [key, { stop }] of this.#servers) {
       if (keys.has(key)) continue;
       this.#servers.delete(key);
-      server.stop();
+      stop();
     }
   }
 
@@ -81,11 +102,11 @@ export class ConvertedDisks {
     this.keep(new Set());
     if (this.#folder !== undefined) rmSync(this.#folder, { recursive: true, force: true });
   }
-}
 
-/** It writes nothing; and the other signals that end it, it passes over while it starts. */
-function kill(child: ChildProcess): void {
-  child.kill("SIGKILL");
+  readonly #logOnce = (line: string): void => {
+    if (!this.#said.has(line)) this.#log(line);
+    this.#said.add(line);
+  };
 }
 
 /** Of all disks that yield. */
@@ -96,47 +117,48 @@ class DiskServer {
   readonly isRemote: boolean;
   readonly #disk: ConvertedDisk;
   readonly #log: Log;
-  #child: ChildProcess | undefined;
-  #said = "";
+  readonly #logOnce: (line: string) => void;
+  #program: NbdProgram | undefined;
   #isStopped = false;
   #unwatch: () => void = () => {};
 
-  constructor(disk: ConvertedDisk, log: Log) {
-    this.isRemote = isRemote(disk.path);
+  /** `logOnce`: of lines that are the same each time that it is started. */
+  constructor(disk: ConvertedDisk, log: Log, logOnce: (line: string) => void) {
+    this.isRemote = disk.url !== undefined || isRemote(disk.path);
+    this.#logOnce = logOnce;
     this.#disk = disk;
     this.#log = log;
   }
 
   /** Starts it; done when it serves. Throws ImageError. */
   async start(): Promise<void> {
+    const image = await this.#imageArguments();
+    if (this.#isStopped) return;
     // With a lock first: QEMU itself says whether anybody writes to the image.
-    let child = await this.#spawn(false);
+    let program = await this.#spawn(image, false);
     if (!this.isRemote) {
       // As long as it is locked.
       const changed = changedAt(this.#disk.path);
-      const ended = new Promise((resolve) => child.on("close", resolve));
-      kill(child);
-      await ended;
+      program.kill();
+      await program.ended;
       if (this.#isStopped) return;
-      child = await this.#spawn(true);
-      this.#unwatch = locks.watch(this.#disk.path, changed, (how) => this.#yield(child, how));
+      program = await this.#spawn(image, true);
+      this.#unwatch = locks.watch(this.#disk.path, changed, (how) => this.#yield(program, how));
     }
-    child.on("close", (code, signal) => {
-      if (this.#isStopped || child !== this.#child) return;
+    void program.ended.then((how) => {
+      if (this.#isStopped || program !== this.#program) return;
       this.#unwatch();
-      this.#log(
-        `${this.#disk.path}: ${QEMU_NBD} died (${signal ?? `exit code ${code}`}) and is started again`,
-      );
+      this.#log(`${this.#disk.path}: ${QEMU_NBD} died (${how}) and is started again`);
       void sleep(RETRY, undefined, { ref: false }).then(() => this.keepStarting());
     });
   }
 
   /** Leaves the disk to a program that writes to it, for as long as it does. */
-  #yield(child: ChildProcess, how: ImageUse): void {
-    if (this.#isStopped || child !== this.#child) return;
+  #yield(program: NbdProgram, how: ImageUse): void {
+    if (this.#isStopped || program !== this.#program) return;
     const { path, format } = this.#disk;
-    this.#child = undefined;
-    kill(child);
+    this.#program = undefined;
+    program.kill();
     this.#log(
       how === "changed"
         ? `${path}: another program has changed this ${format} disk: it is opened afresh`
@@ -149,41 +171,33 @@ class DiskServer {
     return refusal(this.#disk, undefined, IN_USE);
   }
 
-  async #spawn(yields: boolean): Promise<ChildProcess> {
-    const { socket, pidFile } = this.#disk;
-    for (const file of [socket, pidFile]) rmSync(file, { force: true });
-    this.#said = "";
+  async #imageArguments(): Promise<string[]> {
+    const steps = imageArguments(this.#disk, this.#logOnce);
+    let step = steps.next();
+    while (!step.done) step = steps.next(await outputOf(QEMU_IMG, step.value));
+    return step.value;
+  }
+
+  async #spawn(image: readonly string[], yields: boolean): Promise<NbdProgram> {
+    const args = qemuNbdArguments(this.#disk, image, yields);
     // It dies with this process, however that ends.
-    const args = qemuNbdArguments(this.#disk, yields);
     const wrapped = ["--pdeathsig", "KILL", "--", QEMU_NBD, "--persistent", ...args];
-    const child = spawn("setpriv", wrapped, { stdio: ["ignore", "ignore", "pipe"] });
-    this.#child = child;
-    child.stderr.setEncoding("utf8").on("data", (text: string) => {
-      this.#said = (this.#said + text).slice(0, MOST_SAID);
-    });
-    let end: string | undefined;
-    child.on("error", ({ message }) => {
-      end = message;
-    });
-    child.on("close", (code, signal) => {
-      end = signal ?? `exit code ${code}`;
-    });
-    for (const begun = performance.now(); !existsSync(pidFile); await sleep(LOOK_EVERY)) {
-      if (end === undefined && performance.now() - begun < PATIENCE) continue;
-      this.#child = undefined;
-      kill(child);
+    this.#program = undefined;
+    try {
+      this.#program = await NbdProgram.start("setpriv", wrapped, this.#disk);
+      return this.#program;
+    } catch (error) {
+      const { code, said } = error as NotServingError;
       // What setpriv says of a program that is not there.
-      const code =
-        /No such file or directory/.test(this.#said) && /setpriv/.test(this.#said) ? "ENOENT" : end;
-      throw refusal(this.#disk, code ?? "it does not answer", this.#said);
+      const isMissing = /No such file or directory/.test(said) && /setpriv/.test(said);
+      throw refusal(this.#disk, isMissing ? "ENOENT" : code, said);
     }
-    return child;
   }
 
   stop(): void {
     this.#isStopped = true;
     this.#unwatch();
-    if (this.#child !== undefined) kill(this.#child);
+    this.#program?.kill();
   }
 
   /** Starts it again and again until it runs, or is stopped. `problem`: the last one that the log was told of. */
@@ -206,4 +220,13 @@ class DiskServer {
       await sleep(wait, undefined, { ref: false });
     }
   }
+}
+
+/** What a program printed; "" if it failed. */
+function outputOf(program: string, args: readonly string[]): Promise<string> {
+  return new Promise((resolve) => {
+    execFile(program, args, { timeout: PATIENCE, killSignal: "SIGKILL" }, (error, stdout) =>
+      resolve(error === null ? stdout : ""),
+    );
+  });
 }

@@ -1,6 +1,7 @@
 /** What a user writes to name a guest and its disks: `[NAME=]IMAGE`, `NAME=IMAGE,IMAGE`. */
 import { basename } from "node:path";
 import { EVENTS, EVENTS_BEFORE } from "../cloud/event-files.js";
+import { isNbdkitName } from "../images/named-elsewhere.js";
 import { isNbdUrl, parseNbdUrl } from "../images/nbd/url.js";
 import { isRemote } from "../images/remote.js";
 import { isThere, parseImage, resolveImage } from "./image-name.js";
@@ -19,8 +20,9 @@ export interface GuestSpec {
 export function parseGuest(argument: string): GuestSpec {
   const equals = argument.indexOf("=");
   // A path may have "=" in it too; a name has no slash, and an image that is there by the whole text is meant.
-  const isNamed =
-    equals > 0 && !argument.slice(0, equals).includes("/") && !isThere(parseImage(argument).path);
+  const before = argument.slice(0, Math.max(0, equals));
+  const { path } = parseImage(argument);
+  const isNamed = before !== "" && !before.includes("/") && !isNbdkitName(path) && !isThere(path);
   const rest = isNamed ? argument.slice(equals + 1) : argument;
   // A comma in a path of what is remote separates two images.
   const images = isNamed && rest.includes(",") && !isThere(rest) ? rest.split(",") : [rest];

@@ -3,7 +3,7 @@ import { rmSync } from "node:fs";
 import { RecordingWriter } from "../capture/recording/writer.js";
 import { diskName } from "../cloud/mount-table.js";
 import type { Log } from "../images/image.js";
-import { isNbdUrl } from "../images/nbd/url.js";
+import { isNamedElsewhere } from "../images/named-elsewhere.js";
 import type { QueueCounters, QueueLimits } from "../queue/write-queue.js";
 import type { WriteRecord } from "../queue/write-record.js";
 import type { GuestSpec } from "./guest-name.js";
@@ -94,7 +94,7 @@ export function tapDisks(guests: readonly GuestSpec[]): PassedDisk[] {
 /** Throws UserError for what is no raw disk. */
 function rawPath(image: string): string {
   const { format = "raw", path } = parseImage(image);
-  if (format !== "raw" || isNbdUrl(path))
+  if (format !== "raw" || isNamedElsewhere(path))
     throw new UserError(`${image}: the tap serves raw disks in files and block devices alone`);
   return path;
 }

@@ -11,3 +11,6 @@ export class ImageError extends Error {
     this.path = path;
   }
 }
+
+/** One whose server has not answered in time: it may later. */
+export class NoAnswerError extends ImageError {}

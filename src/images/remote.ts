@@ -6,7 +6,7 @@
 import { lstatSync, readdirSync, readFileSync, readlinkSync, realpathSync, statSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { deviceName } from "./block-device.js";
-import { isNbdUrl } from "./nbd/url.js";
+import { isNamedElsewhere } from "./named-elsewhere.js";
 
 /** Types of file systems, as /proc/self/mountinfo names them. */
 const REMOTE_TYPES = new Set([
@@ -50,15 +50,15 @@ interface Mount {
   readonly source: string;
 }
 
-/** Whether what an absolute path or an NBD URL names may stall. False for what is not there. */
+/** Whether what an absolute path or a URL names may stall. False for what is not there. */
 export function isRemote(image: string): boolean {
-  return isNbdUrl(image) || new Storage(mounts()).isRemote(image, 0);
+  return isNamedElsewhere(image) || new Storage(mounts()).isRemote(image, 0);
 }
 
 /** The same question for many images, all as it is now: what lies on one file system is found out once. */
 export function storageNow(): (image: string) => boolean {
   const storage = new Storage(mounts());
-  return (image) => isNbdUrl(image) || storage.isRemote(image, 0);
+  return (image) => isNamedElsewhere(image) || storage.isRemote(image, 0);
 }
 
 class Storage {

@@ -6,6 +6,7 @@ import { cpus, release } from "node:os";
 import { parseArgs } from "node:util";
 import { burst, report as burstReport } from "./burst.mjs";
 import { crawl, crawlToFile, report, reportFile } from "./crawl.mjs";
+import { formats, report as formatsReport } from "./formats.mjs";
 import { idle } from "./idle.mjs";
 import { image } from "./images.mjs";
 import { latency } from "./live.mjs";
@@ -134,6 +135,7 @@ const PARTS = [
   "tap",
   "nbd",
   "slowdown",
+  "formats",
 ];
 if (values.only !== undefined && !PARTS.includes(values.only)) {
   console.error(`bench: --only takes one of ${PARTS.join(", ")}`);
@@ -206,6 +208,10 @@ if (wanted("scale"))
   console.log(`${scaleReport(await scale(values.quick ? 50 : 200, values.quick ? 5 : 20))}\n`);
 if (wanted("burst")) console.log(`${burstReport(await burst(values.quick ? 30 : 600))}\n`);
 if (wanted("nbd")) console.log(`${nbdReport(await nbd(values.quick ? 1 : 5))}\n`);
+if (wanted("formats")) {
+  const options = { isQuick: values.quick === true, repeats, time, before: dropCaches };
+  console.log(`${formatsReport(await formats(options))}\n`);
+}
 if (wanted("slowdown"))
   console.log(`${slowdownReport(await slowdown(values.quick ? 3 : 10, values.quick ? 1 : 3))}\n`);
 if (wanted("tap")) console.log(`${tapReport(await tap(values.quick ? 2 : 10), await queue(1_000_000))}\n`);

@@ -1,6 +1,6 @@
 // The three ways to look at an image that are compared. Each mounts it at a folder and returns what unmounts it.
 import { execFileSync, spawn } from "node:child_process";
-import { mkdirSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { folder } from "./images.mjs";
@@ -81,6 +81,42 @@ async function fuse2fs(image) {
   mkdirSync(point, { recursive: true });
   run("fuse2fs", "-o", "ro", image, point);
   return { path: point, pid: 0, end: opened(() => run("fusermount", "-u", point)) };
+}
+
+/** A disk that QEMU reads, as a file in a directory of nbdfuse's, mounted by the kernel. */
+export async function nbdfuseLoop(image) {
+  const [socket, file, point] = ["nbdfuse.sock", "nbdfuse-file", "nbdfuse"].map((name) => join(folder, name));
+  rmSync(socket, { force: true });
+  rmSync(file, { force: true });
+  writeFileSync(file, "");
+  mkdirSync(point, { recursive: true });
+  const options = { stdio: ["ignore", "ignore", "inherit"] };
+  const server = spawn("qemu-nbd", ["-r", "-t", "-e", "16", "-k", socket, image], options);
+  while (!existsSync(socket)) await sleep(10);
+  const fuse = spawn("nbdfuse", ["-r", file, `nbd+unix:///?socket=${socket}`], options);
+  while (statSync(file).size === 0) await sleep(10);
+  run("mount", "-o", "ro,loop,noatime", file, point);
+  const end = opened(() => {
+    run("umount", point);
+    run("umount", file);
+    server.kill("SIGKILL");
+  });
+  const closed = new Promise((resolve) => fuse.once("close", resolve));
+  return {
+    path: point,
+    pid: 0,
+    end: async () => {
+      end();
+      await closed;
+    },
+  };
+}
+
+export async function ntfs3g(image) {
+  const point = join(folder, "ntfs3g");
+  mkdirSync(point, { recursive: true });
+  run("ntfs-3g", "-o", "ro", image, point);
+  return { path: point, pid: 0, end: opened(() => run("umount", point)) };
 }
 
 export const mounts = { kernel, slashcloud, fuse2fs };

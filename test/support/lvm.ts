@@ -128,17 +128,23 @@ export class LvmDisks {
   async fill(group: string, name: string, file: string): Promise<void> {
     const input = openSync(file, "r");
     const outputs = new Map(this.devices.map((device) => [device, openSync(device, "r+")]));
+    const pieces: { from: number; length: number; device: string; position: number }[] = [];
     for (const { start, size, stripeSize, areas } of await this.segments(group, name)) {
       const chunk = areas.length > 1 ? stripeSize : size;
       const starts = await Promise.all(areas.map(({ device, first }) => this.extentStart(device, first)));
-      const bytes = Buffer.alloc(Math.min(chunk, 1 << 20));
-      for (let at = 0; at < size; at += bytes.length) {
+      const length = Math.min(chunk, 1 << 20);
+      for (let at = 0; at < size; at += length) {
         const number = Math.floor(at / chunk);
         const area = number % areas.length;
         const position = starts[area]! + Math.floor(number / areas.length) * chunk + (at % chunk);
-        const count = readSync(input, bytes, 0, bytes.length, start + at);
-        writeSync(outputs.get(areas[area]!.device)!, bytes, 0, count, position);
+        pieces.push({ from: start + at, length, device: areas[area]!.device, position });
       }
+    }
+    // The first bytes last: what reads the volume meanwhile looks there for whether it has changed.
+    for (const { from, length, device, position } of pieces.reverse()) {
+      const bytes = Buffer.alloc(length);
+      const count = readSync(input, bytes, 0, length, from);
+      writeSync(outputs.get(device)!, bytes, 0, count, position);
     }
     closeSync(input);
     for (const output of outputs.values()) closeSync(output);

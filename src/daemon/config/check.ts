@@ -2,7 +2,6 @@
 import { constants } from "node:fs";
 import { access, stat } from "node:fs/promises";
 import { hostname } from "node:os";
-import { isNbdUrl } from "../../images/nbd/url.js";
 import { isRemote } from "../../images/remote.js";
 import { findImages } from "../discovery/image-files.js";
 import { parsePattern } from "../discovery/image-pattern.js";
@@ -58,7 +57,7 @@ export async function checkConfiguration(file: string): Promise<Checked> {
 
 async function imageProblem(image: string): Promise<string | undefined> {
   const { path } = parseImage(image);
-  if (isNbdUrl(path) || isRemote(path)) return undefined;
+  if (isRemote(path)) return undefined;
   try {
     const stats = await stat(path);
     if (!stats.isFile() && !stats.isBlockDevice()) return `${path}: is no file and no block device`;

@@ -1,10 +1,9 @@
 /** Kinds of values that the configuration has: a message says what is expected. */
 import { isAbsolute } from "node:path";
 import { z } from "zod";
-import { isNbdUrl, parseNbdUrl } from "../../images/nbd/url.js";
 import { bytesIn, LEAST_SIZE, MOST_DATA } from "../byte-count.js";
 import { isGuestName, isHostName } from "../guest-name.js";
-import { isAbsoluteImage } from "../image-name.js";
+import { isAbsoluteImage, resolveImage } from "../image-name.js";
 import { parseListenAddress } from "../listen-address.js";
 import { metricsAddress } from "../metrics-address.js";
 
@@ -76,14 +75,13 @@ export const metricsListenAddress = address("HOST:PORT, or a port", metricsAddre
 
 /** An image as `up` takes it, wherever that is started. */
 export const image = text("an image").superRefine((name, context) => {
-  if (!isAbsoluteImage(name))
-    context.addIssue({
-      code: "custom",
-      message: "expected the whole path of an image (or FORMAT:/PATH), or an NBD URL",
-    });
-  if (!isNbdUrl(name)) return;
   try {
-    parseNbdUrl(name);
+    resolveImage(name);
+    if (!isAbsoluteImage(name))
+      context.addIssue({
+        code: "custom",
+        message: "expected the whole path of an image (or FORMAT:/PATH), or a URL",
+      });
   } catch (error) {
     context.addIssue({ code: "custom", message: (error as Error).message });
   }

@@ -1,6 +1,6 @@
 /** Who else has the images open, and how: by the descriptors of processes, and by the table of locks. */
 import { statSync } from "node:fs";
-import { isNbdUrl } from "../../images/nbd/url.js";
+import { isNamedElsewhere } from "../../images/named-elsewhere.js";
 import { isRemote } from "../../images/remote.js";
 import { type Found, fail, ok, warn } from "./finding.js";
 import { type OpenFile, readText } from "./processes.js";
@@ -10,7 +10,9 @@ import type { Subject, SubjectImage } from "./subject.js";
 const WRITES_AT = 101;
 
 export function checkImageUsers(subject: Subject): Found[] {
-  return subject.images.filter(({ path }) => !isNbdUrl(path)).flatMap((image) => usersOf(image, subject));
+  return subject.images
+    .filter(({ path }) => !isNamedElsewhere(path))
+    .flatMap((image) => usersOf(image, subject));
 }
 
 function usersOf({ path, format }: SubjectImage, { openFiles, daemon }: Subject): Found[] {

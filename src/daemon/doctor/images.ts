@@ -1,5 +1,5 @@
 /** The images themselves: whether they can be read, and what they lie on. */
-import { isNbdUrl } from "../../images/nbd/url.js";
+import { isNamedElsewhere } from "../../images/named-elsewhere.js";
 import { isRemote } from "../../images/remote.js";
 import { formatOf, parseImage } from "../image-name.js";
 import { type Found, fail, ok, warn } from "./finding.js";
@@ -14,7 +14,7 @@ export function checkImages({ images }: Subject): Found[] {
 }
 
 function checkImage({ path, format }: SubjectImage): Found[] {
-  if (isNbdUrl(path)) return [ok(`${path} is another program's, by NBD`)];
+  if (isNamedElsewhere(path)) return [ok(`${path} is another program's`)];
   const found: Found[] = [];
   const remote = isRemote(path);
   if (remote) {

@@ -107,7 +107,9 @@ function imagesOpenIn({ pids }: Daemon, state: string, files: readonly OpenFile[
       : [];
   });
   return [...new Set(paths)].map((path) => {
-    const served = pids.find((pid) => programPath(pid).endsWith("qemu-nbd") && opens(files, pid, path));
+    const served = pids.find(
+      (pid) => /(^|\/)(qemu-nbd|nbdkit)$/.test(programPath(pid)) && opens(files, pid, path),
+    );
     const format = served === undefined ? "raw" : extname(path).slice(1) || "converted";
     return { path, format };
   });

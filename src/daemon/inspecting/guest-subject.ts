@@ -1,6 +1,6 @@
 /** What a user names to have it looked at: images, or guests that a daemon serves. */
 import { statSync } from "node:fs";
-import { isNbdUrl } from "../../images/nbd/url.js";
+import { isNamedElsewhere } from "../../images/named-elsewhere.js";
 import { type GuestSpec, parseGuests } from "../guest-name.js";
 import { parseImage } from "../image-name.js";
 import { type DaemonStatus, readStatus } from "../read-status.js";
@@ -50,7 +50,8 @@ export async function subjectsOf(given: readonly string[], { mount, state }: Dae
 }
 
 function isName(argument: string): boolean {
-  if (/[/=]/.test(argument) || isNbdUrl(argument) || parseImage(argument).format !== undefined) return false;
+  if (/[/=]/.test(argument) || isNamedElsewhere(argument) || parseImage(argument).format !== undefined)
+    return false;
   return statSync(argument, { throwIfNoEntry: false }) === undefined;
 }
 

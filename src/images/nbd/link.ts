@@ -4,7 +4,7 @@
  */
 import { Connection } from "./connection.js";
 import type { Agreement } from "./handshake.js";
-import { DEADLINE, type Mailbox, Result, State } from "./mailbox.js";
+import { DEADLINE, LATE, type Mailbox, Result, State } from "./mailbox.js";
 import type { NbdAddress } from "./url.js";
 
 /** ms until the next try to connect: after the first failure and at most; each time twice as long. */
@@ -168,5 +168,3 @@ export class Link {
       this.#ended(LATE);
   }
 }
-
-const LATE = `the NBD server has not answered for ${Math.round(DEADLINE / 1000)} s`;

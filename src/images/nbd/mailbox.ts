@@ -9,6 +9,9 @@
  */
 export const DEADLINE = 9500;
 
+/** What is wrong with a server that has taken longer. */
+export const LATE = `the NBD server has not answered for ${Math.round(DEADLINE / 1000)} s`;
+
 /** Words: reads asked for and answered (as numbers of reads), what is asked, the answer, and the state. */
 const Word = { ASKED: 0, ANSWERED: 1, LENGTH: 2, RESULT: 3, STATE: 4, OUTAGES: 5, TEXT: 6 } as const;
 const WORDS = 16;

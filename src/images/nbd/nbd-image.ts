@@ -1,9 +1,9 @@
 /** A disk that an NBD server offers, as an image: whoever reads waits until a thread has the server's answer. */
 import { Worker } from "node:worker_threads";
 import type { Image, Service } from "../image.js";
-import { ImageError } from "../image-error.js";
+import { ImageError, NoAnswerError } from "../image-error.js";
 import type { LinkData } from "./link-thread.js";
-import { DEADLINE, LARGEST_READ, Mailbox, Result, State } from "./mailbox.js";
+import { DEADLINE, LARGEST_READ, LATE, Mailbox, Result, State } from "./mailbox.js";
 import { parseNbdUrl } from "./url.js";
 
 /** ms after which the thread is not waited for either. */
@@ -84,12 +84,14 @@ class NbdImage implements Image, Service {
   requireAnswering(): void {
     const mailbox = this.#mailbox;
     if (mailbox.state === State.ANSWERING) return;
-    throw new ImageError(
-      this.name,
-      mailbox.state === State.OPENING
-        ? "the NBD server does not answer; check whether it hangs"
-        : mailbox.text,
-    );
+    if (mailbox.state === State.OPENING || mailbox.text === LATE)
+      throw new NoAnswerError(
+        this.name,
+        mailbox.state === State.OPENING
+          ? "the NBD server does not answer; check whether it hangs"
+          : mailbox.text,
+      );
+    throw new ImageError(this.name, mailbox.text);
   }
 
   read(target: Buffer, targetOffset: number, length: number, position: number): number {

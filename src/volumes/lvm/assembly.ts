@@ -1,7 +1,10 @@
 /** Putting the logical volumes of a group together. */
-import type { Source } from "../../images/image.js";
+import type { Log, Source } from "../../images/image.js";
+import { CachedSource } from "./cached-source.js";
 import { SECTOR } from "./label.js";
 import { type MappedArea, type MappedSegment, MappedSource } from "./mapped-source.js";
+import { ThinPool, ThinSource } from "./thin-pool.js";
+import { Unreadable } from "./unreadable.js";
 import {
   type LogicalVolume,
   numberOf,
@@ -11,26 +14,30 @@ import {
   type VolumeGroup,
 } from "./volume-group.js";
 
-/** Why a logical volume cannot be read: a part of a line, "its ...". */
-export class Unreadable extends Error {}
-
 /** Logical volumes that lie on others that lie on others: a leg of a mirror that is being moved has three. */
 const MAX_DEPTH = 6;
+/** Of volumes that only others use. */
+const POOLS = new Set(["thin-pool", "cache-pool"]);
+/** Cache modes in which all that is written is on the origin, too (lvmcache(7)). */
+const CLEAN_MODES = new Set(["writethrough", "passthrough"]);
 /** What a segment may be called: the text is the guest's. */
 const TYPE = /^[a-z0-9_-]{1,32}$/;
 
 export class Assembly {
   readonly #group: VolumeGroup;
   readonly #sourceOf: (uuid: string) => Source | undefined;
+  readonly #log: Log;
   readonly #made = new Map<string, MappedSource | Unreadable>();
+  readonly #pools = new Map<string, ThinPool>();
   /** Copy-on-write stores of snapshots, and origins that one is being merged into. */
   readonly #stores = new Set<string>();
   readonly #merging = new Set<string>();
   #depth = 0;
 
   /** `sourceOf`: the physical volume with a UUID, if it is there. */
-  constructor(group: VolumeGroup, sourceOf: (uuid: string) => Source | undefined) {
+  constructor(group: VolumeGroup, sourceOf: (uuid: string) => Source | undefined, log: Log) {
     this.#group = group;
+    this.#log = log;
     this.#sourceOf = sourceOf;
     for (const { segments } of group.logicalVolumes.values()) {
       for (const { type, section } of segments) {
@@ -46,6 +53,11 @@ export class Assembly {
   /** Whether a volume holds the blocks of a snapshot: LVM hides it, its users know it. */
   isSnapshot(name: string): boolean {
     return this.#stores.has(name);
+  }
+
+  /** Whether a volume is there for others alone, although LVM does not hide it. */
+  isPool({ segments }: LogicalVolume): boolean {
+    return segments.some(({ type }) => POOLS.has(type));
   }
 
   /** Throws Unreadable. */
@@ -117,9 +129,60 @@ export class Assembly {
           .map((name) => ({ name, extent: segment.start }));
         return { ...place, areas: [this.#anyOf(current, count)] };
       }
+      case "thin":
+        return { ...place, areas: [this.#thin(segment, place.start + place.length)] };
+      case "cache":
+        return { ...place, areas: [this.#cached(segment)] };
       default:
         throw new Unreadable(`its type is ${TYPE.test(type) ? type : "unknown"}, which is not read`);
     }
+  }
+
+  /** `end`: bytes up to the end of the segment. */
+  #thin({ section, start }: Segment, end: number): MappedArea {
+    if (stringOf(section, "external_origin") !== "")
+      throw new Unreadable("it has an origin outside of its thin pool, which is not read");
+    const pool = this.#thinPool(stringOf(section, "thin_pool"));
+    const device = numberOf(section, "device_id");
+    try {
+      if (!pool.has(device)) throw new Unreadable("its thin pool does not know it");
+    } catch (error) {
+      if (error instanceof Unreadable) throw error;
+      throw new Unreadable("the metadata of its thin pool cannot be read");
+    }
+    return { source: new ThinSource(pool, device, end), offset: start * this.#group.extentSize };
+  }
+
+  #thinPool(name: string): ThinPool {
+    const known = this.#pools.get(name);
+    if (known !== undefined) return known;
+    const [segment, another] = this.#group.logicalVolumes.get(name)?.segments ?? [];
+    if (segment?.type !== "thin-pool" || another !== undefined)
+      throw new Unreadable("its thin pool is not there");
+    const { section } = segment;
+    const metadata = this.#resolve(stringOf(section, "metadata"));
+    const data = this.#resolve(stringOf(section, "pool"));
+    try {
+      const pool = new ThinPool(metadata, data, numberOf(section, "chunk_size"), this.#log);
+      this.#pools.set(name, pool);
+      return pool;
+    } catch (error) {
+      if (error instanceof Unreadable) throw error;
+      throw new Unreadable("the metadata of its thin pool cannot be read");
+    }
+  }
+
+  /** What is cached is read from where it belongs. */
+  #cached({ section, start, count }: Segment): MappedArea {
+    const pool = this.#group.logicalVolumes.get(stringOf(section, "cache_pool"))?.segments[0]?.section;
+    const mode = stringOf(section, "cache_mode") || (pool === undefined ? "" : stringOf(pool, "cache_mode"));
+    const origin = this.#area({ name: stringOf(section, "origin"), extent: start }, count);
+    if (CLEAN_MODES.has(mode)) return origin;
+    // A cache in one volume has its metadata at a place of its own.
+    if (pool === undefined || stringOf(pool, "metadata") === "")
+      throw new Unreadable("its cache (writeback) is of a kind that is not read (a cachevol)");
+    const metadata = this.#resolve(stringOf(pool, "metadata"));
+    return { source: new CachedSource(origin.source, metadata, this.#log), offset: origin.offset };
   }
 
   #striped(segment: Segment, place: { start: number; length: number }): MappedSegment {

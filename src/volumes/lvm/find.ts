@@ -1,9 +1,9 @@
 /** From the partitions and disks of a guest to the logical volumes on them. */
 import { type Log, logWithin, type Source } from "../../images/image.js";
 import type { Volume, VolumeTable } from "../volume.js";
-import { Unreadable } from "./assembly.js";
 import { LiveGroup } from "./live-group.js";
 import { type FoundPhysicalVolume, findPhysicalVolumes, readGroups } from "./physical-volumes.js";
+import { Unreadable } from "./unreadable.js";
 import type { VolumeGroup } from "./volume-group.js";
 
 /** Logical volumes of a guest that are shown at most. */

@@ -1,8 +1,9 @@
 /** A volume group that its guest may change while it is read: extended, moved to another disk, ... */
 import type { Log, Source } from "../../images/image.js";
-import { Assembly, Unreadable } from "./assembly.js";
+import { Assembly } from "./assembly.js";
 import type { MappedSource } from "./mapped-source.js";
 import { type FoundPhysicalVolume, headersSize, readGroups, readHeaders } from "./physical-volumes.js";
+import { Unreadable } from "./unreadable.js";
 import type { VolumeGroup } from "./volume-group.js";
 
 /** ms between looks at whether the metadata has changed, made while its volumes are read. */
@@ -46,9 +47,10 @@ export class LiveGroup {
 
   /** The names of those that users know: all but the parts of others. */
   get names(): string[] {
-    return [...this.#group.logicalVolumes.values()].flatMap(({ name, status }) =>
-      status.includes("VISIBLE") || this.#assembly.isSnapshot(name) ? [name] : [],
-    );
+    return [...this.#group.logicalVolumes.values()].flatMap((volume) => {
+      const isKnown = volume.status.includes("VISIBLE") || this.#assembly.isSnapshot(volume.name);
+      return isKnown && !this.#assembly.isPool(volume) ? [volume.name] : [];
+    });
   }
 
   /** Takes in what the guest has changed, if it is time to look. */
@@ -84,7 +86,7 @@ export class LiveGroup {
   }
 
   #assemble(group: VolumeGroup): Assembly {
-    return new Assembly(group, (uuid) => this.#sources.get(uuid));
+    return new Assembly(group, (uuid) => this.#sources.get(uuid), this.#log);
   }
 
   /** Whether it could be read. */
