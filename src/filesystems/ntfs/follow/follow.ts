@@ -8,7 +8,7 @@
  * written of it; a name counts when the record and the directory's index both have it, and is gone when neither has; an
  * index's blocks have one parent each. What does not agree waits, but not for ever.
  *
- * What it cannot give: the two halves of a rename are two changes on the disk. What stays so for some 25 ms is taken for a
+ * What it cannot give: the two halves of a rename are two changes on the disk. What stays so for some 40 ms is taken for a
  * link, and else it is waited for the other half. And Windows writes records some seconds after it has made another use of a file's clusters, which nothing in their places
  * tells. Bytes of files are read by their records in their places (LiveFiles).
  */
@@ -56,7 +56,7 @@ const UNREADABLE_OVERDUE = 15_000;
  * A rename is two changes on the disk, or, of a name that there is already, five (ntfs-3g): ms for which a file that has
  * got a name must have stayed as it is before that is taken, and for which others are held back for it at most.
  */
-const RENAME = 25;
+const RENAME = 40;
 const RENAMES_LONGEST = 250;
 /** ms of one look that the first walk through the metadata takes, and between openings afresh meanwhile. */
 const WALK = 50;
@@ -196,7 +196,7 @@ export class NtfsFollower implements Follower {
     this.#again = Number.POSITIVE_INFINITY;
     let candidate = this.#candidate(changed);
     for (let round = 0; round < ROUNDS && !candidate.isTooMuch && !candidate.agrees; round++) {
-      if (performance.now() - began > ROUNDS_LONGEST && round > 1) break;
+      if (performance.now() - began > ROUNDS_LONGEST && round > 0) break;
       const { records, blocks } = candidate.looked;
       changed = this.#comparison.some(records, blocks);
       candidate = this.#candidate(changed);

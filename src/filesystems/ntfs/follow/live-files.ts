@@ -16,6 +16,13 @@ const MOST_OPEN = 64;
 /** How often one request reads what changes meanwhile. */
 const MOST_TRIES = 50;
 
+/** Of those, how many follow each other at once where a record is half written, and how many there are then, 1 ms apart. */
+const AT_ONCE = 5;
+const MOST_PAUSES = 30;
+/** Files that stay bad that are remembered. */
+const MOST_BAD = 1000;
+const PAUSE = new Int32Array(new SharedArrayBuffer(4));
+
 interface LiveFile {
   readonly generation: number;
   readonly bytes: FileBytes;
@@ -29,6 +36,9 @@ export class LiveFiles {
   /** The one read last is at the end. */
   readonly #open = new Map<number, LiveFile>();
   #last = -1;
+  /** What was read of the file that was opened last, and of those that were bad. */
+  #read = new Notes();
+  readonly #bad = new Map<number, Notes>();
 
   constructor(geometry: Geometry, view: PlaceView) {
     this.#view = view;
@@ -118,9 +128,15 @@ export class LiveFiles {
       try {
         file = this.#enter(ino, generation);
       } catch (error) {
-        // It can be half written.
         if (!(error instanceof IoError) || error instanceof FileSystemError || more >= MOST_TRIES)
           throw error;
+        // It can be half written, and stay so for as long as its writer has to wait for its turn.
+        if (this.#bad.get(ino)?.isSame(this.#view.source) === true) throw error;
+        if (more >= tries + AT_ONCE) Atomics.wait(PAUSE, 0, 0, 1);
+        if (more >= tries + MOST_PAUSES) {
+          this.#noteBad(ino);
+          throw error;
+        }
         this.#parts.mft.forget();
       }
     }
@@ -131,11 +147,18 @@ export class LiveFiles {
     return file;
   }
 
+  /** A file that stays bad is not waited for again, as long as its records are as they are. */
+  #noteBad(ino: number): void {
+    if (this.#bad.size >= MOST_BAD) this.#bad.clear();
+    this.#bad.set(ino, this.#read);
+  }
+
   #enter(ino: number, generation: number): LiveFile {
     const view = this.#view;
     // Where the records lie is no part of what is noted.
     void this.#parts.mft.parts;
     const notes = new Notes();
+    this.#read = notes;
     view.notes = notes;
     view.notesData = true;
     try {

@@ -10,6 +10,8 @@ const SETTLES = 100;
 const EVERY = 20;
 const REST = 9;
 const LONGEST_REST = 300;
+/** After what took longer still (a hostile guest's structures), so many times as long. */
+const LEAST_REST = 2;
 /** ms between passes through all of it, at least, where nothing tells of writes. */
 const ROUND = 500;
 
@@ -44,6 +46,8 @@ export class Pace {
       this.#passBegan = passBegan;
       this.#nextPass = passBegan + Math.max(ROUND, (ended - passBegan) * 2);
     }
-    this.#notBefore = Math.max(began + EVERY, ended + Math.min(LONGEST_REST, (ended - began) * REST));
+    const took = ended - began;
+    const rest = Math.max(LEAST_REST * took, Math.min(LONGEST_REST, REST * took));
+    this.#notBefore = Math.max(began + EVERY, ended + rest);
   }
 }
