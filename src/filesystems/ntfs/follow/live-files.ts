@@ -105,11 +105,11 @@ export class LiveFiles {
    * False: it has changed, and is to be opened again.
    */
   #holds(ino: number, file: LiveFile, problem: IoError | undefined, tries: number): boolean {
-    if (file.notes.isSame(this.#view.source)) {
-      if (problem !== undefined) throw problem;
-      return true;
-    }
+    this.#read = file.notes;
+    const isSame = file.notes.isSame(this.#view.source);
+    if (isSame && problem === undefined) return true;
     this.#open.delete(ino);
+    if (isSame && problem !== undefined) this.#wait(ino, problem, tries);
     if (tries >= MOST_TRIES)
       throw problem ?? new IoError(EIO, `inode ${ino} changes faster than it can be read`);
     return false;
@@ -130,13 +130,7 @@ export class LiveFiles {
       } catch (error) {
         if (!(error instanceof IoError) || error instanceof FileSystemError || more >= MOST_TRIES)
           throw error;
-        // It can be half written, and stay so for as long as its writer has to wait for its turn.
-        if (this.#bad.get(ino)?.isSame(this.#view.source) === true) throw error;
-        if (more >= tries + AT_ONCE) Atomics.wait(PAUSE, 0, 0, 1);
-        if (more >= tries + MOST_PAUSES) {
-          this.#noteBad(ino);
-          throw error;
-        }
+        this.#wait(ino, error, more);
         this.#parts.mft.forget();
       }
     }
@@ -147,10 +141,18 @@ export class LiveFiles {
     return file;
   }
 
-  /** A file that stays bad is not waited for again, as long as its records are as they are. */
-  #noteBad(ino: number): void {
-    if (this.#bad.size >= MOST_BAD) this.#bad.clear();
-    this.#bad.set(ino, this.#read);
+  /**
+   * Waits for a file whose records do not fit together: some can be half written, or not yet written, for as long as their
+   * writer has to wait for its turn. Throws the problem if that has been long enough, or the file is as bad as it was then.
+   */
+  #wait(ino: number, problem: IoError, tries: number): void {
+    if (this.#bad.get(ino)?.isSame(this.#view.source) === true) throw problem;
+    if (tries >= MOST_PAUSES) {
+      if (this.#bad.size >= MOST_BAD) this.#bad.clear();
+      this.#bad.set(ino, this.#read);
+      throw problem;
+    }
+    if (tries >= AT_ONCE) Atomics.wait(PAUSE, 0, 0, 1);
   }
 
   #enter(ino: number, generation: number): LiveFile {
