@@ -2,10 +2,28 @@
 import type { Log, Source } from "../images/image.js";
 import type { BlockCache } from "../versions/block-cache.js";
 import type { BlockCrawlSink, Crawled, CrawlSink, CrawlStart } from "./crawler.js";
+import {
+  crawlExfat,
+  crawlExfatBlocks,
+  crawlStartExfat,
+  followExfat,
+  identifyExfat,
+  isExfat,
+  openExfat,
+} from "./exfat/open.js";
 import { crawlExt, crawlStartExt } from "./ext/crawl.js";
 import { crawlExtBlocks } from "./ext/crawl-blocks.js";
 import { followExt, identifyExt, isExt, openExt } from "./ext/open.js";
 import { restMark } from "./ext/rest-mark.js";
+import {
+  crawlFat,
+  crawlFatBlocks,
+  crawlStartFat,
+  followFat,
+  identifyFat,
+  isFat,
+  openFat,
+} from "./fat/open.js";
 import type { FileSystem } from "./filesystem.js";
 import type { Follower, TakenPart } from "./follower.js";
 import { crawlNtfs, crawlStartNtfs } from "./ntfs/crawl.js";
@@ -56,6 +74,26 @@ const FORMATS: readonly Format[] = [
     crawlStart: crawlStartExt,
     crawl: crawlExt,
     crawlBlocks: crawlExtBlocks,
+  },
+  {
+    recognises: isExfat,
+    identify: identifyExfat,
+    open: openExfat,
+    follow: followExfat,
+    restMark: () => undefined,
+    crawlStart: crawlStartExfat,
+    crawl: crawlExfat,
+    crawlBlocks: crawlExfatBlocks,
+  },
+  {
+    recognises: isFat,
+    identify: identifyFat,
+    open: openFat,
+    follow: followFat,
+    restMark: () => undefined,
+    crawlStart: crawlStartFat,
+    crawl: crawlFat,
+    crawlBlocks: crawlFatBlocks,
   },
   {
     recognises: isNtfs,

@@ -74,8 +74,11 @@ export class Reader {
     return this.#entries;
   }
 
-  /** Reads a disk: all its volumes. `commits` tells where on it commit blocks of journals are. */
-  disk(bytes, commits) {
+  /**
+   * Reads a disk: all its volumes. `commits` tells where on it commit blocks of journals are; `before`: it is also read as
+   * what that one has become.
+   */
+  disk(bytes, commits, before) {
     this.#entries = 0;
     this.#bytes = 0;
     const { findVolumes, identify, openFileSystem, openExt } = this.#library;
@@ -93,6 +96,7 @@ export class Reader {
       this.#crawl(source, log);
     }
     if (commits.length > 0) this.#follow(bytes, commits, log);
+    if (before !== undefined) this.#followFrom(before, bytes, log);
   }
 
   #cache() {
@@ -291,6 +295,22 @@ export class Reader {
     }
     this.#bytes += got;
     return true;
+  }
+
+  /** Opens a disk, which then becomes another one. */
+  #followFrom(before, bytes, log) {
+    const { followFileSystem, openFileSystem } = this.#library;
+    const source = new Memory(before);
+    const follower = followFileSystem(source, this.#cache(), log);
+    const system = openFileSystem(source, this.#cache(), log);
+    for (let n = 0; n < 20; n++) {
+      if (follower.maps !== undefined) source.bytes = bytes;
+      const look = this.#try(() => follower.look());
+      if (look === undefined) continue;
+      if ("reopen" in look) return;
+      for (const { commit } of look.steps) this.#try(() => system.apply(commit));
+    }
+    this.#tree(system);
   }
 
   /** Opens the disk as it was before all but the first transaction were finished; then they are. */

@@ -6,6 +6,7 @@ import { openSync, writeSync } from "node:fs";
 import { loadImage, pickImage } from "./images.mjs";
 import { groupPlaces, mutate } from "./mutate.mjs";
 import { findPlaces } from "./places.mjs";
+import { findFatPlaces } from "./places-fat.mjs";
 import { findNtfsPlaces } from "./places-ntfs.mjs";
 import { Random } from "./random.mjs";
 import { loadLibrary, Reader } from "./reader.mjs";
@@ -35,15 +36,17 @@ function image(name) {
   let known = images.get(name);
   if (known === undefined) {
     const bytes = loadImage(name);
-    const found = name.startsWith("ntfs")
-      ? findNtfsPlaces(bytes)
-      : findPlaces(bytes, name === "mbr" ? PARTITION : 0, library);
+    const isFat = /^(ex)?fat/.test(name);
+    let found;
+    if (isFat) found = findFatPlaces(bytes);
+    else if (name.startsWith("ntfs")) found = findNtfsPlaces(bytes);
+    else found = findPlaces(bytes, name === "mbr" ? PARTITION : 0, library);
     const places = groupPlaces(found);
     if (name === "mbr") places.kinds.push([{ kind: "partition table", at: 0x1b8, length: 72 }]);
     const commits = places.list.filter(({ kind }) => kind === "journal 2").map(({ at }) => at);
-    known = { bytes, places, commits, target: Buffer.alloc(bytes.length) };
+    known = { bytes, places, commits, before: isFat ? bytes : undefined, target: Buffer.alloc(bytes.length) };
     // Were it not read undamaged, mutants of it would show nothing.
-    reader.disk(bytes, commits);
+    reader.disk(bytes, commits, known.before);
     if (reader.entries < FEWEST_ENTRIES) throw new Error(`${name}: only ${reader.entries} entries were read`);
     images.set(name, known);
   }
@@ -71,7 +74,7 @@ for (let seed = first; seed < first + count; seed += step) {
   const random = new Random(seed);
   const picked = pickImage(random);
   const name = only ?? picked;
-  const { bytes, places, commits, target } = image(name);
+  const { bytes, places, commits, before, target } = image(name);
   const mutant = mutate(bytes, target, places, random);
   tell({ begin: seed, image: name });
   // Makes the kernel measure the peak of resident memory from now on (proc_pid_clear_refs(5)).
@@ -79,7 +82,7 @@ for (let seed = first; seed < first + count; seed += step) {
   const began = performance.now();
   let failure;
   try {
-    reader.disk(mutant, commits);
+    reader.disk(mutant, commits, before);
   } catch (error) {
     failure = error?.stack ?? `${error}`;
   }

@@ -154,6 +154,15 @@ function changedByRecovery(
   return [...always, ...(isDirectory ? replayed : truncated)];
 }
 
+/** Leaves out that a listing told other inode numbers than stat(2): some file systems of the oracle's do. */
+export function withoutListedNumbers(walk: Walk): Walk {
+  for (const entry of walk.entries.values()) {
+    delete entry.errors?.dino;
+    if (Object.keys(entry.errors ?? {}).length === 0) delete entry.errors;
+  }
+  return walk;
+}
+
 /** A path as an error message shows it. */
 export function show(path: string): string {
   const text = JSON.stringify(Buffer.from(path, "hex").toString("latin1"));

@@ -1,7 +1,7 @@
 /** The version that has been agreed on: its metadata blocks, whose they are, and how many names each inode has. */
 
 import { IoError } from "../../../images/io-error.js";
-import { Kept } from "../../copies/kept.js";
+import { Kept } from "../../agreement/kept.js";
 import { DirectoryBlock } from "../dirblock.js";
 import { Incompat } from "../features.js";
 import { Inode, Inodes } from "../inode.js";

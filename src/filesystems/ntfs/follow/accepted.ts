@@ -1,7 +1,7 @@
 /** The version that has been agreed on: records in use, blocks of directories, and whose those are. */
 import type { Source } from "../../../images/image.js";
 import type { BlockCache } from "../../../versions/block-cache.js";
-import { Kept } from "../../copies/kept.js";
+import { Kept } from "../../agreement/kept.js";
 import type { Geometry } from "../boot-sector.js";
 import { SystemRecord } from "../mft.js";
 import { Parts } from "../parts.js";

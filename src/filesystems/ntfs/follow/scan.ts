@@ -3,7 +3,7 @@
  * a part at a time.
  */
 import type { Source } from "../../../images/image.js";
-import { Scan } from "../../copies/scan.js";
+import { Scan } from "../../agreement/scan.js";
 import type { Accepted } from "./accepted.js";
 import type { Changed } from "./candidate.js";
 import { saysInUse } from "./raw-record.js";
