@@ -24,14 +24,9 @@ import { constants } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, describe, expect, test } from "vitest";
-import { Attributes, EntryType, type FileSystem } from "../src/filesystems/filesystem.js";
-import type { Follower } from "../src/filesystems/follower.js";
-import { followFileSystem, openFileSystem } from "../src/filesystems/formats.js";
-import { Range } from "../src/images/range.js";
-import { openRawImage } from "../src/images/raw.js";
-import { BlockCache } from "../src/versions/block-cache.js";
 import { cleanUp, mount, run, workFolder } from "./support/images-mount.js";
 import { type Served, serve } from "./support/images-serve.js";
+import { Versions } from "./support/versions.js";
 
 const folder = workFolder("follow-ext2");
 
@@ -106,77 +101,6 @@ function generator(seed: number): (below: number) => number {
     random = (Math.imul(random, 1103515245) + 12345) >>> 0;
     return (random >>> 8) % below;
   };
-}
-
-/** The versions that the follower of an image makes of what it finds, one after the other. */
-class Versions {
-  readonly #follower: Follower;
-  readonly #fileSystem: FileSystem;
-  readonly #attributes = new Attributes();
-  count = 0;
-  log: string[] = [];
-
-  constructor(image: string) {
-    const source = new Range(openRawImage(image), 0, Number.POSITIVE_INFINITY);
-    const follower = followFileSystem(source, new BlockCache(8 << 20), (line) => this.log.push(line));
-    const fileSystem = openFileSystem(source, new BlockCache(8 << 20), (line) => this.log.push(line));
-    if (follower === undefined || fileSystem === undefined) throw new Error("cannot be followed");
-    this.#follower = follower;
-    this.#fileSystem = fileSystem;
-  }
-
-  /** Looks once; returns what contradicts itself in the version that there is then. */
-  look(): string[] {
-    const look = this.#follower.look();
-    if (look === undefined) return [];
-    if ("reopen" in look) throw new Error(`to be opened afresh: ${look.reopen}`);
-    for (const { commit } of look.steps) this.#fileSystem.apply(commit);
-    this.count += look.steps.length;
-    return look.steps.length === 0 ? [] : this.#contradictions();
-  }
-
-  #contradictions(): string[] {
-    const found: string[] = [];
-    const names = new Map<number, number>();
-    const visit = (directory: number) => {
-      const entries: Array<{ name: string; ino: number; type: number }> = [];
-      try {
-        this.#fileSystem.list(directory, 0, {
-          entry: (buffer, at, length, ino, type) => {
-            names.set(ino, (names.get(ino) ?? 0) + 1);
-            entries.push({ name: buffer.toString("latin1", at, at + length), ino, type });
-            return true;
-          },
-        });
-      } catch (error) {
-        found.push(`directory ${directory}: ${(error as Error).message}`);
-      }
-      if (!entries.some(({ name, ino }) => name === "." && ino === directory))
-        found.push(`directory ${directory} has no "."`);
-      for (const { name, ino, type } of entries) {
-        if (name === "." || name === "..") continue;
-        try {
-          this.#fileSystem.stat(ino, this.#attributes);
-          if (this.#attributes.mode >> 12 !== type) found.push(`${name} is of another type`);
-          else if (type === EntryType.DIRECTORY) visit(ino);
-        } catch (error) {
-          found.push(`${name}: ${(error as Error).message}`);
-        }
-      }
-    };
-    visit(this.#fileSystem.rootInode);
-    for (const [ino, count] of names) {
-      try {
-        this.#fileSystem.stat(ino, this.#attributes);
-      } catch {
-        // Said above.
-        continue;
-      }
-      if (this.#attributes.nlink !== count)
-        found.push(`inode ${ino} has ${this.#attributes.nlink} links and ${count} names`);
-    }
-    return found;
-  }
 }
 
 /** Does one thing after another to a guest's files. */

@@ -52,6 +52,8 @@ test.each([
   ["small-journal", ["--timer"]],
   ["data-writeback", []],
   ["ext2", []],
+  ["ntfs", ["--events"]],
+  ["ntfs-512", ["--tap"]],
 ])(
   "%s: the tree is the guest's after each sync, and no reader sees what the guest never was %j",
   async (recipe, options) => {

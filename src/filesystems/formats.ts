@@ -28,7 +28,7 @@ import type { FileSystem } from "./filesystem.js";
 import type { Follower, TakenPart } from "./follower.js";
 import { crawlNtfs, crawlStartNtfs } from "./ntfs/crawl.js";
 import { crawlNtfsBlocks } from "./ntfs/crawl-blocks.js";
-import { identifyNtfs, isNtfs, openNtfs } from "./ntfs/open.js";
+import { followNtfs, identifyNtfs, isNtfs, openNtfs } from "./ntfs/open.js";
 import { identifyBySignature } from "./signatures.js";
 
 /** What a volume says it is, whether or not it can be opened here. */
@@ -99,7 +99,7 @@ const FORMATS: readonly Format[] = [
     recognises: isNtfs,
     identify: identifyNtfs,
     open: openNtfs,
-    follow: () => undefined,
+    follow: followNtfs,
     restMark: () => undefined,
     crawlStart: crawlStartNtfs,
     crawl: crawlNtfs,

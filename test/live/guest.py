@@ -64,7 +64,7 @@ class Guest:
         self.top = os.open(self.inside, os.O_RDONLY)
         self.index = 0
         self.count = 0
-        self.nodes = {b"": Node(2, "d")}
+        self.nodes = {b"": Node(os.fstat(self.top).st_ino, "d")}
         self.known = {}  # Attributes as last written down, by inode.
         self.touched = {b""}  # Paths since the last sync.
         self.dirty = set()  # Inodes whose bytes may not have been written back.
@@ -141,9 +141,10 @@ class Guest:
         chance = self.random.random()
         name = b"%d" % self.index
         if chance < 0.05:
-            name += b"\xff\xfe \n\x80"
+            name += "\u00fc\U0001f600".encode() if self.options.ntfs else b"\xff\xfe \n\x80"
         elif chance < 0.1:
-            name += b"n" * self.random.randrange(100, 240)
+            # ntfs-3g leaves a file behind that another with a very long name has replaced.
+            name += b"n" * self.random.randrange(100, 200 if self.options.ntfs else 240)
         else:
             name += b"-" + b"name" * self.random.randrange(6)
         return os.path.join(folder, name)
@@ -193,6 +194,11 @@ class Guest:
         return fd
 
     def write(self, fd, node, offset, length, operation, paths=None):
+        # FUSE passes on what begins within a page up to the page's end, and then the rest.
+        if self.options.ntfs and offset % 4096 + length > 4096:
+            first = 4096 - offset % 4096
+            self.write(fd, node, offset, first, operation, paths)
+            return self.write(fd, node, offset + first, length - first, operation, paths)
         end = offset + length
         self.dirty.add(node.ino)
         payload = stamped(node.file_id, offset, length, self.index + 1)
@@ -532,6 +538,9 @@ class Guest:
         allowed = self.WEIGHTS if not self.options.whole else {
             of: weight for of, weight in self.WEIGHTS.items() if of not in (Guest.cut, Guest.extend)
         }
+        if self.options.ntfs:
+            # ntfs-3g would give what is deleted while it is open another name until it is closed.
+            allowed = {of: weight for of, weight in allowed.items() if of not in (Guest.orphan, Guest.close_orphan)}
         operations, weights = zip(*allowed.items())
         (operation,) = self.random.choices(operations, weights)
         if operation is Guest.close_orphan and not self.open_orphans:
@@ -772,6 +781,7 @@ def main():
     parser.add_argument("--only-synced", action="store_true", help="after an fsync, only the file itself")
     parser.add_argument("--extents", action="store_true", help="files can have holes punched and blocks reserved")
     parser.add_argument("--whole", action="store_true", help="files are never cut short or made longer by truncate")
+    parser.add_argument("--ntfs", action="store_true", help="what ntfs-3g can do")
     parser.add_argument("--pause", type=float, default=0, help="ms between operations at most")
     parser.add_argument("--hold", action="store_true", help="stand still for ever at the first difference")
     guest = Guest(parser.parse_args())

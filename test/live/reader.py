@@ -26,6 +26,7 @@ AWAY = {errno.ENOTCONN, errno.ECONNABORTED}
 class Reader:
     def __init__(self, options):
         self.tree = options.tree
+        self.root = os.stat(self.tree).st_ino & 0xFFFFFFFF
         self.random = random.Random(options.seed)
         self.rest = options.rest / 1000
         self.out = open(options.out, "w", buffering=1 << 16)
@@ -43,6 +44,9 @@ class Reader:
         ended = time.monotonic_ns()
         self.out.write(json.dumps([kind, started, ended, *about, seen], separators=(",", ":")) + "\n")
         self.observations += 1
+        if isinstance(seen, int) and seen in AWAY:
+            # What the kernel still knows of that mount tells nothing of the next one.
+            raise OSError(seen, "the mount is gone")
         return seen
 
     def forget(self):
@@ -54,8 +58,8 @@ class Reader:
         self.held.clear()
 
     def folder(self):
-        if 2 not in self.folders:
-            self.folders[2] = (os.open(self.tree, os.O_RDONLY | os.O_DIRECTORY), [])
+        if self.root not in self.folders:
+            self.folders[self.root] = (os.open(self.tree, os.O_RDONLY | os.O_DIRECTORY), [])
         ino = self.random.choice(list(self.folders))
         return ino, *self.folders[ino]
 
@@ -63,13 +67,13 @@ class Reader:
         ino, fd, _ = self.folder()
         names = self.observe("list", lambda: [name for name in os.listdir(fd)], ino)
         if isinstance(names, int):
-            if ino != 2:
+            if ino != self.root:
                 os.close(self.folders.pop(ino)[0])
             return
         # As bytes: os.listdir of a descriptor decodes with surrogates, which fsencode undoes.
         self.folders[ino] = (fd, names)
         if len(self.folders) > MOST_FOLDERS:
-            victim = self.random.choice([other for other in self.folders if other != 2])
+            victim = self.random.choice([other for other in self.folders if other != self.root])
             os.close(self.folders.pop(victim)[0])
 
     def name(self):

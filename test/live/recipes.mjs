@@ -1,5 +1,5 @@
 // The file systems that guests are given. `mke2fs`: its options; `mount`: those of the guest's kernel; `guest`: those of
-// guest.py. `check: false`: a reader may see several states of the guest at once (no journal).
+// guest.py. `mkntfs`: it is NTFS, which `driver` mounts, one of ntfs-3g's. `check: false`: a reader may see several states of the guest at once (no journal).
 
 const full = ["--extents"];
 
@@ -24,4 +24,17 @@ export const recipes = {
     guest: ["--whole"],
   },
   ext2: { mke2fs: ["-t", "ext2", "-b", "4096"], guest: ["--fsync", "0"], check: false },
+  ntfs: { mkntfs: [], driver: "lowntfs-3g", mount: "big_writes", guest: ["--ntfs", "--fsync", "0"] },
+  "ntfs-512": {
+    mkntfs: ["-c", "512"],
+    driver: "lowntfs-3g",
+    mount: "big_writes",
+    guest: ["--ntfs", "--fsync", "0"],
+  },
+  "ntfs-64k": {
+    mkntfs: ["-c", "65536"],
+    driver: "lowntfs-3g",
+    mount: "big_writes",
+    guest: ["--ntfs", "--fsync", "0"],
+  },
 };

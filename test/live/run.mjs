@@ -82,6 +82,23 @@ function serverOf(pid) {
   return Number(run("pgrep", "-P", `${pid}`, "-f", "/server.js$").split("\n")[0]);
 }
 
+/** Makes NTFS and has ntfs-3g show it at `folder`, which writes straight to `disk`; returns what unmounts it. */
+async function mountNtfs(recipe, disk, folder) {
+  const driver = recipe.driver ?? "ntfs-3g";
+  const before = statSync(folder).dev;
+  const options = ["no_detach", "noatime", "streams_interface=xattr", recipe.mount].filter(Boolean);
+  const child = spawn(driver, ["-o", options.join(","), disk, folder], {
+    stdio: ["ignore", "ignore", "pipe"],
+  });
+  let errors = "";
+  child.stderr.setEncoding("utf8").on("data", (text) => {
+    errors += text;
+  });
+  for (const limit = Date.now() + 20_000; statSync(folder).dev === before; await sleep(20))
+    if (child.exitCode !== null || Date.now() > limit) throw new Error(`${driver} does not mount: ${errors}`);
+  return onEnd(() => unmount(folder));
+}
+
 /** The disk that a tap offers at a socket, as a file at `path`. */
 async function throughTap(path, socket) {
   writeFileSync(path, "");
@@ -182,7 +199,10 @@ export async function proof({
   const at = (name) => join(folder, name);
   const image = at("image");
   run("truncate", "-s", recipe.size ?? "96M", image);
-  run("mke2fs", "-q", "-F", ...recipe.mke2fs, image);
+  if (recipe.mkntfs) process.env.SLASHCLOUD_LIVE_NTFS = "1";
+  else delete process.env.SLASHCLOUD_LIVE_NTFS;
+  if (recipe.mkntfs) run("mkntfs", "-q", "-Q", "-F", ...recipe.mkntfs, image);
+  else run("mke2fs", "-q", "-F", ...recipe.mke2fs, image);
   const log = { text: "" };
   const listen = tap ? ["--tap", `unix:${at("tap.sock")}`] : [];
   const start = () =>
@@ -191,13 +211,20 @@ export async function proof({
   // The tap must be there before a guest can be.
   let daemon = tap ? await start() : undefined;
   const disk = tap ? await throughTap(at("nbd"), at("tap.sock")) : { path: image, end: () => {} };
-  const device = run("losetup", "--find", "--show", ...(tap ? ["--direct-io=on"] : []), disk.path).trim();
-  const free = onEnd(() => run("losetup", "-d", device));
   mkdirSync(at("inside"));
-  const hasJournal = recipe.check !== false;
-  const options = ["noatime", recipe.mount, hasJournal ? `commit=${timer ? 1 : 300}` : undefined];
-  run("mount", "-o", options.filter(Boolean).join(","), device, at("inside"));
-  const unmountInside = onEnd(() => unmount(at("inside")));
+  const isRead = recipe.check !== false;
+  const hasJournal = isRead && !recipe.mkntfs;
+  let device = "";
+  let free = () => {};
+  let unmountInside;
+  if (recipe.mkntfs) unmountInside = await mountNtfs(recipe, disk.path, at("inside"));
+  else {
+    device = run("losetup", "--find", "--show", ...(tap ? ["--direct-io=on"] : []), disk.path).trim();
+    free = onEnd(() => run("losetup", "-d", device));
+    const options = ["noatime", recipe.mount, hasJournal ? `commit=${timer ? 1 : 300}` : undefined];
+    run("mount", "-o", options.filter(Boolean).join(","), device, at("inside"));
+    unmountInside = onEnd(() => unmount(at("inside")));
+  }
   daemon ??= await start();
   const tree = join(at("cloud"), "host/g");
   const snapshot = (name) => {
@@ -226,7 +253,7 @@ export async function proof({
     ...guest,
   );
   const watcher =
-    hasJournal && !process.env.NOREADER
+    isRead && !process.env.NOREADER
       ? program("reader.py", "--tree", tree, "--out", at("observed"), "--seed", `${seed}`, ...reader)
       : undefined;
   const half = restart ? seconds / 2 : seconds;
@@ -256,7 +283,13 @@ export async function proof({
     report.failures.push(...failures.map((line) => `events: ${line}`));
   }
   if (watcher) {
-    const checker = ["--history", at("history"), "--observed", at("observed"), ...(timer ? ["--any"] : [])];
+    const checker = [
+      "--history",
+      at("history"),
+      "--observed",
+      at("observed"),
+      ...(timer || recipe.mkntfs ? ["--any"] : []),
+    ];
     report.checked = JSON.parse(run("python3", join(here, "check.py"), ...checker));
     report.failures.push(...report.checked.failures);
     delete report.checked.failures;

@@ -21,8 +21,12 @@ export class Scan {
 
   /** Those blocks that differ, as they are now. One that can no longer be read whole counts as it was. Throws IoError. */
   changed(kept: Kept): Map<number, Buffer> {
+    return this.changedAmong(kept.sorted, kept);
+  }
+
+  /** The same of some of them, whose numbers are ascending. Throws IoError. */
+  changedAmong(blocks: Float64Array, kept: Kept): Map<number, Buffer> {
     const size = this.#blockSize;
-    const blocks = kept.sorted;
     const changed = new Map<number, Buffer>();
     const most = BATCH / size;
     const gap = GAP / size;

@@ -68,6 +68,11 @@ export class Descriptors {
     return access;
   }
 
+  /** Whether a file has a descriptor that cannot be found, or read. */
+  isMissing(inode: Inode): boolean {
+    return this.access(inode) === BAD_DESCRIPTOR;
+  }
+
   /** By a descriptor in the file's record: mostly it is that of the file before. */
   #ofOwn(inode: Inode): Access {
     const index = inode.find(AttributeType.SECURITY_DESCRIPTOR);

@@ -13,8 +13,9 @@ import {
   type Statistics,
 } from "../filesystem.js";
 import type { Geometry } from "./boot-sector.js";
-import type { FileBytes } from "./content.js";
 import type { Matching } from "./directory.js";
+import { Listings } from "./follow/listings.js";
+import type { LiveFiles } from "./follow/live-files.js";
 import { Inode } from "./inode.js";
 import { leftState } from "./left-state.js";
 import { SystemRecord } from "./mft.js";
@@ -22,9 +23,6 @@ import { MOST_UNITS } from "./names.js";
 import { Parts } from "./parts.js";
 import { countSpace, type Space } from "./space.js";
 import { volumeInformation } from "./volume-information.js";
-
-/** Files whose runs are kept at hand. */
-const MOST_OPEN = 64;
 
 /** One version of an NTFS volume. */
 export class NtfsFileSystem implements FileSystem {
@@ -36,16 +34,18 @@ export class NtfsFileSystem implements FileSystem {
   readonly #inode: Inode;
   /** A visitor may stat what it is told of, which uses the inode above: so listing has one of its own. */
   readonly #listed: Inode;
-  /** Files that have been read, the one read last at the end. */
-  readonly #open = new Map<number, FileBytes>();
-  #last: FileBytes | undefined;
-  #lastIno = -1;
+  readonly #files: LiveFiles;
+  readonly #listings: Listings;
   #space: Space | undefined;
 
-  constructor(geometry: Geometry, view: View, log: Log, matching: Matching) {
+  constructor(geometry: Geometry, view: View, files: LiveFiles, log: Log, matching: Matching) {
+    this.#files = files;
     this.#parts = new Parts(geometry, view, log, matching);
     this.#inode = new Inode(this.#parts.mft);
     this.#listed = new Inode(this.#parts.mft);
+    this.#listings = new Listings((ino, position, visitor) =>
+      this.#parts.directories.list(this.#directory(ino, this.#listed), position, visitor),
+    );
     this.label = volumeInformation(this.#parts.mft).label;
     this.uuid = geometry.serial;
     const left = leftState(this.#parts);
@@ -94,21 +94,16 @@ export class NtfsFileSystem implements FileSystem {
   }
 
   list(directory: number, position: number, visitor: EntryVisitor): void {
-    this.#parts.directories.list(this.#directory(directory, this.#listed), position, visitor);
+    this.#listings.list(directory, position, visitor);
   }
 
   read(ino: number, position: number, length: number, target: Buffer, targetOffset: number): number {
-    const bytes = this.#bytes(ino);
-    const there = Math.max(0, Math.min(length, bytes.size - position));
-    if (there > 0) bytes.read(position, there, target, targetOffset);
-    return there;
+    const { generation } = this.#inode.load(ino);
+    return this.#files.read(ino, generation, position, length, target, targetOffset);
   }
 
   seek(ino: number, position: number, hole: boolean): number {
-    const bytes = this.#bytes(ino);
-    if (position >= bytes.size) return -1;
-    const found = bytes.seek(position, hole);
-    return found >= bytes.size && !hole ? -1 : found;
+    return this.#files.seek(ino, this.#inode.load(ino).generation, position, hole);
   }
 
   readlink(ino: number): Buffer {
@@ -152,30 +147,9 @@ export class NtfsFileSystem implements FileSystem {
       throw new FileSystemError(Errno.ENOTDIR, `inode ${inode.ino} is no directory`);
   };
 
-  #bytes(ino: number): FileBytes {
-    if (ino === this.#lastIno) return this.#last as FileBytes;
-    let bytes = this.#open.get(ino);
-    if (bytes === undefined) {
-      const inode = this.#inode.load(ino);
-      const type = this.#parts.kinds.typeOf(inode);
-      if (type === FileType.DIRECTORY) throw new FileSystemError(Errno.EISDIR, `inode ${ino} is a directory`);
-      if (type !== FileType.REGULAR)
-        throw new FileSystemError(Errno.EINVAL, `inode ${ino} is not a regular file`);
-      bytes = this.#parts.content.file(inode);
-      const [oldest] = this.#open.keys();
-      if (this.#open.size >= MOST_OPEN && oldest !== undefined) this.#open.delete(oldest);
-    } else this.#open.delete(ino);
-    this.#open.set(ino, bytes);
-    this.#last = bytes;
-    this.#lastIno = ino;
-    return bytes;
-  }
-
   #forgetFiles(): void {
     this.#parts.forget();
-    this.#open.clear();
-    this.#last = undefined;
-    this.#lastIno = -1;
+    this.#files.forget();
     this.#space = undefined;
   }
 }

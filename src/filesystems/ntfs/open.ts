@@ -2,10 +2,14 @@
 import type { Log, Source } from "../../images/image.js";
 import { BlockCache } from "../../versions/block-cache.js";
 import { View } from "../../versions/view.js";
+import type { Follower } from "../follower.js";
 import { identifyBySignature } from "../signatures.js";
 import { backupGeometry, hasBootSector, readGeometry, requireGeometry } from "./boot-sector.js";
 import type { Matching } from "./directory.js";
 import { NtfsFileSystem } from "./file-system.js";
+import { NtfsFollower } from "./follow/follow.js";
+import { LiveFiles } from "./follow/live-files.js";
+import { PlaceView } from "./follow/place-view.js";
 import { MasterFileTable } from "./mft.js";
 import { volumeInformation } from "./volume-information.js";
 
@@ -44,5 +48,16 @@ export function openNtfs(
 ): NtfsFileSystem {
   const geometry = requireGeometry(source);
   const view = new View(source, geometry.blockSize, cache);
-  return new NtfsFileSystem(geometry, view, log, matching);
+  const files = new LiveFiles(geometry, new PlaceView(source, geometry.blockSize, cache));
+  return new NtfsFileSystem(geometry, view, files, log, matching);
+}
+
+/** Follows an NTFS volume; undefined if there is too much to keep. Throws IoError. */
+export function followNtfs(
+  source: Source,
+  cache: BlockCache,
+  log: Log,
+  after?: number,
+): Follower | undefined {
+  return NtfsFollower.open(source, cache, log, after);
 }
