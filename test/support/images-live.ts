@@ -5,7 +5,7 @@
  * loop device, so it holds every write that was complete and some of those under way: what a crash at that moment would
  * leave. A plain copy would not be one moment.
  */
-import { spawn } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { existsSync, statfsSync } from "node:fs";
 import { mkdir } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -141,6 +141,14 @@ export async function cloneImage(from: string, to: string): Promise<void> {
 /** How long a guest works before and between two copies, ms: from `least` to `least + spread`. */
 const pause = { least: 150, spread: 450 };
 
+/** How many files and directories a guest has made before the first copy. */
+const LEAST_FILES = 80;
+
+function files(folder: string): number {
+  // What goes while find looks is told as an error.
+  return spawnSync("find", [folder, "-printf", "x"], { encoding: "latin1" }).stdout.length;
+}
+
 /** Lets a guest work on a new file system and copies its image `count` times meanwhile. Returns the copies. */
 export async function liveImages(recipe: LiveRecipe, folder: string, count: number): Promise<string[]> {
   await mkdir(folder, { recursive: true });
@@ -161,6 +169,8 @@ export async function liveImages(recipe: LiveRecipe, folder: string, count: numb
   const copies: string[] = [];
   try {
     await Promise.race([new Promise((resolve) => load.stdout.once("data", resolve)), ended]);
+    // On a busy machine it takes its time.
+    while (load.exitCode === null && files(guest) < LEAST_FILES) await sleep(50);
     for (let i = 0; i < count; i++) {
       await sleep(pause.least + Math.random() * pause.spread);
       const copy = join(folder, `copy-${i}`);
