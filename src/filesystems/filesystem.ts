@@ -137,6 +137,8 @@ export interface FileSystem {
   stat(ino: number, out: Attributes): void;
   /** The inode of `name` in the directory, 0 if there is none. ENOTDIR if it is none. */
   lookup(directory: number, name: Buffer): number;
+  /** Whether a directory finds names by other spellings than those that it lists. */
+  foldsNames(directory: number): boolean;
   /** The parent of a directory (the root's is the root). */
   parent(directory: number): number;
   /** Visits the entries from `position` (0, or a `next` given earlier), "." and ".." among them. */

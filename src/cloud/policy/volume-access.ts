@@ -135,6 +135,8 @@ export class VolumeAccess {
    * those of the directory, and not another spelling that leads to the same file.
    */
   ofName(directory: number, name: Buffer, ino: number, attributes: Attributes, isListed: boolean): Grant {
+    if (!isListed && this.#fileSystem().foldsNames(directory))
+      return this.#asListed(directory, ino, attributes);
     const state = child(this.#stateOf(directory, 0), name);
     if (state.grant === Grant.HIDE) return Grant.HIDE;
     if (isDirectory(attributes)) {
@@ -222,6 +224,20 @@ export class VolumeAccess {
 
   #isKnown(directory: number): boolean {
     return directory === this.#fileSystem().rootInode || this.#namesOf(directory).length > 0;
+  }
+
+  /** By the names by which a directory lists a file; hidden if it does not. */
+  #asListed(directory: number, ino: number, attributes: Attributes): Grant {
+    const names: Buffer[] = [];
+    this.#fileSystem().list(directory, 0, {
+      entry: (name, offset, length, found) => {
+        if (found === ino) names.push(Buffer.from(name.subarray(offset, offset + length)));
+        return names.length < MOST_LINKS;
+      },
+    });
+    let grant: Grant = names.length === 0 ? Grant.HIDE : Grant.SHOW;
+    for (const name of names) grant = stricter(grant, this.ofName(directory, name, ino, attributes, true));
+    return grant;
   }
 
   /** Somebody may have had it open when it was deleted. */

@@ -90,6 +90,11 @@ export class ClusterFileSystem implements FileSystem {
     return this.#parts.directories.lookup(directory, name);
   }
 
+  /** By letters of another case, and by short names. */
+  foldsNames(): boolean {
+    return true;
+  }
+
   parent(directory: number): number {
     if (directory === this.rootInode) return directory;
     if (!this.#parts.directories.isDirectory(directory))

@@ -139,6 +139,10 @@ export class ExtFileSystem implements FileSystem {
     return this.#parts.directories.lookup(this.#parts.inodes.read(directory, this.#inode), name);
   }
 
+  foldsNames(directory: number): boolean {
+    return this.#parts.inodes.read(directory, this.#inode).hasFlag(InodeFlags.CASEFOLD);
+  }
+
   parent(directory: number): number {
     if (directory === ROOT_INODE) return ROOT_INODE;
     return this.#parts.directories.parent(this.#parts.inodes.read(directory, this.#inode));

@@ -59,6 +59,11 @@ export class Directories {
   /** Directories in which names have been looked up. */
   readonly #opened = new Map<number, { readonly inode: Inode; readonly index: Index }>();
 
+  /** Whether names are found whatever the case of their letters. */
+  get ignoresCase(): boolean {
+    return this.#matching.ignoresCase;
+  }
+
   constructor(mft: MasterFileTable, log: Log, matching: Matching) {
     this.#mft = mft;
     this.#log = log;

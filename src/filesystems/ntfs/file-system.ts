@@ -88,6 +88,10 @@ export class NtfsFileSystem implements FileSystem {
     return this.#parts.directories.lookupIn(directory, name, this.#checkDirectory);
   }
 
+  foldsNames(): boolean {
+    return this.#parts.directories.ignoresCase;
+  }
+
   parent(directory: number): number {
     if (directory === SystemRecord.ROOT) return directory;
     return this.#parts.directories.parent(this.#directory(directory, this.#inode));
