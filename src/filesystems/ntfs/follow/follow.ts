@@ -9,8 +9,9 @@
  * index's blocks have one parent each. What does not agree waits, but not for ever.
  *
  * What it cannot give: the two halves of a rename are two changes on the disk. What stays so for some 40 ms is taken for a
- * link, and else it is waited for the other half. And Windows writes records some seconds after it has made another use of a file's clusters, which nothing in their places
- * tells. Bytes of files are read by their records in their places (LiveFiles).
+ * link, and else it is waited for the other half. And Windows writes records some seconds after it has made another use of
+ * a file's clusters, which nothing in their places tells. Bytes of files are read by their records in their places
+ * (LiveFiles).
  */
 import type { Log, Source } from "../../../images/image.js";
 import { EIO, IoError } from "../../../images/io-error.js";
