@@ -1,4 +1,4 @@
-/** A crawl that takes so long that the guest writes over the copies in its journal which the crawl still needs. */
+/** A crawl that takes so long that the guest writes over what the crawl still needs. */
 import { copyFileSync, mkdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, expect, test, vi } from "vitest";
@@ -35,13 +35,20 @@ class Switched implements Source {
   }
 }
 
-/** Begins once the version that is crawled has been opened. */
+/** Tells when the version that is crawled has been opened, and when an inode has been read. */
 class SwitchingSink extends IndexSink {
   readonly #begun: () => void;
+  readonly #read: (ino: number) => void;
 
-  constructor(begun: () => void) {
+  constructor(begun: () => void, read: (ino: number) => void = () => {}) {
     super(1 << 30);
     this.#begun = begun;
+    this.#read = read;
+  }
+
+  override inode(...[ino, ...more]: Parameters<IndexSink["inode"]>): void {
+    super.inode(ino, ...more);
+    this.#read(ino);
   }
 
   override begin(rootInode: number): void {
@@ -93,6 +100,46 @@ test.each([
     loop.free();
   },
 );
+
+test("names that move to another block of their directory, after its inode was read and before its blocks are, are found", async () => {
+  const image = join(folder, "split.img");
+  await run("truncate", ["-s", "64M", image]);
+  await run("mke2fs", ["-q", "-F", "-t", "ext4", "-b", "1024", image]);
+  const loop = await loopDevice(image);
+  const inside = join(folder, "split-inside");
+  const unmount = await mount(loop.device, inside, "noatime");
+  const path = join(inside, "directory");
+  mkdirSync(path);
+  const early = Array.from({ length: 60 }, (_, n) => `${n}`.padEnd(100, "x"));
+  for (const name of early) writeFileSync(join(path, name), "");
+  const freeze = async () => {
+    await run("fsfreeze", ["-f", inside]);
+    await run("fsfreeze", ["-u", inside]);
+  };
+  await freeze();
+  copyFileSync(image, `${image}.early`);
+  // Blocks are split.
+  for (let n = 0; n < 100; n++) writeFileSync(join(path, `later-${n}`.padEnd(100, "x")), "");
+  await freeze();
+  copyFileSync(image, `${image}.late`);
+  const [first, second] = [openRawImage(`${image}.early`), openRawImage(`${image}.late`)];
+  const source = new Switched(first);
+  const directory = statSync(path).ino;
+  const sink = new SwitchingSink(
+    () => {},
+    (ino) => {
+      if (ino === directory) source.image = second;
+    },
+  );
+  crawlFileSystem(source, new BlockCache(1 << 20), () => {}, sink);
+  const found = [...(sink.index.children([directory]).get(directory)?.keys() ?? [])];
+  for (const name of early) expect(found).toContain(name);
+  expect(new Set(found).size).toBe(found.length);
+  first.close();
+  second.close();
+  unmount();
+  loop.free();
+});
 
 /** The commit of what has been done: the fsync of a directory. */
 const COMMIT = `

@@ -5,6 +5,7 @@
 import type { Log, Source } from "../../images/image.js";
 import { EIO, IoError } from "../../images/io-error.js";
 import { BlockCache } from "../../versions/block-cache.js";
+import type { InodeState } from "../changes.js";
 import type { Crawled, CrawlSink, CrawlStart } from "../crawler.js";
 import { FileType } from "../filesystem.js";
 import { DirectoryPass } from "./crawl-directories.js";
@@ -25,6 +26,8 @@ const LOOKS = 5;
 export const MOST_BAD = 100_000;
 /** Bytes of the cache that another look has for itself. */
 const SECOND_CACHE = 2 << 20;
+/** Directories of which is kept when they were changed, to see whether they have been since. */
+const MOST_DIRECTORIES = 1_000_000;
 /** Lines in the log about what was passed over. */
 const MOST_LINES = 10;
 
@@ -38,15 +41,33 @@ export function crawlStartExt(source: Source, cache: BlockCache, log: Log): Craw
 
 /** See crawlFileSystem. */
 export function crawlExt(source: Source, cache: BlockCache, log: Log, sink: CrawlSink): Crawled {
-  const version = openVersion(source, cache, log);
-  const { geometry, view, sequence, fastCommits } = version;
+  const rest = restMark(source);
+  const { geometry, view, sequence, fastCommits } = openVersion(source, cache, log);
   view.refuseGone();
   const parts = new Parts(geometry, view, () => {}, fastCommits);
   sink.begin(ROOT_INODE);
   const first = new Crawl(parts, sink, false);
   first.all(changedBy(fastCommits));
   const last = lookAgain(source, first, (again) => new Crawl(again, sink, true));
+  const isAtRest = rest !== undefined && restMark(source)?.equals(rest) === true;
+  if (!isAtRest) listChanged(source, first, sink);
   return { sequence, bad: tellBad(last, log) };
+}
+
+/**
+ * Lists those directories again that the guest has changed meanwhile. Names move between a directory's blocks, which no
+ * transaction tells as a change of names: one that was in a block that was read late, and had not come into one that was
+ * read early, has not been seen. Throws IoError.
+ */
+function listChanged(source: Source, first: Crawl, sink: CrawlSink): void {
+  let { directories } = first;
+  for (let look = 1; look <= LOOKS && directories.size > 0; look++) {
+    const { geometry, view, fastCommits } = openVersion(source, new BlockCache(SECOND_CACHE), () => {});
+    if (look < LOOKS) view.refuseGone();
+    const pass = new Crawl(new Parts(geometry, view, () => {}, fastCommits), sink, true);
+    pass.changed(directories);
+    directories = pass.directories;
+  }
 }
 
 /** A pass that can be given what another one could not read. */
@@ -109,6 +130,8 @@ class Crawl {
   readonly bad = new Map<number, string>();
   /** Groups whose inodes could not be found. */
   readonly badGroups = new Set<number>();
+  /** Directories that were listed, and when they had been changed last; see changeTime. */
+  readonly directories = new Map<number, number>();
   readonly #parts: Parts;
   readonly #sink: CrawlSink;
   readonly #directories: DirectoryPass;
@@ -140,6 +163,22 @@ class Crawl {
     for (const ino of bad.keys()) this.#take(ino, true);
   }
 
+  /** Those of another pass's directories that have changed since, and those that cannot be read now. */
+  changed(before: ReadonlyMap<number, number>): void {
+    const inode = this.#inode;
+    for (const [ino, time] of before) {
+      try {
+        const isThere = this.#parts.inodes.readNamed(ino, inode);
+        const state = isThere ? inodeState(this.#parts.inodes, inode) : undefined;
+        if (state === undefined || changeTime(state) === time) continue;
+        this.#take(ino, true);
+      } catch (error) {
+        this.#noteBad(ino, error);
+        this.directories.set(ino, time);
+      }
+    }
+  }
+
   #group(group: number, changed: ReadonlySet<number>): void {
     const isGood = this.#inUse.visit(group, (ino) => {
       if (!changed.has(ino)) this.#take(ino, false);
@@ -161,6 +200,7 @@ class Crawl {
       crawled.enter();
       this.#sink.inode(ino, state, crawled);
       if (inode.type === FileType.DIRECTORY) {
+        if (this.directories.size < MOST_DIRECTORIES) this.directories.set(ino, changeTime(state));
         if (isAlone) this.#directories.list(inode);
         else this.#directories.add(inode);
       }
@@ -176,4 +216,12 @@ class Crawl {
     if (this.bad.size > MOST_BAD)
       throw new IoError(EIO, `more than ${MOST_BAD} inodes and directories are bad; one: ${error.message}`);
   }
+}
+
+/** Seconds: so many, in nanoseconds, a number holds exactly. */
+const CTIME_RANGE = 2 ** 22;
+
+/** When an inode was changed last, in nanoseconds of some 48 days. */
+function changeTime({ ctime, ctimeNsec }: InodeState): number {
+  return (ctime % CTIME_RANGE) * 1e9 + ctimeNsec;
 }
