@@ -6,6 +6,7 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
+  readlinkSync,
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
@@ -93,11 +94,19 @@ test("its processes end, and the next daemon takes its folders away, and no othe
   mkdirSync(qemu, { recursive: true });
   writeFileSync(join(qemu, "disks.sock"), "");
   chownSync(qemu, 65534, 65534);
-  // Folders of which nobody knows whose they are, and another user's.
-  const strangers = ["slashcloud-feed-aaaaaa", "slashcloud-disks-bbbbbb"];
+  // Folders of which nobody knows whose they are, another user's, and one of a container.
+  const strangers = [
+    "slashcloud-feed-aaaaaa",
+    "slashcloud-disks-bbbbbb",
+    "slashcloud-disk-cccccc",
+    "slashcloud-disk-dddddd",
+  ];
   for (const name of strangers) mkdirSync(join(temporary, name));
-  writeFileSync(join(temporary, strangers[1] as string, "owners"), "1 1\n");
-  chownSync(join(temporary, strangers[1] as string), 65534, 65534);
+  const [, others, containers, empty] = strangers.map((name) => join(temporary, name));
+  writeFileSync(join(others as string, "owners"), `${readlinkSync("/proc/self/ns/pid")}\n1 1\n`);
+  chownSync(others as string, 65534, 65534);
+  writeFileSync(join(containers as string, "owners"), "pid:[1]\n1 1\n");
+  writeFileSync(join(empty as string, "owners"), "");
 
   const next = await daemon("next");
   for (const name of left) expect(existsSync(join(temporary, name)), name).toBe(false);

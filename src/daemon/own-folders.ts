@@ -2,7 +2,17 @@
  * Folders of sockets among the temporary files, which a process that is killed leaves behind. Each says whose it is, and the
  * next daemon takes away those whose owners have all ended.
  */
-import { type Dirent, lstatSync, mkdtempSync, readdirSync, rmdirSync, rmSync, writeFileSync } from "node:fs";
+import {
+  type Dirent,
+  lstatSync,
+  mkdtempSync,
+  readdirSync,
+  readlinkSync,
+  renameSync,
+  rmdirSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { markedProcess, processMark, readIfThere } from "./process-mark.js";
@@ -11,8 +21,9 @@ import { markedProcess, processMark, readIfThere } from "./process-mark.js";
 export type FolderKind = "feed" | "disks" | "disk";
 
 const NAME = /^slashcloud-(feed|disks|disk)-[A-Za-z0-9]{6}$/;
-/** Processes, by their marks, a line each. */
+/** The namespace that processes have their numbers in, and then their marks, a line each. */
 const OWNERS = "owners";
+const NAMESPACE = "/proc/self/ns/pid";
 
 /** Makes a folder that is this process's. Throws a system error. */
 export function makeOwnFolder(kind: FolderKind): string {
@@ -24,7 +35,10 @@ export function makeOwnFolder(kind: FolderKind): string {
 /** Has a folder be this process's, and others', as long as one of them runs. Throws a system error. */
 export function ownFolder(folder: string, others: readonly number[]): void {
   const marks = [process.pid, ...others].flatMap((pid) => processMark(pid) ?? []);
-  writeFileSync(join(folder, OWNERS), `${marks.join("\n")}\n`, { mode: 0o600 });
+  const file = join(folder, OWNERS);
+  // Another daemon may look at it meanwhile.
+  writeFileSync(`${file}.new`, `${[readlinkSync(NAMESPACE), ...marks].join("\n")}\n`, { mode: 0o600 });
+  renameSync(`${file}.new`, file);
 }
 
 /** Takes away folders whose owners have ended. What cannot be taken away, or tells nothing of its owners, stays. */
@@ -36,8 +50,10 @@ export function sweepFolders(): void {
       const folder = join(top, name);
       // Others can make folders there, too.
       if (!isOurs(folder)) continue;
-      const owners = readIfThere(join(folder, OWNERS))?.split("\n");
-      if (owners === undefined || owners.some((mark) => markedProcess(mark) !== undefined)) continue;
+      const [namespace, ...owners] = readIfThere(join(folder, OWNERS))?.split("\n") ?? [];
+      // What runs in a container that has the same folder of temporary files is not seen from here.
+      if (namespace !== readlinkSync(NAMESPACE)) continue;
+      if (owners.some((mark) => markedProcess(mark) !== undefined)) continue;
       takeAway(folder);
     } catch {
       // Another daemon does the same, or the administrator.
