@@ -162,7 +162,7 @@ export const GROUPS: readonly Group[] = [
       reload: { files: CONFIGURATION, seeAlso: ["check", "slashcloud.yaml(5)"] },
       renew: {
         description: [
-          "After an update: the program that is on disk now is started as the daemon was, takes over the mount, all that readers have open, and guests that are attached to, and the old one ends. Readers notice a pause. If the new one cannot do it, all stays as it is. A tap that guests use goes on by the former program. Under systemd the service has another main process then; elsewhere the one before stays until the new one ends, for whoever has started it. It needs the kernel driver, and Linux 6.9 or later.",
+          "After an update: the program that is on disk now is started as the daemon was, takes over the mount, all that readers have open, and guests that are attached to, and the old one ends. Readers notice a pause. If the new one cannot do it, all stays as it is. A tap that guests use goes on by the former program. Under systemd the service has another main process then; elsewhere the one before stays until the new one ends, for whoever has started it. It needs the kernel driver.",
         ],
         seeAlso: ["reload", "install"],
       },

@@ -1,5 +1,6 @@
 /** Having the kernel ask the server something. */
 import { spawn } from "node:child_process";
+import { join } from "node:path";
 
 /**
  * Asks for the status of a file in the tree (stat(1), which says nothing); resolves when there is an answer, whatever it
@@ -13,4 +14,14 @@ export function ask(path: string): Promise<void> {
     child.on("error", () => resolve());
     child.on("exit", () => resolve());
   });
+}
+
+/**
+ * Asks for a name at the top of the tree that is not there, which the kernel never knows by itself. Returns what ends that:
+ * who was not heard yet asks no more.
+ */
+export function wake(path: string): () => void {
+  const child = spawn("stat", ["--", join(path, ".not-there")], { stdio: "ignore" });
+  child.on("error", () => {});
+  return () => child.kill("SIGKILL");
 }

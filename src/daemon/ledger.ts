@@ -4,7 +4,8 @@
  * changed in between, and to know how deep a directory lies that somebody still works in.
  *
  * A file of slots, one for each inode of each place (the last generation counts, as the kernel was told to drop those
- * before), so that it grows no larger than the guests are. Written before the answer is sent that tells of it.
+ * before), so that it grows no larger than the guests are. Written before the answer is sent that tells of it. Before the
+ * slots lies the record of requests (fuse/kernel/request-record.ts); where none is kept, that is a hole.
  */
 import {
   closeSync,
@@ -21,6 +22,7 @@ import { join } from "node:path";
 import { placeOf } from "../cloud/ids.js";
 import type { ParentLedger } from "../cloud/place.js";
 import type { NodeLedger } from "../fuse/kernel/node-ledger.js";
+import { RECORD_BYTES } from "../fuse/kernel/request-record.js";
 
 /** A slot's words: the node's two halves, the directory's inode number (0: not noted), and the generation. */
 const SLOT_WORDS = 4;
@@ -49,10 +51,11 @@ export function closeLedger(fd: number): void {
 
 /** The slots of a ledger, in groups of SLOT_WORDS words. Throws a Node system error. */
 export function readLedger(fd: number): Uint32Array {
-  const words = new Uint32Array(Math.floor(fstatSync(fd).size / SLOT_BYTES) * SLOT_WORDS);
+  const size = Math.max(0, fstatSync(fd).size - RECORD_BYTES);
+  const words = new Uint32Array(Math.floor(size / SLOT_BYTES) * SLOT_WORDS);
   const bytes = new Uint8Array(words.buffer);
   for (let at = 0; at < bytes.length; ) {
-    const count = readSync(fd, bytes, at, bytes.length - at, at);
+    const count = readSync(fd, bytes, at, bytes.length - at, RECORD_BYTES + at);
     if (count === 0) break;
     at += count;
   }
@@ -153,8 +156,9 @@ export class Ledger implements NodeLedger, ParentLedger {
     const bytes = new Uint8Array(this.#page.buffer);
     const start = this.#at * 4;
     const length = (end - first) * SLOT_BYTES;
+    const position = RECORD_BYTES + first * SLOT_BYTES;
     for (let done = 0; done < length; )
-      done += writeSync(this.#fd, bytes, start + done, length - done, first * SLOT_BYTES + done);
+      done += writeSync(this.#fd, bytes, start + done, length - done, position + done);
   }
 
   /** Sets a word of the slot that was found last. */

@@ -58,6 +58,8 @@ export type FromServer =
   | { readonly kind: "serving" }
   /** The kernel is to ask it something; a server starts no programs itself, see asking.ts. */
   | { readonly kind: "ask" }
+  /** The same, until it has stopped: so that its thread comes out of a read. */
+  | { readonly kind: "wake" }
   /** Somebody wants something done that is the supervisor's to do. */
   | { readonly kind: "command"; readonly id: number; readonly command: Command }
   /** How the daemon's other processes are. */

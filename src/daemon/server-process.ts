@@ -4,7 +4,7 @@ import { once } from "node:events";
 import { closeSync, openSync, readSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
-import { ask } from "./asking.js";
+import { ask, wake } from "./asking.js";
 import type { RunCommand } from "./commands.js";
 import type { GuestProblem, OpenedGuests } from "./guest-problem.js";
 import type { SupervisorReport } from "./insight/supervisor-report.js";
@@ -42,6 +42,8 @@ export class ServerProcess {
   readonly #stopped: Promise<void>;
   /** Where what it serves is mounted. */
   #path: string | undefined;
+  /** Takes back what was asked to wake it. */
+  #letSleep: () => void = () => {};
   #said = "";
   #hasServed = false;
   #hasCrashed = false;
@@ -84,6 +86,9 @@ export class ServerProcess {
           break;
         case "ask":
           if (this.#path !== undefined) void ask(this.#path);
+          break;
+        case "wake":
+          if (this.#path !== undefined) this.#letSleep = wake(this.#path);
           break;
         case "command": {
           const { id } = message;
@@ -139,6 +144,7 @@ export class ServerProcess {
   async stop(): Promise<void> {
     this.#tell({ kind: "stop" });
     await Promise.race([this.#stopped, this.dead, sleep(PATIENCE, undefined, { ref: false })]);
+    this.#letSleep();
   }
 
   /** Kills it. What it was answering, it does not answer. */

@@ -153,6 +153,16 @@ async function open(options: ServerOptions): Promise<OpenServer> {
   let events: EventHub | undefined;
   let remotes: RemoteGuests | undefined;
   let streams: Streams | undefined;
+  /** Whether requests are put on record, as the kernel cannot hand them out again. */
+  let isRecorded = false;
+  const ending = new Int32Array(new SharedArrayBuffer(4));
+  /** Has the thread end between two requests, so that nothing can be lost. */
+  const leave = async (): Promise<void> => {
+    const ended = once(thread, "exit");
+    Atomics.store(ending, 0, 1);
+    tell({ kind: "wake" });
+    await ended;
+  };
   const listener = metricsAt && new MetricsListener(metricsAt, insight, log);
   const stop = async (): Promise<void> => {
     await listener?.stop();
@@ -162,6 +172,7 @@ async function open(options: ServerOptions): Promise<OpenServer> {
     remotes?.stop();
     updates.close();
     await events?.stop();
+    if (isRecorded && !isEnding) await leave();
   };
   /** Not before the server that had this mount has ended: there is one writer of each log. */
   const tellEvents = (): void => {
@@ -180,24 +191,21 @@ async function open(options: ServerOptions): Promise<OpenServer> {
     serve: (isTakenOver) => {
       thread.once("exit", (code) => {
         // Otherwise it has failed, and said so. That it is ending may have been said, and not been heard yet.
-        if (code === 0) setTimeout(() => isEnding || tell({ kind: "unmounted" }, end), SAID_WITHIN);
+        const isLeft = Atomics.load(ending, 0) !== 0;
+        if (code === 0 && !isLeft)
+          setTimeout(() => isEnding || tell({ kind: "unmounted" }, end), SAID_WITHIN);
       });
       tellEvents();
       const notifier = new Notifier(DEVICE_FD);
       following.start(notifier, message.volumes, message.hostDirectory, () => tell({ kind: "ask" }));
-      const finish = isTakenOver
+      const { isResent, finish } = isTakenOver
         ? takeOver(notifier, LEDGER_FD, () => {
             for (const { name } of guests)
               notifier.invalidateEntry(0, message.hostDirectory, Buffer.from(name));
           })
-        : async () => {};
-      if (finish === undefined) {
-        tell(
-          { kind: "unresumable", message: "this kernel (before 6.9) cannot hand out requests again" },
-          end,
-        );
-        return;
-      }
+        : // Nothing was asked yet: it only tells whether the kernel can.
+          { isResent: notifier.resend(), finish: async () => {} };
+      isRecorded = !isResent;
       remotes = new RemoteGuests({
         host,
         guests: guests.filter(({ isRemote }) => isRemote),
@@ -222,6 +230,9 @@ async function open(options: ServerOptions): Promise<OpenServer> {
           ledger: LEDGER_FD,
           logs: events?.shared,
           remotes: routes,
+          isRecorded,
+          isTakenOver,
+          ending,
         } satisfies ServeMessage,
         routes.map(({ port }) => port),
       );

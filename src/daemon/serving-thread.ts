@@ -9,6 +9,7 @@ import type { Place } from "../cloud/place.js";
 import type { Policy } from "../cloud/policy/policy.js";
 import { ReadMarks } from "../cloud/read-marks.js";
 import type { SharedLogs } from "../events/log-reader.js";
+import { RequestRecord } from "../fuse/kernel/request-record.js";
 import { FuseServer } from "../fuse/kernel/server.js";
 import { EarlyReads } from "./early-reads.js";
 import { Forwarding, type RemoteRoute, SERVING_OWNER } from "./forwarding.js";
@@ -78,6 +79,12 @@ export interface ServeMessage {
   readonly logs: SharedLogs | undefined;
   /** The guests that others answer for. */
   readonly remotes: readonly RemoteRoute[];
+  /** Whether requests are put on record, as the kernel cannot hand them out again. */
+  readonly isRecorded: boolean;
+  /** Whether another server has served this mount. */
+  readonly isTakenOver: boolean;
+  /** Of FuseServer. */
+  readonly ending: Int32Array;
 }
 
 class Serving {
@@ -130,11 +137,13 @@ class Serving {
     return shownVolumes(this.#opened);
   }
 
-  serve({ fd, ledger: ledgerFd, logs, remotes }: ServeMessage): void {
+  serve(message: ServeMessage): void {
+    const { fd, ledger: ledgerFd, logs, remotes, isRecorded, isTakenOver, ending } = message;
     if (logs !== undefined) this.#logs.open(logs);
-    const ledger = new Ledger(ledgerFd, ({ message }) => {
+    const lost = ({ message }: Error): void =>
       this.#port.postMessage({ kind: "unrecorded", message } satisfies ServingMessage);
-    });
+    const ledger = new Ledger(ledgerFd, lost);
+    const record = isRecorded ? new RequestRecord(fd, ledgerFd, lost) : undefined;
     const places = new Map<number, Place>();
     for (const volumes of this.#opened.places.values()) {
       for (const shown of volumes.values()) for (const place of shown) places.set(place.id, place);
@@ -156,7 +165,8 @@ class Serving {
         : new Forwarding(remotes, this.#data.names, this.#owners, this.hostDirectory, ledger);
     const { requests: counts } = this.#counts;
     const { tree } = this.#opened;
-    new FuseServer({ fd, tree, log, longTimeouts: true, counts, ledger, forwarder }).serve();
+    const options = { fd, tree, log, longTimeouts: true, counts, ledger, forwarder };
+    new FuseServer({ ...options, record, isTakenOver, ending }).serve();
   }
 
   #refresh(): void {

@@ -14,4 +14,5 @@ export const Errno = {
   ENODATA: 61,
   EPROTO: 71,
   EOPNOTSUPP: 95,
+  ESTALE: 116,
 } as const;

@@ -4,7 +4,7 @@ import type { MountedAt } from "../server-messages.js";
 import type { AttachRequest } from "../tap-process-messages.js";
 
 /** The form of all this, so that programs of two versions know whether they understand each other. */
-export const FORM = 1;
+export const FORM = 2;
 
 /** A process that hosts a tap, and goes on with who takes the keeper's place. */
 export interface SharedTap {

@@ -8,10 +8,21 @@ import { putAttributes, putEntry, putStatfs, putStatx } from "./encode.js";
 import type { Forwarder } from "./forwarder.js";
 import { negotiate } from "./init.js";
 import type { NodeLedger } from "./node-ledger.js";
-import { InterruptIn, LseekIn, OPCODES, Opcode, OpenIn, ReadIn, ReplyHeader, Size } from "./protocol.js";
+import {
+  InterruptIn,
+  LseekIn,
+  OPCODES,
+  Opcode,
+  OpenIn,
+  ReadIn,
+  ReplyHeader,
+  RequestHeader,
+  Size,
+} from "./protocol.js";
 import { MAX_PAYLOAD, Reply, type Result } from "./reply.js";
 import { type ForgottenNode, Request } from "./request.js";
 import type { RequestCounts } from "./request-counts.js";
+import type { RequestRecord } from "./request-record.js";
 import { ToldNodes } from "./told-nodes.js";
 import { put64 } from "./words.js";
 import { getAttribute, listAttributes } from "./xattr.js";
@@ -44,6 +55,12 @@ export interface FuseServerOptions {
   readonly ledger?: NodeLedger | undefined;
   /** Hands on what this server does not answer itself; undefined: it answers all. */
   readonly forwarder?: Forwarder | undefined;
+  /** Has each request put on record, for whoever serves the mount next; undefined: the kernel remembers them itself. */
+  readonly record?: RequestRecord | undefined;
+  /** Whether another server has served this mount, and has left in the record what it did not answer. */
+  readonly isTakenOver?: boolean;
+  /** Once it holds another number than 0, no other request is read; in shared memory. */
+  readonly ending?: Int32Array;
 }
 
 /** Serves a tree to the kernel: reads requests of /dev/fuse one by one and answers each in place. */
@@ -56,6 +73,10 @@ export class FuseServer {
   readonly #longTimeouts: boolean;
   readonly #ledger: NodeLedger | undefined;
   readonly #forwarder: Forwarder | undefined;
+  readonly #record: RequestRecord | undefined;
+  readonly #isTakenOver: boolean;
+  readonly #ending: Int32Array;
+  readonly #log: Log;
   readonly #faults: Faults;
   readonly #request = new Request();
   readonly #reply = new Reply();
@@ -80,26 +101,60 @@ export class FuseServer {
     this.#faults = new Faults(options.log);
     this.#ledger = options.ledger;
     this.#forwarder = options.forwarder;
+    this.#record = options.record;
+    this.#isTakenOver = options.isTakenOver ?? false;
+    this.#ending = options.ending ?? new Int32Array(1);
+    this.#log = options.log;
     this.#directory = new DirectoryWriter(this.#tree, this.#reply, this.#entry, this.#faults, this.#told);
   }
 
   /**
-   * Serves until the file system is unmounted; blocks the thread all that time. A request that fails is answered
-   * with its error and never ends the loop. Throws a Node system error if the descriptor is no mount's.
+   * Serves until the file system is unmounted, or it is told to end; blocks the thread all that time. A request that fails
+   * is answered with its error and never ends the loop. Throws a Node system error if the descriptor is no mount's.
    */
   serve(): void {
-    while (this.#receive()) {
+    const record = this.#record;
+    if (record !== undefined && this.#isTakenOver) this.#recover(record);
+    while (Atomics.load(this.#ending, 0) === 0 && this.#receive()) {
+      record?.read(this.#request);
       const { opcode } = this.#request;
       if (opcode < OPCODES) this.requests[opcode] = (this.requests[opcode] as number) + 1;
       const forwarder = this.#forwarder;
       if (wantsNoAnswer(opcode)) {
         if (opcode === Opcode.FORGET || opcode === Opcode.BATCH_FORGET) this.#forget();
         else if (forwarder !== undefined && opcode === Opcode.INTERRUPT) this.#interrupt(forwarder);
-      } else if (forwarder === undefined || !asksTree(opcode) || !forwarder.isElsewhere(this.#request)) {
-        this.#send(this.#result(opcode));
-      } else if (!forwarder.forward(this.#request)) {
-        this.#send(-Errno.EIO);
-      }
+      } else this.#answerOrForward(opcode, false);
+    }
+  }
+
+  /** `isKept`: the request is on record as one that was handed on. */
+  #answerOrForward(opcode: number, isKept: boolean): void {
+    const forwarder = this.#forwarder;
+    if (forwarder === undefined || !asksTree(opcode) || !forwarder.isElsewhere(this.#request)) {
+      this.#send(this.#result(opcode));
+    } else if (!(isKept || this.#isKept()) || !forwarder.forward(this.#request)) {
+      this.#send(-Errno.EIO);
+    }
+  }
+
+  /** Has the request kept on record while others are read; false if that cannot be. */
+  #isKept(): boolean {
+    return this.#record?.forward(this.#request) ?? true;
+  }
+
+  /** Answers what an earlier server has read. */
+  #recover(record: RequestRecord): void {
+    const missing = record.missing();
+    if (missing !== undefined) {
+      // Whoever looks up a path, or asks by one for attributes, tries again by itself; so does who reads a file ahead.
+      put64(this.#request.words, RequestHeader.UNIQUE, missing);
+      this.#send(-Errno.ESTALE);
+      this.#log("a request was lost with the server that died: whoever waited for it may get ESTALE");
+    }
+    for (const { bytes, isWhole, isForwarded } of record.unanswered()) {
+      this.#request.bytes.set(bytes);
+      if (isWhole) this.#answerOrForward(this.#request.opcode, isForwarded);
+      else this.#send(-Errno.EIO);
     }
   }
 
