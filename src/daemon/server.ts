@@ -56,7 +56,7 @@ let isEnding = false;
 /** ms for what the supervisor has said to be heard. */
 const SAID_WITHIN = 50;
 /** ms that the end of all but the answering may take, and for which what has been asked is answered after that. */
-const STOPPED_WITHIN = 1000;
+const STOPPED_WITHIN = 300;
 const LAST_ANSWERS = 100;
 
 /** Commands that the supervisor is at, by number. */

@@ -24,7 +24,7 @@ import { UserError } from "./user-error.js";
 const CRASHES = 3;
 const CRASHES_WITHIN = 10_000;
 /** ms for what the daemon's own programs have asked of the tree to be answered before it is left. */
-const ANSWERED_WITHIN = 2000;
+const ANSWERED_WITHIN = 5000;
 
 /** Serves by a supervised server; returns when the tree answers. Throws UserError, MountError. */
 export async function supervise(options: DriverOptions): Promise<Driven> {

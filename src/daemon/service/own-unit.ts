@@ -3,7 +3,7 @@ import { execFile } from "node:child_process";
 import { readFileSync } from "node:fs";
 
 /** ms that an answer may take. */
-const PATIENCE = 5000;
+const PATIENCE = 10_000;
 /** The settings of Restart= with which a unit that its watchdog ends is started again (systemd.service(5), table 2). */
 const AFTER_WATCHDOG = /^(always|on-failure|on-abnormal|on-watchdog)$/;
 

@@ -14,7 +14,7 @@ export interface Passed {
 /** Numbers of sendmsg(2) where pointers have 64 bits: arch/x86/entry/syscalls/syscall_64.tbl, asm-generic/unistd.h. */
 const SENDMSG: Partial<Record<NodeJS.Architecture, number>> = { x64: 46, arm64: 211 };
 /** s that the service manager is given to take what was sent. */
-const PATIENCE = 10;
+const PATIENCE = 30;
 
 /**
  * Arguments: sendmsg's number, the socket, the process that speaks, seconds, and for each message its text and descriptor

@@ -62,7 +62,8 @@ export class MountStore {
     const names = this.#stored;
     this.#stored = [];
     this.#isThere = false;
-    for (const name of names) await this.#manager.forget(name);
+    // At once, before one that is kept next has the same names.
+    await Promise.all(names.map((name) => this.#manager.forget(name)));
   }
 
   /** Whether the service, which is told to end, is to be started again at once. */
