@@ -7,10 +7,15 @@ const PATIENCE = 10_000;
 /** The settings of Restart= with which a unit that its watchdog ends is started again (systemd.service(5), table 2). */
 const AFTER_WATCHDOG = /^(always|on-failure|on-abnormal|on-watchdog)$/;
 
-/** The unit's name, by the control group; undefined: it is of none. cgroups(7): `0::PATH`, or one with `name=systemd`. */
+/**
+ * The unit's name, by the control group; undefined: it is of none. cgroups(7): which of the hierarchies is systemd's, `0::`
+ * or `name=systemd`, is its choice, and the other one may be there, too.
+ */
 export function ownUnit(groups = readFileSync("/proc/self/cgroup", "utf8")): string | undefined {
-  const path = /^(?:0:|\d+:name=systemd):(.*)$/m.exec(groups)?.[1];
-  return path?.split("/").findLast((name) => name.endsWith(".service"));
+  const names = [...groups.matchAll(/^(?:0:|\d+:name=systemd):(.*)$/gm)].flatMap(([, path = ""]) =>
+    path.split("/"),
+  );
+  return names.findLast((name) => name.endsWith(".service"));
 }
 
 /** Properties of a unit, as they stand. Rejects with an Error. */
