@@ -179,15 +179,15 @@ test("renewed, it goes on with another main process, which systemd watches, and 
   expect(await host.run("sh", "-c", `exec 3< ${file}; ${renewals}; cat <&3`)).toMatch(
     /^slashcloud: process \d+ is the daemon now\nhello\n$/,
   );
+  await host.until("the ones before have ended", async () => {
+    const processes = await host.run("pgrep", "-f", "main.js up");
+    return processes.trim() === (await mainPid());
+  });
   const now = await mainPid();
   expect(now).not.toBe(pid);
   expect(await host.property(SERVICE, "ActiveState")).toBe("active");
   expect(await host.property(SERVICE, "StatusText")).toBe("serving /cloud (1 guest)");
   expect(await host.property(SERVICE, "NRestarts")).toBe("0");
-  await host.until("the ones before have ended", async () => {
-    const processes = await host.run("pgrep", "-f", "main.js up");
-    return processes.trim() === now;
-  });
   // The watchdog hears it.
   await new Promise((resolve) => setTimeout(resolve, 1500 * WATCHDOG));
   expect(await mainPid()).toBe(now);

@@ -179,7 +179,9 @@ async function upAfter(
     for (const url of served.urls) write(`slashcloud: ${url}\n`);
     if (!isStopping) write(`slashcloud: ${serving()}\n`);
   }
-  await served.keep();
+  // Before it counts as started, so that a restart keeps the mount from then on; one that took over is watched already.
+  const kept = served.keep();
+  if (predecessor === undefined) await kept;
   tellManager();
   const endPulse = manager && startPulse({ manager, directory, replace: served.replace, log: writeLog });
   const successor = await Promise.race([stopped, served.ended, served.succeeded]).finally(endPulse);
