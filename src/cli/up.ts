@@ -117,7 +117,8 @@ async function upAfter(
       : undefined;
   const writes = { limits: queueLimits(options), unknownLife: 1000 * options.unknownLife };
   const manager = serviceManager(complain);
-  const store = manager && mountStore(manager, left, driver);
+  const stored = predecessor?.handed.stored ?? left.stored;
+  const store = manager && driver !== "libfuse" ? mountStore(manager, stored) : undefined;
   let isStopping = false;
   let stop: () => void = () => {};
   const stopped = new Promise<void>((resolve) => {
@@ -197,11 +198,9 @@ async function upAfter(
 }
 
 /** Who keeps the mount over a restart of the service; undefined: nobody can. */
-function mountStore(manager: ServiceManager, { stored }: Left, driver: Driver): MountStore | undefined {
+function mountStore(manager: ServiceManager, stored: readonly string[]): MountStore | undefined {
   const unit = ownUnit();
-  return unit === undefined || driver === "libfuse"
-    ? undefined
-    : new MountStore(manager, unit, stored, writeLog);
+  return unit === undefined ? undefined : new MountStore(manager, unit, stored, writeLog);
 }
 
 /** The configuration's file; undefined: none is read. */

@@ -197,6 +197,7 @@ export async function serve(options: ServeOptions): Promise<Served> {
           ...(await keeper.handOver()),
           tap: await taps?.share(),
           mirrors: await mirrors.share(),
+          stored: options.store?.stored ?? [],
         };
         const all = { ...own, form: FORM, pid: process.pid };
         const successor = await driven.handOver(all, environment, sure);
@@ -273,14 +274,10 @@ export async function serve(options: ServeOptions): Promise<Served> {
 }
 
 /** What is mounted already where the tree is to be. */
-function goneOnWith(
-  found: LeftMount | undefined,
-  { directory, store, log }: ServeOptions,
-): DriverOptions["left"] {
+function goneOnWith(found: LeftMount | undefined, { directory, log }: ServeOptions): DriverOptions["left"] {
   const mounted = found?.at(directory);
   if (found === undefined || mounted === undefined) return undefined;
   log(`goes on with the tree that is still mounted at ${mounted.path}`, { level: "info" });
-  store?.goOn();
   return { device: found.device, ledger: found.ledger, mounted };
 }
 

@@ -87,6 +87,7 @@ class Supervisor implements Driven {
       if (mounted === undefined) this.#mount(server);
       else {
         this.#mounted = mountOf(this.#device, mounted.path, mounted.device);
+        this.#isKept = this.#options.store?.goOn(mounted) ?? false;
         this.#serve(server);
       }
       this.#options.opened(opened);

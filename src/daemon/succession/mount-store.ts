@@ -20,7 +20,7 @@ export class MountStore {
   #stored: readonly string[];
   #isThere = false;
 
-  /** `stored`: names of what is there already. */
+  /** `stored`: names of what the daemon before this one has left there. */
   constructor(manager: ServiceManager, unit: string, stored: readonly string[], log: Log) {
     this.#manager = manager;
     this.#unit = unit;
@@ -28,14 +28,20 @@ export class MountStore {
     this.#log = log;
   }
 
-  /** The mount that is there is gone on with. */
-  goOn(): void {
-    this.#isThere = true;
+  /** Names of what is there of the mount, for a daemon that goes on with it. */
+  get stored(): readonly string[] {
+    return this.#isThere ? this.#stored : [];
+  }
+
+  /** The mount of the daemon before this one is gone on with; returns whether it is kept. */
+  goOn(mounted: MountedAt): boolean {
+    this.#isThere = namesOf(mounted).every((name) => this.#stored.includes(name));
+    return this.#isThere;
   }
 
   /** Has a mount kept; resolves with whether it is. One that was kept is so no more. Why it is not, the log says. */
   async keep(device: number, ledger: number, mounted: MountedAt): Promise<boolean> {
-    const names = [storedName("device", mounted), storedName("ledger", mounted)] as const;
+    const names = namesOf(mounted);
     for (const name of this.#stored) if (!names.includes(name)) await this.#manager.forget(name);
     this.#stored = names;
     if (this.#isThere) return true;
@@ -77,4 +83,8 @@ export class MountStore {
       return false;
     }
   }
+}
+
+function namesOf(mounted: MountedAt): readonly [device: string, ledger: string] {
+  return [storedName("device", mounted), storedName("ledger", mounted)];
 }
