@@ -46,6 +46,8 @@ export type ToServer =
   /** Guests that ought to be shown and are not, for those who ask for the status. */
   | { readonly kind: "unavailable"; readonly guests: readonly GuestProblem[] }
   | { readonly kind: "report"; readonly id: number; readonly report: SupervisorReport }
+  /** Whether the mount is somebody's to keep should the supervisor end: then the server does not unmount it. */
+  | { readonly kind: "kept"; readonly isKept: boolean }
   /** It is to be unmounted now: what ends by that does so when it is told to stop. */
   | { readonly kind: "ending" }
   | { readonly kind: "stop" };
