@@ -18,7 +18,7 @@ import {
   writeFileSync,
   writeSync,
 } from "node:fs";
-import { stat } from "node:fs/promises";
+import { readdir, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
@@ -115,6 +115,15 @@ function isDead(path: string): boolean {
   }
 }
 
+/** Whether a file is there, on another file system than `dev`. */
+function isOtherThan(dev: number, path: string): boolean {
+  try {
+    return statSync(path).dev !== dev;
+  } catch {
+    return false;
+  }
+}
+
 /** A copy of the program, which can be given faults. */
 function copyOfProgram(name: string): string {
   const copy = join(folder, name, "dist");
@@ -129,11 +138,12 @@ function copyOfProgram(name: string): string {
   return copy;
 }
 
-/** Replaces `sound` in a file of a copy by `faulty`. */
-function plant(copy: string, file: string, sound: string, faulty: string): void {
+/** Replaces `sound` in a file of a copy, where it is once or is the first of `many`, by `faulty`. */
+function plant(copy: string, file: string, sound: string, faulty: string, many = false): void {
   const path = join(copy, file);
   const code = readFileSync(path, "utf8");
-  expect(code.split(sound).length).toBe(2);
+  if (many) expect(code).toContain(sound);
+  else expect(code.split(sound).length).toBe(2);
   writeFileSync(path, code.replace(sound, faulty));
 }
 
@@ -328,15 +338,80 @@ describe("a server that crashes", () => {
 });
 
 describe("a kernel that cannot hand out requests again", () => {
-  test("has the tree mounted anew when the server dies, and open files cut off", async () => {
-    const copy = copyOfProgram("old-kernel");
+  const oldKernel = (name: string): string => {
+    const copy = copyOfProgram(name);
     plant(copy, "fuse/kernel/protocol.js", "RESEND: 7,", "RESEND: 77,");
-    const served = await serve(join(folder, "old-kernel-cloud"), { g: big }, [], join(copy, "main.js"));
-    for (let round = 1; round <= 4; round++) {
-      const fd = openSync(join(served.guest("g"), "directory 1/below/deep/file 1"), "r");
+    return copy;
+  };
+
+  test("is answered by the next server all the same what it has asked one that died", async () => {
+    const copy = oldKernel("recorded");
+    // It dies in the middle of a request, by one that is there once.
+    const fatal = join(folder, "fatal");
+    const code = "cloud/cloud-tree.js";
+    const sound = "lookup(high, low, name, out) {";
+    plant(copy, code, sound, `${sound}\n${dyingOnce(fatal)}`);
+    plant(copy, code, "\nimport ", '\nimport { existsSync, rmSync } from "node:fs";\nimport ', true);
+    const served = await serve(join(folder, "recorded-cloud"), { g: big }, [], join(copy, "main.js"));
+    const tree = served.guest("g");
+    const { dev } = statSync(tree);
+    const fd = openSync(join(tree, "directory 1/below/deep/file 1"), "r");
+    for (let round = 1; round <= 3; round++) {
+      writeFileSync(fatal, "");
+      await answered(tree);
+      expect(existsSync(fatal)).toBe(false);
       await killServer(served);
-      await eventually(() => (served.log().split("is mounted anew").length > round ? true : undefined));
-      await eventually(() => (existsSync(served.guest("g")) ? true : undefined));
+      await answered(tree);
+      const buffer = Buffer.alloc(100);
+      expect(buffer.toString("utf8", 0, readSync(fd, buffer, 0, 100, 0))).toBe("line of 1/1\nneedle 1\n");
+    }
+    closeSync(fd);
+    expect(statSync(tree).dev).toBe(dev);
+    expect(served.log().split("(SIGKILL) and is started again")).toHaveLength(7);
+    expect(served.log()).not.toContain("mounted anew");
+    expect(await served.stop()).toBe(0);
+    expect(isMounted(served.mountPoint)).toBe(false);
+  });
+
+  test("is answered with ESTALE what was not even put on record, and asks again where it can", async () => {
+    const copy = oldKernel("losing");
+    const fatal = join(folder, "losing-fatal");
+    const code = "fuse/kernel/server.js";
+    // LOOKUP and READDIRPLUS.
+    const dying = `if ([1, 44].includes(this.#request.opcode)) { ${dyingOnce(fatal)} }`;
+    plant(copy, code, "record?.read(this.#request);", `${dying}\nrecord?.read(this.#request);`);
+    plant(copy, code, "import { readSync }", "import { existsSync, rmSync, readSync }");
+    const served = await serve(join(folder, "losing-cloud"), { g: big }, [], join(copy, "main.js"));
+    const tree = served.guest("g");
+    await answered(tree);
+    for (let round = 1; round <= 2; round++) {
+      writeFileSync(fatal, "");
+      await answered(tree);
+      expect(existsSync(fatal)).toBe(false);
+      expect(served.log().split("a request was lost")).toHaveLength(round + 1);
+    }
+    const listed = join(tree, "directory 5/below/deep");
+    await stat(listed);
+    writeFileSync(fatal, "");
+    // Node has no name for it.
+    await expect(readdir(listed)).rejects.toThrow("error -116");
+    expect(await readdir(listed)).toHaveLength(102);
+    expect(served.log().split("a request was lost")).toHaveLength(4);
+    expect(served.log()).not.toContain("mounted anew");
+    expect(await served.stop()).toBe(0);
+  });
+
+  test("has the tree mounted anew, and open files cut off, if there can be no record", async () => {
+    const copy = oldKernel("unrecorded");
+    const write = "writeSync(this.#file, bytes, 0, Math.min(length, SLOT_BYTES), at);";
+    plant(copy, "fuse/kernel/request-record.js", write, 'throw new Error("a planted fault");');
+    const served = await serve(join(folder, "unrecorded-cloud"), { g: big }, [], join(copy, "main.js"));
+    for (let round = 1; round <= 2; round++) {
+      const fd = openSync(join(served.guest("g"), "directory 1/below/deep/file 1"), "r");
+      const { dev } = fstatSync(fd);
+      expect(served.log().split("is mounted anew")).toHaveLength(round + 1);
+      await killServer(served);
+      await eventually(() => (isOtherThan(dev, served.guest("g")) ? true : undefined));
       await answered(served.guest("g"));
       expect(() => readSync(fd, Buffer.alloc(10), 0, 10, 0)).toThrow("ENOTCONN");
       expect(() => closeSync(fd)).toThrow("ENOTCONN");
@@ -345,6 +420,12 @@ describe("a kernel that cannot hand out requests again", () => {
     expect(isMounted(served.mountPoint)).toBe(false);
   });
 });
+
+/** Code that ends its process if a file is there, which is not there any more then. */
+function dyingOnce(file: string): string {
+  const path = JSON.stringify(file);
+  return `if (existsSync(${path})) { rmSync(${path}); process.kill(process.pid, "SIGKILL"); for (;;); }`;
+}
 
 describe("SIGUSR2", () => {
   test("has the program on disk take over, under load", async () => {

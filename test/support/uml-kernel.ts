@@ -17,15 +17,32 @@ const VFAT = ["fat/fat.ko", "fat/vfat.ko", "nls/nls_cp437.ko", "nls/nls_ascii.ko
 /** How the tests mount: as Debian's kernels do by default, with times taken for UTC. */
 export const VFAT_OPTIONS = "tz=UTC,utf8,iocharset=ascii,umask=022";
 
+/** What such a kernel has. */
+export interface UmlMachine {
+  /** Modules below kernel/fs, in the order in which they need each other. */
+  readonly drivers: readonly string[];
+  /** MiB. */
+  readonly memory: number;
+  /** ms that a script may take. */
+  readonly limit: number;
+}
+
+const SMALL: UmlMachine = { drivers: VFAT, memory: 192, limit: LIMIT };
+
 /** Writes what the kernel starts as its first program; returns how it is started. */
-function start(folder: string, images: readonly string[], script: string): string[] {
+function start(
+  folder: string,
+  images: readonly string[],
+  script: string,
+  { drivers, memory }: UmlMachine = SMALL,
+): string[] {
   const [version] = readdirSync(modules);
   const path = join(folder, "uml-init.sh");
   const lines = [
     "#!/bin/sh",
     "export PATH=/usr/sbin:/usr/bin:/sbin:/bin",
     "mount -t proc proc /proc",
-    ...VFAT.map((file) => `busybox insmod ${join(modules, version as string, "kernel/fs", file)}`),
+    ...drivers.map((file) => `busybox insmod ${join(modules, version as string, "kernel/fs", file)}`),
     "mount -t tmpfs tmpfs /mnt",
     `mount -t hostfs none ${folder} -o ${folder}`,
     `(\nset -e\n${script}\necho "uml: done"\n)`,
@@ -34,7 +51,7 @@ function start(folder: string, images: readonly string[], script: string): strin
   writeFileSync(path, `${lines.join("\n")}\n`, { mode: 0o755 });
   return [
     ...images.map((image, n) => `ubd${n}=${image}`),
-    ...["root=/dev/root", "rootfstype=hostfs", "rootflags=/", "ro", "mem=192M", "con=null"],
+    ...["root=/dev/root", "rootfstype=hostfs", "rootflags=/", "ro", `mem=${memory}M`, "con=null"],
     ...["quiet", `uml_dir=${folder}`, `init=${path}`],
   ];
 }
@@ -43,12 +60,22 @@ function start(folder: string, images: readonly string[], script: string): strin
  * Runs a shell script under that kernel; `images` are its /dev/ubda, /dev/ubdb, ... Nothing but `folder` can be written
  * to. Throws, with what was printed, unless all of it succeeds.
  */
-export async function inUml(folder: string, images: readonly string[], script: string): Promise<string> {
+export async function inUml(
+  folder: string,
+  images: readonly string[],
+  script: string,
+  machine = SMALL,
+): Promise<string> {
   const output = await new Promise<string>((resolve) => {
     const child = execFile(
       "linux.uml",
-      [...start(folder, images, script), "con0=null,fd:1"],
-      { maxBuffer: 1 << 28, timeout: LIMIT, killSignal: "SIGKILL", env: { ...process.env, HOME: folder } },
+      [...start(folder, images, script, machine), "con0=null,fd:1"],
+      {
+        maxBuffer: 1 << 28,
+        timeout: machine.limit,
+        killSignal: "SIGKILL",
+        env: { ...process.env, HOME: folder },
+      },
       (_, stdout, stderr) => resolve(stdout + stderr),
     );
     child.stdin?.end();
