@@ -25,6 +25,7 @@ import {
   workFolder,
 } from "./support/images-mount.js";
 import { host, main, serve } from "./support/images-serve.js";
+import { copyForOldKernel } from "./support/program-copy.js";
 
 vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
 
@@ -263,6 +264,28 @@ describe("storage that stalls", () => {
     storage.goOn();
     expect(await reader.output).toContain("needle 5 of far\nexit 0");
     expect(await output("cat", path)).toContain("needle 5 of far");
+    expect(await served.stop()).toBe(0);
+  });
+
+  test("is read on, too, where the kernel cannot hand out again what the server that died was asked", async () => {
+    const copy = copyForOldKernel(folder, "old-kernel");
+    const served = await serve(join(folder, "recorded"), images(), [], join(copy, "main.js"));
+    const cold = (file: number): string => join(served.guest("far"), "cold", `file ${file}`);
+    await appears(cold(15), "needle 15 of far");
+    storage.stall();
+    const readers = [16, 17, 18].map((file) => start("cat", cold(file)));
+    // They ask while nobody can answer them.
+    await sleep(500);
+    const [server] = await run("pgrep", ["-P", `${served.pid}`, "-f", "server.js"]).then((pids) =>
+      pids.split("\n"),
+    );
+    process.kill(Number(server), "SIGKILL");
+    await appears(join(served.guest("near"), "etc", "hostname"), "near");
+    storage.goOn();
+    for (const [at, reader] of readers.entries())
+      expect(await reader.output).toMatch(new RegExp(`needle ${16 + at} of far\nexit 0$`));
+    expect(served.log()).toContain("the server died (SIGKILL)");
+    expect(served.log()).not.toContain("mounted anew");
     expect(await served.stop()).toBe(0);
   });
 

@@ -2,7 +2,6 @@ import { execFileSync, spawn } from "node:child_process";
 import {
   appendFileSync,
   closeSync,
-  cpSync,
   existsSync,
   fstatSync,
   fsyncSync,
@@ -19,11 +18,12 @@ import {
   writeSync,
 } from "node:fs";
 import { readdir, stat } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { cleanUp, endWithTests, mount, onEnd, run, unmountNow, workFolder } from "./support/images-mount.js";
 import { host, main, type Served, serve } from "./support/images-serve.js";
+import { copyForOldKernel, copyOfProgram, plant } from "./support/program-copy.js";
 
 vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
 
@@ -122,29 +122,6 @@ function isOtherThan(dev: number, path: string): boolean {
   } catch {
     return false;
   }
-}
-
-/** A copy of the program, which can be given faults. */
-function copyOfProgram(name: string): string {
-  const copy = join(folder, name, "dist");
-  mkdirSync(dirname(copy));
-  cpSync(dirname(main), copy, { recursive: true });
-  cpSync(join(dirname(main), "../package.json"), join(folder, name, "package.json"));
-  execFileSync("ln", [
-    "-s",
-    join(import.meta.dirname, "../node_modules"),
-    join(folder, name, "node_modules"),
-  ]);
-  return copy;
-}
-
-/** Replaces `sound` in a file of a copy, where it is once or is the first of `many`, by `faulty`. */
-function plant(copy: string, file: string, sound: string, faulty: string, many = false): void {
-  const path = join(copy, file);
-  const code = readFileSync(path, "utf8");
-  if (many) expect(code).toContain(sound);
-  else expect(code.split(sound).length).toBe(2);
-  writeFileSync(path, code.replace(sound, faulty));
 }
 
 describe("a server that is killed", () => {
@@ -304,7 +281,7 @@ describe("a server that is killed", () => {
 
 describe("a server that crashes", () => {
   test("three times in ten seconds ends the program with one line that says why, and the tree is unmounted", async () => {
-    const copy = copyOfProgram("crashing");
+    const copy = copyOfProgram(folder, "crashing");
     plant(
       copy,
       "cloud/cloud-tree.js",
@@ -322,7 +299,7 @@ describe("a server that crashes", () => {
   });
 
   test("at its first request is no start: the program ends with the fault's message", async () => {
-    const copy = copyOfProgram("failing");
+    const copy = copyOfProgram(folder, "failing");
     plant(
       copy,
       "fuse/kernel/server.js",
@@ -338,14 +315,8 @@ describe("a server that crashes", () => {
 });
 
 describe("a kernel that cannot hand out requests again", () => {
-  const oldKernel = (name: string): string => {
-    const copy = copyOfProgram(name);
-    plant(copy, "fuse/kernel/protocol.js", "RESEND: 7,", "RESEND: 77,");
-    return copy;
-  };
-
   test("is answered by the next server all the same what it has asked one that died", async () => {
-    const copy = oldKernel("recorded");
+    const copy = copyForOldKernel(folder, "recorded");
     // It dies in the middle of a request, by one that is there once.
     const fatal = join(folder, "fatal");
     const code = "cloud/cloud-tree.js";
@@ -374,7 +345,7 @@ describe("a kernel that cannot hand out requests again", () => {
   });
 
   test("is answered with ESTALE what was not even put on record, and asks again where it can", async () => {
-    const copy = oldKernel("losing");
+    const copy = copyForOldKernel(folder, "losing");
     const fatal = join(folder, "losing-fatal");
     const code = "fuse/kernel/server.js";
     // LOOKUP and READDIRPLUS.
@@ -402,7 +373,7 @@ describe("a kernel that cannot hand out requests again", () => {
   });
 
   test("has the tree mounted anew, and open files cut off, if there can be no record", async () => {
-    const copy = oldKernel("unrecorded");
+    const copy = copyForOldKernel(folder, "unrecorded");
     const write = "writeSync(this.#file, bytes, 0, Math.min(length, SLOT_BYTES), at);";
     plant(copy, "fuse/kernel/request-record.js", write, 'throw new Error("a planted fault");');
     const served = await serve(join(folder, "unrecorded-cloud"), { g: big }, [], join(copy, "main.js"));
@@ -429,7 +400,7 @@ function dyingOnce(file: string): string {
 
 describe("SIGUSR2", () => {
   test("has the program on disk take over, under load", async () => {
-    const copy = copyOfProgram("upgraded");
+    const copy = copyOfProgram(folder, "upgraded");
     const served = await serve(join(folder, "upgraded-cloud"), { g: big }, [], join(copy, "main.js"));
     const tree = served.guest("g");
     const expected = sorted(await output("grep", ["-r", "needle", "."], source));

@@ -263,7 +263,7 @@ class Supervisor implements Driven {
     await setImmediate();
     const old = this.#server;
     await old.stop();
-    // From here on the old one's death is expected. What it leaves unanswered, the kernel asks the new one.
+    // From here on the old one's death is expected. What it leaves unanswered, the new one is asked, or has on record.
     this.#server = next;
     this.#guests = guests;
     this.#settings = settings;

@@ -30,6 +30,8 @@ export const RECORD_BYTES = FORWARDED_AT + FORWARDED * SLOT_BYTES;
 /** Numbers of one request and the next; the bit that marks the answer to an INTERRUPT (FUSE_REQ_ID_STEP, FUSE_INT_REQ_BIT). */
 const STEP = 2;
 const INTERRUPT_BIT = 1;
+/** The number of the first one, INIT. */
+export const FIRST_UNIQUE = STEP;
 /** So many numbers are tried for a lost request: FORGETs come by the hundred in one message, so there are never as many. */
 const TRIED = 100_000;
 

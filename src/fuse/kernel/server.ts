@@ -22,7 +22,7 @@ import {
 import { MAX_PAYLOAD, Reply, type Result } from "./reply.js";
 import { type ForgottenNode, Request } from "./request.js";
 import type { RequestCounts } from "./request-counts.js";
-import type { RequestRecord } from "./request-record.js";
+import { FIRST_UNIQUE, type RequestRecord } from "./request-record.js";
 import { ToldNodes } from "./told-nodes.js";
 import { put64 } from "./words.js";
 import { getAttribute, listAttributes } from "./xattr.js";
@@ -145,6 +145,8 @@ export class FuseServer {
   /** Answers what an earlier server has read. */
   #recover(record: RequestRecord): void {
     const missing = record.missing();
+    if (missing === FIRST_UNIQUE)
+      throw new Error("the kernel's first request was lost: it would refuse all others");
     if (missing !== undefined) {
       // Whoever looks up a path, or asks by one for attributes, tries again by itself; so does who reads a file ahead.
       put64(this.#request.words, RequestHeader.UNIQUE, missing);
