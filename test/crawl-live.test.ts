@@ -98,8 +98,15 @@ class Watcher {
 test.each([
   { name: "ext4", make: ["-t", "ext4", "-J", "size=16"], load: ["--extents"] },
   {
-    name: "ext4 of 1 KiB blocks with inline data and a small journal",
-    make: ["-t", "ext4", "-b", "1024", "-O", "inline_data", "-J", "size=2"],
+    name: "ext4 of 1 KiB blocks with a small journal",
+    make: ["-t", "ext4", "-b", "1024", "-J", "size=2"],
+    load: ["--extents", "--block", "1024"],
+  },
+  // No small journal: Linux' thread that commits waits for itself where inline data has to leave its inode for a block
+  // while there is no room in the log (ext4_do_writepages), and with it whoever calls sync(2).
+  {
+    name: "ext4 of 1 KiB blocks with inline data",
+    make: ["-t", "ext4", "-b", "1024", "-O", "inline_data", "-J", "size=16"],
     load: ["--extents", "--block", "1024"],
   },
 ])(
