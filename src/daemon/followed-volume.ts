@@ -88,6 +88,11 @@ export class FollowedVolume {
     return this.#follower?.isResumed ?? false;
   }
 
+  /** The transaction after which it is followed; undefined: it has no numbers. */
+  get begunAfter(): number | undefined {
+    return this.#follower?.begunAfter;
+  }
+
   get isFollowed(): boolean {
     return this.#follower !== undefined;
   }

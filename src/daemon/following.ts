@@ -125,7 +125,7 @@ export class Following implements StreamTaker {
         followed.reopen(one.after, one.parts);
         return followed.isResumed;
       });
-      events.begin(guest, volume, uuid, point);
+      events.begin(guest, volume, uuid, point, followed.begunAfter);
     }
   }
 

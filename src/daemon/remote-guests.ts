@@ -181,7 +181,7 @@ export class RemoteGuests implements StreamTaker {
         events.setMounts(message.mounts);
         break;
       case "begin":
-        events.begin(guest, message.volume, message.uuid, message.point);
+        events.begin(guest, message.volume, message.uuid, message.point, message.after);
         break;
       case "step":
         events.take(guest, message.volume, { ...message.step, changes: fromPost(message.step.changes) });

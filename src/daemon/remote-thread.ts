@@ -71,6 +71,7 @@ export type RemoteMessage =
       readonly volume: string;
       readonly uuid: string;
       readonly point: ResumePoint | undefined;
+      readonly after: number | undefined;
     }
   /** Its changes are as `toPost` makes them. */
   | { readonly kind: "step"; readonly volume: string; readonly step: ToldStep }
@@ -236,8 +237,8 @@ class RemoteGuest {
           ...point,
           parts: point.parts.map((part) => ({ ...part, changes: fromPost(part.changes) })),
         })),
-      begin: (_, volume, uuid, point) =>
-        this.#tell({ kind: "begin", volume, uuid, point: point && { ...point, parts: [] } }),
+      begin: (_, volume, uuid, point, after) =>
+        this.#tell({ kind: "begin", volume, uuid, point: point && { ...point, parts: [] }, after }),
       take: (_, volume, { commit, changes, seconds, nanoseconds }) => {
         const { sequence, logical } = commit;
         const told = { sequence, ...(logical && { logical }) };
