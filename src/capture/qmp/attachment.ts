@@ -20,7 +20,9 @@ export interface GuestDisk {
   readonly format: string;
   /** A path, or a description that begins with "json:". Not to be opened unless `isRaw`. */
   readonly filename: string;
-  /** The disk's bytes are those of the file `filename`, which this process finds there, too, and QEMU has open. */
+  /** The file `filename`, if this process finds it there, too, and QEMU has it open. */
+  readonly file: string | undefined;
+  /** The disk's bytes are those of that file. */
   readonly isRaw: boolean;
   /** The guest cannot write to it, so it has no tap. */
   readonly isReadOnly: boolean;

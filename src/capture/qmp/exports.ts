@@ -21,7 +21,8 @@ export async function addExport(client: QmpClient, name: string, node: string): 
   await client.execute("block-export-add", { ...args, writable: false });
 }
 
-/** Where it can be read. */
-export function exportUrl(name: string, exportSocket: string): string {
-  return `nbd+unix:///${name}?socket=${encodeURI(exportSocket)}`;
+/** Where it can be read. `file`: see NbdAddress. */
+export function exportUrl(name: string, exportSocket: string, file?: string): string {
+  const url = `nbd+unix:///${name}?socket=${encodeURI(exportSocket)}`;
+  return file === undefined ? url : `${url}#file=${encodeURIComponent(file).replaceAll("%2F", "/")}`;
 }

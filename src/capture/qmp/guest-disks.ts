@@ -21,14 +21,16 @@ export async function guestDisks(client: QmpClient): Promise<GuestDisk[]> {
     const disk = parseDisk(disks.length, device, text(entry, "device") ?? "", inserted);
     if (disk === undefined)
       throw new QmpError(client.path, `QEMU does not tell what disk ${told(device)} is`);
-    disks.push({ ...disk, isRaw: disk.isRaw && (await isOpenBehind(client.path, disk.filename)) });
+    const { filename, format } = disk;
+    const isFile = filename.startsWith("/") && (await isOpenBehind(client.path, filename));
+    const file = isFile ? filename : undefined;
+    disks.push({ ...disk, file, isRaw: isFile && format === "raw" });
   }
   return disks;
 }
 
 /**
- * Which disks a guest has, in short: another text if one is another, has other nodes, or another size. Of all queries that
- * tell it QEMU answers this one soonest. Throws QmpError.
+ * Which disks a guest has, in short: another text if one is another, has other nodes, or another size. Throws QmpError.
  */
 export async function disksInShort(client: QmpClient): Promise<string> {
   const entries = list(await client.execute("query-block")).map((entry) => {
@@ -86,7 +88,12 @@ function idOf(device: string): string | undefined {
 }
 
 /** `drive`: a drive's id, or "". */
-function parseDisk(index: number, device: string, drive: string, inserted: unknown): GuestDisk | undefined {
+function parseDisk(
+  index: number,
+  device: string,
+  drive: string,
+  inserted: unknown,
+): Omit<GuestDisk, "file" | "isRaw"> | undefined {
   const image = field(inserted, "image");
   const node = text(inserted, "node-name");
   const format = text(inserted, "drv");
@@ -102,7 +109,6 @@ function parseDisk(index: number, device: string, drive: string, inserted: unkno
     size,
     format,
     filename,
-    isRaw: format === "raw" && filename.startsWith("/"),
     isReadOnly: field(inserted, "ro") === true,
   };
 }

@@ -196,6 +196,8 @@ class Watched implements WatchedGuest {
 
 interface Export {
   readonly name: string;
+  /** The file that tells of writes is the one that QEMU wrote to then; after a snapshot, looks alone tell. */
+  readonly url: string;
   /** That it was made for; QEMU may have had it go along since. */
   node: string;
   /** When it may end, by performance.now(). */
@@ -218,20 +220,21 @@ class Exports {
   }
 
   /** Where a disk can be read. Another URL if what was there is another disk by now. Throws QmpError. */
-  async urlOf({ device, node }: GuestDisk): Promise<string> {
+  async urlOf({ device, node, file }: GuestDisk): Promise<string> {
     const there = this.#byDevice.get(device);
     if (there !== undefined && (there.node === node || (await this.#nodeOf(there)) === node)) {
       there.node = node;
       there.until = Number.POSITIVE_INFINITY;
-      return exportUrl(there.name, this.#socket);
+      return there.url;
     }
     if (there !== undefined) await this.#end(device, there);
     if (!this.#isServing) await startServer(this.#client, this.#socket);
     this.#isServing = true;
     const name = this.#session.name("e", this.#last++);
     await addExport(this.#client, name, node);
-    this.#byDevice.set(device, { name, node, until: Number.POSITIVE_INFINITY });
-    return exportUrl(name, this.#socket);
+    const url = exportUrl(name, this.#socket, file);
+    this.#byDevice.set(device, { name, url, node, until: Number.POSITIVE_INFINITY });
+    return url;
   }
 
   /** A device's disk is read otherwise from now on. */

@@ -47,7 +47,7 @@ function guestOf(
   const [qmp] = monitors;
   const isWanted = attach === "always" || (attach === "auto" && reason !== undefined);
   if (isRunning && isWanted && qmp !== undefined && aliases.length > 0)
-    return { name, images: [], qmp, disks: aliases, capture };
+    return { name, images: [], qmp, disks: aliases, ...(capture !== "mirror" && { capture }) };
   if (reason === undefined) return { name, images };
   return { name, images, reason: isRunning ? `${reason}; ${advice(domain, attach)}` : reason };
 }
