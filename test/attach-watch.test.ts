@@ -122,7 +122,9 @@ test("a guest on a qcow2 and a raw disk is watched over snapshots, commits, a re
   const own = ["--state", `${served.mountPoint}-state`];
   const attach = () => run(process.execPath, [main, "attach", "--qmp", socket, "--capture", "watch", ...own]);
   const told = (await attach()).split("\n");
-  expect(told[0]).toMatch(/^slashcloud: web: nbd\+unix:\/\/\/slashcloud-.*disks\.sock#file=\/.*\/root\.qcow2$/);
+  expect(told[0]).toMatch(
+    /^slashcloud: web: nbd\+unix:\/\/\/slashcloud-.*disks\.sock#file=\/.*\/root\.qcow2$/,
+  );
   expect(told[1]).toBe(`slashcloud: web: ${images[1]}`);
   await scene.isFollowed(served);
   expect(await scene.made()).toEqual({ exports: 1, jobs: 0 });
