@@ -175,4 +175,4 @@ test("a guest on a qcow2 and a raw disk is watched over snapshots, commits, a re
     () => `the guest does not leave\n${served.log()}`,
   );
   expect(await served.stop()).toBe(0);
-}, 180_000);
+}, 300_000);
