@@ -15,8 +15,9 @@ import { list, text } from "./json.js";
 import { namesOf, type QmpClient, type QmpEvent, told } from "./qmp-client.js";
 import type { Session } from "./session.js";
 
-/** ms between two questions. */
+/** ms between two questions; and after one of which nothing came. */
 const EVERY = 1000;
+const RETRY = 5000;
 /** ms for which an export stays that is not to be read by any more: who reads it has to be told first. */
 const GRACE = 5000;
 /** What jobs put above a disk while they run: the bytes are those of what is below. */
@@ -42,8 +43,9 @@ class Watched implements WatchedGuest {
   readonly #session: Session;
   readonly #exports: Exports;
   #disks: readonly Readable[] = [];
-  /** As they were when all that follows from it had been done; "": not known. */
+  /** As they were when they were made readable, and whether that has to be done again all the same. */
   #inShort = "";
+  #isStale = false;
   #timer: NodeJS.Timeout | undefined;
   /** Changes in QEMU are made one after the other. */
   #last: Promise<unknown> = Promise.resolve();
@@ -107,7 +109,7 @@ class Watched implements WatchedGuest {
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => {
       void this.#inTurn(() => this.#ask()).finally(() => {
-        if (!this.#isEnding) this.#askIn(EVERY);
+        if (!this.#isEnding) this.#askIn(this.#problem === "" ? EVERY : RETRY);
       });
     }, ms);
   }
@@ -119,7 +121,8 @@ class Watched implements WatchedGuest {
     try {
       // Before all else: what changes meanwhile is seen the next time.
       const inShort = await disksInShort(this.#client);
-      if (inShort !== this.#inShort) {
+      if (inShort !== this.#inShort || this.#isStale) {
+        this.#isStale = false;
         const disks = await guestDisks(this.#client);
         await this.#use(disks.filter((disk) => isChosen(disk, names)));
         this.#inShort = inShort;
@@ -129,6 +132,7 @@ class Watched implements WatchedGuest {
     } catch (error) {
       const { message } = error as Error;
       if (!this.#isEnding && message !== this.#problem) log(message);
+      this.#isStale = true;
       this.#problem = message;
     }
   }
@@ -164,7 +168,7 @@ class Watched implements WatchedGuest {
     switch (event) {
       case "BLOCK_EXPORT_DELETED":
         if (this.#isEnding || !this.#exports.ended(text(data, "id") ?? "")) return;
-        this.#inShort = "";
+        this.#isStale = true;
         this.#askIn(0);
         return;
       case "BLOCK_JOB_COMPLETED":
