@@ -139,6 +139,7 @@ export class Following implements StreamTaker {
     for (const volume of this.#volumes) {
       const watching = this.#watch.add({
         paths: volume.paths,
+        isServed: volume.isServed,
         look: (quietAt) => this.#lookAndTell(volume, quietAt),
         spots: () => volume.spots(),
       });
