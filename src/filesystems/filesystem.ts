@@ -125,6 +125,15 @@ export interface EntryVisitor {
  */
 export type Standing = "current" | "moved" | ReopenReason;
 
+/** How names are compared, where a format leaves that open. */
+export interface NameMatching {
+  /** A name that is not there is found if only upper and lower case tell it from one that is. */
+  readonly ignoresCase: boolean;
+}
+
+/** Names as they are. */
+export const EXACT: NameMatching = { ignoresCase: false };
+
 /** One file system in one version. Throws FileSystemError; EIO is for a structure that is bad on disk. */
 export interface FileSystem {
   /** `ext4`, ... */
@@ -135,8 +144,11 @@ export interface FileSystem {
 
   /** Fills `out`. ESTALE if there is no such inode in use. */
   stat(ino: number, out: Attributes): void;
-  /** The inode of `name` in the directory, 0 if there is none. ENOTDIR if it is none. */
-  lookup(directory: number, name: Buffer): number;
+  /**
+   * The inode of `name` in the directory, 0 if there is none. ENOTDIR if it is none. `asListed`: by the very bytes that
+   * the directory lists, and no other spelling of them.
+   */
+  lookup(directory: number, name: Buffer, asListed?: boolean): number;
   /** Whether a directory finds names by other spellings than those that it lists. */
   foldsNames(directory: number): boolean;
   /** The parent of a directory (the root's is the root). */
