@@ -8,6 +8,7 @@ import { InodeIndex } from "../inference/inode-index.js";
 import { BlockCache } from "../versions/block-cache.js";
 import { type Guest, type OpenVolume, openGuests, type PassOver } from "./guest.js";
 import type { GuestSpec } from "./guest-name.js";
+import { nameWindowsVolumes } from "./windows-volumes.js";
 
 /** Bytes of the volumes' metadata that are kept at hand. */
 const CACHE_BYTES = 32 << 20;
@@ -84,5 +85,6 @@ export function openTree(
     share && { ...share, guests: share.guests.filter((name) => !passed.has(name)) },
     { ...policy, hints: (rootInode) => new InodeIndex(rootInode) },
   );
+  for (const guest of guests) nameWindowsVolumes(guest, built, log);
   return { ...built, guests, cache, matching };
 }

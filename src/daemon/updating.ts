@@ -160,7 +160,7 @@ export class Updating {
     const { cache, matching } = this.#opened;
     const fileSystem = openFileSystem(found.volume.source, cache, this.#logOf(key), matching);
     if (fileSystem === undefined) throw new Error("there is no file system any more");
-    for (const place of places) place.fileSystem = fileSystem;
+    for (const place of places) place.reopened(fileSystem);
     return told(key, places);
   }
 }

@@ -12,6 +12,7 @@ import {
   type NameMatching,
   type Standing,
   type Statistics,
+  type VolumeNames,
 } from "../filesystem.js";
 import type { Geometry } from "./boot-sector.js";
 import { Listings } from "./follow/listings.js";
@@ -115,6 +116,14 @@ export class NtfsFileSystem implements FileSystem {
     if (this.#parts.kinds.typeOf(inode) !== FileType.LINK)
       throw new FileSystemError(Errno.EINVAL, `inode ${ino} is no symbolic link`);
     return this.#parts.links.target(inode);
+  }
+
+  nameVolumes(names: VolumeNames): void {
+    this.#parts.links.volumes = names;
+  }
+
+  listedNames(names: readonly string[]): readonly string[] | undefined {
+    return this.#parts.links.listed(names);
   }
 
   attributeNames(ino: number): string[] {
