@@ -11,13 +11,14 @@ import {
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
-import { afterAll, beforeAll, expect, test, vi } from "vitest";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { mountedDevices } from "../src/inspect/windows/machine.js";
 import { makeNtfs, mountNtfs } from "./support/compressed.js";
 import { cleanUp, run, workFolder } from "./support/images-mount.js";
 import { type Served, serve } from "./support/images-serve.js";
 import { junction, setAttributes, symbolicLink } from "./support/ntfs-data.js";
 import { guidBytes, writeGpt, writeMbr } from "./support/partition-tables.js";
-import { buildHive, key } from "./support/registry-hive.js";
+import { buildHive, key, withHiveFile } from "./support/registry-hive.js";
 
 vi.setConfig({ testTimeout: 60_000, hookTimeout: 120_000 });
 
@@ -339,5 +340,29 @@ test("what a policy hides is hidden on these roads, too", async () => {
       expect([path, existsSync(join(root, path))]).toEqual([path, false]);
     expect(readFileSync(join(root, "note"), "utf8")).toBe("a note");
     expect(() => readFileSync(join(root, "Mounts/FAT/letters/first"))).toThrow("EACCES");
+  });
+});
+
+describe("MountedDevices of a guest that means ill", () => {
+  const devices = (values: Readonly<Record<string, Buffer>>): unknown[] => {
+    const file = join(folder, "hive");
+    writeFileSync(file, buildHive(key("ROOT", {}, key("MountedDevices", values))));
+    return withHiveFile(file, mountedDevices);
+  };
+  const many = (count: number, bytes: number): Readonly<Record<string, Buffer>> =>
+    Object.fromEntries(
+      Array.from({ length: count }, (_, n) => [
+        `\\??\\Volume{0a1b2c3d-0000-11ee-8000-${n.toString(16).padStart(12, "0")}}`,
+        Buffer.alloc(bytes),
+      ]),
+    );
+
+  test("are read as far as they can be a Windows' own", () => {
+    expect(devices({ "\\DosDevices\\d:": onMbr(DATA_START), "\\DosDevices\\DD:": onMbr(1) })).toEqual([
+      { name: "D:", diskSignature: "11223344", offset: DATA_START * SECTOR },
+    ]);
+    expect(devices(many(900, 12)).length).toBe(900);
+    expect(() => devices(many(1001, 12))).toThrow("more than Windows writes there");
+    expect(() => devices(many(9, 500_000))).toThrow("more than Windows writes there");
   });
 });

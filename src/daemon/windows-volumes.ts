@@ -20,6 +20,8 @@ import type { Guest } from "./guest.js";
 
 /** Where the system's hive is, in Windows and in older ones. */
 const HIVES = ["Windows", "WINNT"].map((folder) => [folder, "System32", "config", "SYSTEM"]);
+/** Bytes that are read of it: what all guests wait for is not to depend on what one of them wrote. */
+const MOST_BYTES = 16 << 20;
 const GPT_VOLUME = /^VOLUME\{(.*)\}$/;
 
 /** Has the links of a guest with a Windows lead to its other volumes. What cannot be read is a line in the log. */
@@ -54,9 +56,12 @@ function systemHive(fileSystem: FileSystem): Hive | undefined {
     const attributes = new Attributes();
     fileSystem.stat(ino, attributes);
     if ((attributes.mode & FileType.MASK) !== FileType.REGULAR) continue;
+    let left = MOST_BYTES;
     return new Hive({
       size: attributes.size,
       read: (position, length) => {
+        left -= length;
+        if (left < 0) throw new Error(`the hive takes more than ${MOST_BYTES} bytes to read`);
         const bytes = Buffer.alloc(length);
         return bytes.subarray(0, fileSystem.read(ino, position, length, bytes, 0));
       },

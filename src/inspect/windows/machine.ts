@@ -21,6 +21,7 @@ const MOST_DEVICE_BYTES = 1024;
 /** Drive letters that are told, and names of volumes. */
 const MOST_DRIVES = 26;
 const MOST_NAMES = 1000;
+const MOST_BYTES_OF_NAMES = 4 << 20;
 
 /** Where a name of a volume leads: to a partition of an MBR or a GPT, or to some other device. */
 export type Device =
@@ -75,14 +76,18 @@ export function drives(hive: Hive): Drive[] {
   return found.sort((a, b) => (a.letter < b.letter ? -1 : 1));
 }
 
-/** All names by which links can name volumes. */
+/** All names by which links can name volumes. Throws an Error with a line if there are more than can be. */
 export function mountedDevices(hive: Hive): MountedDevice[] {
   const mounted = hive.key(["MountedDevices"]);
   if (mounted === undefined) return [];
   const found: MountedDevice[] = [];
+  let bytes = 0;
   for (const value of hive.values(mounted)) {
+    bytes += value.data.length;
+    if (bytes > MOST_BYTES_OF_NAMES || found.length === MOST_NAMES)
+      throw new Error("MountedDevices has more than Windows writes there");
     const name = (LETTER.exec(value.name) ?? VOLUME.exec(value.name))?.[1]?.toUpperCase();
-    if (name !== undefined && found.length < MOST_NAMES) found.push({ name, ...deviceOf(value) });
+    if (name !== undefined) found.push({ name, ...deviceOf(value) });
   }
   return found;
 }

@@ -1,4 +1,4 @@
-/** Names on NTFS without regard to case: against ntfs-3g, in directories that tell case, and through a live mount. */
+/** Names without regard to case: NTFS against ntfs-3g, directories that tell case, and what the kernel keeps of spellings. */
 import {
   existsSync,
   lstatSync,
@@ -150,34 +150,33 @@ describe("a volume at rest", () => {
   });
 });
 
+/** What somebody reads; undefined: there is no such file. */
+const readOr = (path: string): string | undefined => {
+  try {
+    return readFileSync(path, "utf8");
+  } catch (error) {
+    const { code, errno } = error as NodeJS.ErrnoException;
+    // Deleted between its being opened and read.
+    if (errno === -ESTALE) return "stale";
+    if (code !== "ENOENT") throw error;
+    return undefined;
+  }
+};
+
+/** Waits until the tree has these contents. */
+async function comes(root: string, expected: Readonly<Record<string, string | undefined>>): Promise<void> {
+  const now = () => Object.fromEntries(Object.keys(expected).map((path) => [path, readOr(join(root, path))]));
+  const wanted = JSON.stringify(expected);
+  await eventually(
+    () => JSON.stringify(now()) === wanted,
+    () => `${JSON.stringify(now())}, not ${wanted}`,
+  );
+}
+
 describe("a volume that is written to", () => {
   const image = join(folder, "live.img");
   const inside = join(folder, "inside");
   const guest = (path: string): string => join(inside, path);
-
-  /** What somebody reads; undefined: there is no such file. */
-  const readOr = (path: string): string | undefined => {
-    try {
-      return readFileSync(path, "utf8");
-    } catch (error) {
-      const { code, errno } = error as NodeJS.ErrnoException;
-      // Deleted between its being opened and read.
-      if (errno === -ESTALE) return "stale";
-      if (code !== "ENOENT") throw error;
-      return undefined;
-    }
-  };
-
-  /** Waits until the tree has these contents. */
-  async function comes(root: string, expected: Readonly<Record<string, string | undefined>>): Promise<void> {
-    const now = () =>
-      Object.fromEntries(Object.keys(expected).map((path) => [path, readOr(join(root, path))]));
-    const wanted = JSON.stringify(expected);
-    await eventually(
-      () => JSON.stringify(now()) === wanted,
-      () => `${JSON.stringify(now())}, not ${wanted}`,
-    );
-  }
 
   beforeAll(async () => {
     await makeNtfs(image, 32);
@@ -261,8 +260,6 @@ describe("a volume that is written to", () => {
       for (const [setting, isThere] of [
         ["ignoreCase: true\n", true],
         ["ignoreCase: false\n", false],
-        ["ignoreCase: true\n", true],
-        ["", false],
       ] as const) {
         write(setting);
         expect(configured.command("reload").status).toBe(0);
@@ -276,4 +273,38 @@ describe("a volume that is written to", () => {
       expect(await configured.stop()).toBe(0);
     }
   });
+});
+
+test("on FAT, too, a rename is seen by all spellings that somebody has used", async () => {
+  const image = join(folder, "fat.img");
+  await run("truncate", ["-s", "20M", image]);
+  await run("mkfs.vfat", ["-F", "16", image]);
+  const text = join(folder, "text");
+  for (const name of ["Notes.txt", "A longer name.txt"]) {
+    writeFileSync(text, name);
+    await run("mcopy", ["-i", image, text, `::/${name}`]);
+  }
+  const served = await serve(join(folder, "fat"), { pc: image });
+  try {
+    const root = served.guest("pc");
+    const before = {
+      "Notes.txt": "Notes.txt",
+      "NOTES.txt": "Notes.txt",
+      "a LONGER name.txt": "A longer name.txt",
+      "OTHER.txt": undefined,
+    };
+    await comes(root, before);
+    await comes(root, before);
+    await run("mren", ["-i", image, "::/Notes.txt", "::/Other.txt"]);
+    await run("mren", ["-i", image, "::/A longer name.txt", "::/Notes.txt"]);
+    const after = {
+      "notes.TXT": "A longer name.txt",
+      "NOTES.txt": "A longer name.txt",
+      "a LONGER name.txt": undefined,
+      "OTHER.txt": "Notes.txt",
+    };
+    await comes(root, after);
+  } finally {
+    expect(await served.stop()).toBe(0);
+  }
 });
