@@ -41,6 +41,7 @@ export function addServing(program: Command): void {
           "--policy <file>",
           "who may see what of the guests, and as whose: YAML or JSON; read again at SIGUSR2",
         )
+        .option("--ignore-case", "names on guests' NTFS volumes are found in whatever case, as in Windows")
         .option("--state <dir>", "where events are kept (default: /var/lib/slashcloud/<mount>)")
         .option(
           "--events-size <size>",

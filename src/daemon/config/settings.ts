@@ -77,6 +77,7 @@ export const settings = z
     state: absolutePath.optional(),
     driver: choice("auto", "kernel", "libfuse").optional(),
     listEvents: flag.optional(),
+    ignoreCase: flag.optional(),
     events: z
       .strictObject({ enabled: flag.optional(), size: size.optional(), list: flag.optional() })
       .prefault({}),
