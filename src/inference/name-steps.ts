@@ -116,7 +116,29 @@ function collectMoves(
     }
     if (gone.length === 0 && come.length === 0) moves.delete(ino);
   }
+  for (const [ino, { gone, come }] of moves) {
+    if (come.length > 0 && gone.length === 0 && isSameDirectory(inodes.get(ino)))
+      gone.push(...namesGivenUp(ino, inodes.get(ino)?.now ?? names.state(ino), come, names));
+  }
   return moves;
+}
+
+/**
+ * The names that a directory had, as one comes: it has one at a time. NTFS drivers write the new one first, and it can be
+ * seen before the old one has gone: that is then no change any more.
+ */
+function namesGivenUp(
+  ino: number,
+  state: InodeState | undefined,
+  come: readonly NamePlace[],
+  names: Names,
+): NamePlace[] {
+  if (!isDirectory(state)) return [];
+  const kept = new Set(come.map(slot));
+  return names
+    .names(ino)
+    .map(({ directory, name }) => ({ directory, name: name.toString("latin1") }))
+    .filter((place) => !kept.has(slot(place)));
 }
 
 function isSameDirectory(change: InodeChange | undefined): boolean {
