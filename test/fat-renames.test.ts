@@ -87,10 +87,7 @@ describe.each([
       "renamed /d/b /moved",
     ]);
     // Together with its directory.
-    expect(await eventsOf("mv d dir; mv dir/c dir/cc")).toEqual([
-      "renamed /d /dir",
-      "renamed /d/c /d/cc",
-    ]);
+    expect(await eventsOf("mv d dir; mv dir/c dir/cc")).toEqual(["renamed /d /dir", "renamed /d/c /d/cc"]);
     // The place of one that goes.
     expect(await eventsOf("mv moved x")).toEqual(["deleted /x", "renamed /moved /x"]);
     // What is changed as well is known no more, and nothing is known of what is empty.
