@@ -5,6 +5,7 @@ import type { SharedLogs } from "../events/log-reader.js";
 import { Logs } from "../events/logs.js";
 import type { ReadFile } from "../events/redis/changed-bytes.js";
 import type { Publisher } from "../events/redis/publisher.js";
+import type { NameSink } from "../filesystems/crawler.js";
 import type { ReopenReason, TakenPart } from "../filesystems/follower.js";
 import type { Log } from "../images/image.js";
 import type { Written } from "../inference/written.js";
@@ -69,9 +70,12 @@ export type ReadVolume = (
   length: number,
 ) => Buffer | undefined;
 
-/** Where what happens in followed volumes goes. From another thread, files are not read for it. */
+/** Crawls what is kept of a volume, by its key; see Follower. */
+export type CrawlVolume = (key: string, sink: NameSink) => Generator<void> | undefined;
+
+/** Where what happens in followed volumes goes. From another thread, files are not read for it, nor what is kept. */
 export type EventTaker = Pick<EventHub, "resumePoints" | "begin" | "take" | "write" | "reopened" | "lost"> &
-  Partial<Pick<EventHub, "readFilesBy">>;
+  Partial<Pick<EventHub, "readFilesBy" | "crawlBy">>;
 
 /**
  * `publishOn`: see loadPublishing. `insight` is what the control socket tells of the daemon; it learns of events. Throws
@@ -108,6 +112,7 @@ export class EventHub {
   readonly #publisher: Publisher | undefined;
   readonly #log: Log;
   #readFile: ReadVolume = () => undefined;
+  #crawlKept: CrawlVolume = () => undefined;
 
   /** Opens the logs. Throws a system error if they cannot be read. */
   constructor(
@@ -165,8 +170,11 @@ export class EventHub {
       },
       crawl: (guest, volume) => {
         const spec = specs.get(guest) as GuestSpec;
+        const made = this.#made.take(guest, volume);
+        const crawlKept = (sink: NameSink) => this.#crawlKept(volumeKey(guest, volume), sink);
+        const kept = made === undefined ? this.#crawling.crawlKept(crawlKept) : undefined;
         // A crawl that is held up is to hold up no other guest's.
-        return this.#crawling.crawl(spec, volume, spec.isRemote ? guest : "", this.#made.take(guest, volume));
+        return kept ?? this.#crawling.crawl(spec, volume, spec.isRemote ? guest : "", made);
       },
       maps: this.#maps,
       log,
@@ -275,6 +283,11 @@ export class EventHub {
   /** `read` reads of files as the events that are being told have left them. */
   readFilesBy(read: ReadVolume): void {
     this.#readFile = read;
+  }
+
+  /** `crawl` crawls what the events that have been told have left. */
+  crawlBy(crawl: CrawlVolume): void {
+    this.#crawlKept = crawl;
   }
 
   setMounts(mounts: readonly MountedVolume[]): void {

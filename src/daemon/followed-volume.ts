@@ -1,4 +1,5 @@
 /** A volume that is followed: its follower, opened afresh when that is needed, and how it goes. */
+import type { NameSink } from "../filesystems/crawler.js";
 import type { FileMaps, Follower, Look, ReopenReason, Step, TakenPart } from "../filesystems/follower.js";
 import { followFileSystem, identify, restMarkOf } from "../filesystems/formats.js";
 import { type Image, type Log, logWithin, type Service, type Source, type Spot } from "../images/image.js";
@@ -180,6 +181,11 @@ export class FollowedVolume {
       if (error instanceof IoError) return undefined;
       throw error;
     }
+  }
+
+  /** See Follower. */
+  crawl(sink: NameSink): Generator<void> | undefined {
+    return this.#follower?.crawl?.(sink);
   }
 
   /** See Follower. An image that is served is always looked at, as a look finds out about outages, too. */

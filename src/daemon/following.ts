@@ -117,6 +117,7 @@ export class Following implements StreamTaker {
     this.#events = events;
     const volumes = new Map(this.#volumes.map((followed) => [followed.key, followed]));
     events.readFilesBy?.((key, ...file) => volumes.get(key)?.read(...file));
+    events.crawlBy?.((key, sink) => volumes.get(key)?.crawl(sink));
     for (const followed of this.#volumes) {
       const { guest, volume, uuid } = followed;
       const point = events.resumePoints(guest, volume).find((one) => {
