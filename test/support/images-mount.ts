@@ -1,8 +1,9 @@
 /** Mounts, loop devices and work folders for tests with real images: whatever happens, all are taken away again. */
 import { type ChildProcess, execFile, execFileSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, realpathSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 
 /** What has to be undone, newest first. Synchronous, so that it can run when the process ends. */
 const undo: Array<() => void> = [];
@@ -73,6 +74,32 @@ export async function mount(what: string, folder: string, options: string): Prom
   mkdirSync(folder, { recursive: true });
   await run("mount", ["-o", options, what, folder]);
   return onEnd(() => unmountNow(folder));
+}
+
+/** The files that loop devices are over. */
+function loopFiles(): string[] {
+  return readdirSync("/sys/block").flatMap((name) => {
+    if (!name.startsWith("loop")) return [];
+    try {
+      return [readFileSync(`/sys/block/${name}/loop/backing_file`, "utf8").trim()];
+    } catch {
+      // Nothing is behind this one.
+      return [];
+    }
+  });
+}
+
+/** How long another test's mount namespace may keep a mount that was taken away here, ms. */
+const RELEASE_LIMIT = 120_000;
+
+/**
+ * Waits until no loop device is over a file. Where another program began a mount namespace of its own just then, an
+ * unmounted file system stays mounted there, and what it has not written yet is not in the file before it is gone.
+ */
+export async function released(file: string): Promise<void> {
+  const path = realpathSync(file);
+  for (const begun = performance.now(); loopFiles().includes(path); await sleep(20))
+    if (performance.now() - begun > RELEASE_LIMIT) throw new Error(`${file} is still mounted somewhere`);
 }
 
 /** A loop device over a file; the function returned frees it. */

@@ -1,7 +1,7 @@
 /** Makes the file systems of the oracle tests, through mke2fs and the kernel. */
 import { mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { loopDevice, mount, run } from "./images-mount.js";
+import { loopDevice, mount, released, run } from "./images-mount.js";
 import type { Recipe } from "./images-recipes.js";
 
 const populate = join(import.meta.dirname, "../oracle/populate.py");
@@ -55,6 +55,7 @@ export async function makeImage(recipe: Recipe, folder: string): Promise<MadeIma
     } finally {
       unmount();
     }
+    await released(image);
   }
   await recipe.after?.(image);
   let oracleImage = image;
