@@ -21,7 +21,7 @@ import type { GuestEvent } from "../src/events/event.js";
 import { cleanUp, mount, onEnd, run, workFolder } from "./support/images-mount.js";
 import { host, main, type Served, serve } from "./support/images-serve.js";
 
-vi.setConfig({ testTimeout: 60_000 });
+vi.setConfig({ testTimeout: 120_000 });
 
 const folder = workFolder("events");
 

@@ -542,5 +542,5 @@ describe("the tree of a running guest with fast commits", () => {
     }
     expect(served.log()).toBe("");
     expect(await served.stop()).toBe(0);
-  }, 60_000);
+  }, 120_000);
 });

@@ -7,7 +7,7 @@ import { afterAll, expect, test, vi } from "vitest";
 import { cleanUp, mount, onEnd, run, workFolder } from "./support/images-mount.js";
 import { serve } from "./support/images-serve.js";
 
-vi.setConfig({ testTimeout: 60_000 });
+vi.setConfig({ testTimeout: 120_000 });
 
 const folder = workFolder("sizes");
 

@@ -92,14 +92,14 @@ beforeAll(async () => {
     sync -f ${inside}/etc`);
   expect(status, stderr).toBe(0);
   await sleep(500);
-}, 60_000);
+}, 120_000);
 
 afterAll(async () => {
   const ended = new Promise((resolve) => guideHost.once("close", resolve));
   process.kill(-guideHost.pid!, "SIGTERM");
   await Promise.race([ended, sleep(10_000)]);
   cleanUp();
-}, 30_000);
+}, 120_000);
 
 test("there are commands to run, and what is not run says why", () => {
   const all = commands();

@@ -42,7 +42,7 @@ beforeAll(async () => {
       });
     host.once("close", (code) => reject(new Error(`the host ended with ${code}\n${output}`)));
   });
-}, 60_000);
+}, 120_000);
 
 afterAll(cleanUp);
 

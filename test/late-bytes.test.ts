@@ -53,4 +53,4 @@ test("bytes that reach the disk long after the change was told, and among many o
   await expect.poll(shown, { timeout: 3000 }).toBe("new bytes");
   unmount();
   expect(await served.stop()).toBe(0);
-}, 60_000);
+}, 120_000);

@@ -13,7 +13,7 @@ import { cleanUp, run, workFolder } from "./support/images-mount.js";
 import { main, serve } from "./support/images-serve.js";
 import { fileDisk, Libvirt } from "./support/libvirt.js";
 
-vi.setConfig({ testTimeout: 120_000, hookTimeout: 60_000 });
+vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
 
 /** An interval within which nothing is looked at: what is seen, events have told. */
 const NEVER = 3_600_000;

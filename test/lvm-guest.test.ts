@@ -8,7 +8,7 @@ import { cleanUp, run, workFolder } from "./support/images-mount.js";
 import { main, serve } from "./support/images-serve.js";
 import { LvmGuest } from "./support/lvm-guest.js";
 
-vi.setConfig({ testTimeout: 240_000, hookTimeout: 60_000 });
+vi.setConfig({ testTimeout: 240_000, hookTimeout: 120_000 });
 
 const folder = workFolder("lvm-guest");
 const walker = join(import.meta.dirname, "oracle/walk.py");

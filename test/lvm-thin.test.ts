@@ -16,7 +16,7 @@ import { serve } from "./support/images-serve.js";
 import { asPart, LvmDisks, withVolume } from "./support/lvm.js";
 import { CHUNK, makeMetadata, type Places, ThinPoolFiles, thinXml } from "./support/thin-pool.js";
 
-vi.setConfig({ testTimeout: 120_000, hookTimeout: 60_000 });
+vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
 
 const MIB = 1 << 20;
 const EXTENT = 4 * MIB;

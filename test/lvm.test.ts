@@ -19,7 +19,7 @@ import { main, serve } from "./support/images-serve.js";
 import { asPart, LvmDisks, withVolume } from "./support/lvm.js";
 import { nbdfuse } from "./support/nbd-tap.js";
 
-vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
+vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
 
 const folder = workFolder("lvm");
 const MIB = 1024 * 1024;

@@ -23,7 +23,7 @@ import { host, serve } from "./support/images-serve.js";
 import { nbdkit, qemuNbd } from "./support/nbd-servers.js";
 import { nbdfuse } from "./support/nbd-tap.js";
 
-vi.setConfig({ testTimeout: 120_000, hookTimeout: 60_000 });
+vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
 
 const folder = workFolder("nbd-guests");
 

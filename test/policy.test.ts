@@ -28,7 +28,7 @@ import { host, main, type Served, serve } from "./support/images-serve.js";
 import { qemuNbd } from "./support/nbd-servers.js";
 import { RedisServer } from "./support/redis-server.js";
 
-vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
+vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
 
 const folder = workFolder("policy");
 /** ESTALE, of which Node has no name. */

@@ -21,7 +21,7 @@ import { cleanUp, endWithTests, mount, run, workFolder } from "./support/images-
 import { main, type Served, serve } from "./support/images-serve.js";
 import { nbdfuse } from "./support/nbd-tap.js";
 
-vi.setConfig({ testTimeout: 120_000, hookTimeout: 60_000 });
+vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
 
 const folder = workFolder("renew");
 const source = join(folder, "source");

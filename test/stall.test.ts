@@ -26,7 +26,7 @@ import {
 } from "./support/images-mount.js";
 import { host, main, serve } from "./support/images-serve.js";
 
-vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
+vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
 
 const folder = workFolder("stall");
 const dist = dirname(main);
