@@ -62,7 +62,10 @@ beforeAll(async () => {
   for (const path of ["/srv", "/cloud", "/var/lib/slashcloud"]) placeAt(path);
   guideHost = spawn(
     "unshare",
-    ["--mount", "--propagation", "private", join(import.meta.dirname, "support/guide-host.sh"), main],
+    [
+      ...["--mount", "--propagation", "private", join(import.meta.dirname, "support/own-mounts.sh"), "/"],
+      ...[join(import.meta.dirname, "support/guide-host.sh"), main],
+    ],
     { detached: true, stdio: ["ignore", "pipe", "pipe"] },
   );
   onEnd(() => process.kill(-guideHost.pid!, "SIGKILL"));

@@ -28,6 +28,7 @@ beforeAll(async () => {
     "unshare",
     [
       ...["--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation", "private"],
+      ...[join(import.meta.dirname, "support/own-mounts.sh"), "/"],
       join(import.meta.dirname, "support/images-host.sh"),
     ],
     { detached: true, stdio: ["ignore", "pipe", "pipe"] },
