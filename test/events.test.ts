@@ -57,7 +57,7 @@ function eventsOf(directory: string, name = ".events"): GuestEvent[] {
 }
 
 /** Waits until a directory's last event is about a path. */
-async function until(directory: string, path: string, limit = 5000): Promise<GuestEvent[]> {
+async function until(directory: string, path: string, limit = 60_000): Promise<GuestEvent[]> {
   const end = performance.now() + limit;
   for (;;) {
     const events = eventsOf(directory);

@@ -70,7 +70,7 @@ function state(top: string, path = ""): string[] {
 }
 
 /** Waits until `read` gives what is expected; what it gives at the end, if it never does. */
-async function eventually<T>(read: () => T, expected: T, limit = 3000): Promise<T | string> {
+async function eventually<T>(read: () => T, expected: T, limit = 30_000): Promise<T | string> {
   const until = performance.now() + limit;
   let last: T | string;
   do {

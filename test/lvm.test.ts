@@ -69,7 +69,7 @@ function headerOf(image: string): Buffer {
 
 /** Waits until something is as it should be; returns what it was at the end. */
 async function eventually<T>(read: () => T, expected: T): Promise<T | string> {
-  const end = performance.now() + 10_000;
+  const end = performance.now() + 60_000;
   let last: T | string;
   do {
     try {

@@ -52,7 +52,7 @@ async function outputOf(child: ChildProcess): Promise<string> {
 async function eventually(
   isSo: () => Promise<boolean> | boolean,
   what: string,
-  limit = 30_000,
+  limit = 90_000,
 ): Promise<void> {
   for (const start = performance.now(); !(await isSo()); await sleep(20)) {
     if (performance.now() - start > limit) throw new Error(`it never came: ${what}`);

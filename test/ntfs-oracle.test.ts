@@ -20,7 +20,7 @@ const folder = workFolder("ntfs");
 afterAll(cleanUp);
 
 /** How long one volume may take, all in all, ms. */
-const limit = 200_000;
+const limit = 600_000;
 /** As many differences as a reader can take in. */
 const shown = 25;
 /** What ntfs-3g tells when it is asked by name. */

@@ -12,7 +12,7 @@ const folder = workFolder("oracle");
 afterAll(cleanUp);
 
 /** How long one file system may take, all in all, ms. */
-const limit = 400_000;
+const limit = 900_000;
 /** As many differences as a reader can take in. */
 const shown = 25;
 

@@ -75,7 +75,7 @@ async function killServer(served: Pick<Served, "pid">): Promise<void> {
 }
 
 /** Waits until there is a value. */
-async function eventually<T>(read: () => T | undefined, limit = 10_000): Promise<T> {
+async function eventually<T>(read: () => T | undefined, limit = 60_000): Promise<T> {
   const until = performance.now() + limit;
   for (;;) {
     const value = read();

@@ -77,7 +77,7 @@ class Terminal {
 }
 
 async function until(what: string, holds: () => boolean, terminal: Terminal): Promise<void> {
-  const limit = performance.now() + 30_000;
+  const limit = performance.now() + 90_000;
   while (!holds()) {
     if (performance.now() > limit) throw new Error(`never: ${what}\n${terminal.shown}`);
     await sleep(50);
