@@ -11,10 +11,13 @@ import type { ShownVolume } from "./shown-volumes.js";
 import type { Told } from "./updates.js";
 
 /**
- * A listing that the kernel is filling its cache with as a directory is dropped goes on with the old entries, and counts
- * as current if the directory's mtime has not moved on by a tick of the guest's clock: ms after which it is dropped again.
+ * ms after which an inode is dropped again. A listing that the kernel is filling its cache with as a directory is dropped
+ * goes on with the old entries, and counts as current if the directory's mtime has not moved on by a tick of the guest's
+ * clock. And of an inode that the kernel is just being told of for the first time, it has nothing to drop yet, and takes
+ * what was answered before the change for current (fuse_iget). Regular files are dropped again as those whose bytes may
+ * come late.
  */
-const LISTINGS_AGAIN_AFTER = [30, 300];
+const AGAIN_AFTER = [30, 300];
 /** Ranges of a file that are dropped one by one; of more, all from the first to the last. */
 const MOST_RANGES = 8;
 
@@ -75,11 +78,14 @@ export class KernelCopies {
   /** `files`: generations and inodes in pairs, of which more is shown. */
   reveal(key: string, files: readonly number[]): void {
     if (files.length === 0) return;
+    const now = performance.now();
     for (const placeId of this.#placeIds.get(key) ?? []) {
       for (let at = 0; at < files.length; at += 2) {
         const ino = files[at + 1] as number;
-        for (const high of this.#nodes.of(placeId, ino, files[at] as number))
+        for (const high of this.#nodes.of(placeId, ino, files[at] as number)) {
           this.#notifier?.invalidateInode(high, ino);
+          this.#lateBytes.remember(high, ino, now);
+        }
       }
     }
   }
@@ -102,7 +108,7 @@ export class KernelCopies {
     const notifier = this.#notifier;
     if (notifier === undefined) return;
     const now = performance.now();
-    const directories: number[] = [];
+    const others: number[] = [];
     // Names before inodes: whoever has found a name by then has found what it stood for, and as it was.
     for (const placeId of this.#placeIds.get(key) ?? []) {
       for (const { directory, generation, name, ino } of names) {
@@ -123,11 +129,11 @@ export class KernelCopies {
         for (const high of this.#nodes.of(placeId, ino, state.generation)) {
           if (old?.generation !== state.generation) notifier.invalidateInode(high, ino);
           if (type === FileType.REGULAR) this.#lateBytes.remember(high, ino, now);
-          else if (type === FileType.DIRECTORY) directories.push(high, ino);
+          else others.push(high, ino);
         }
       }
     }
-    this.#dropListingsAgain(directories);
+    this.#dropAgain(others);
   }
 
   /** Has the kernel look up all names again. */
@@ -139,12 +145,13 @@ export class KernelCopies {
     if (!notifier.increaseEpoch()) notifier.invalidateEntry(0, this.#hostDirectory, Buffer.from(guest));
   }
 
-  #dropListingsAgain(directories: readonly number[]): void {
-    if (directories.length === 0) return;
-    for (const wait of LISTINGS_AGAIN_AFTER) {
+  /** `nodes`: halves of ids in pairs. */
+  #dropAgain(nodes: readonly number[]): void {
+    if (nodes.length === 0) return;
+    for (const wait of AGAIN_AFTER) {
       setTimeout(() => {
-        for (let at = 0; at < directories.length; at += 2) {
-          this.#notifier?.invalidateInode(directories[at] as number, directories[at + 1] as number);
+        for (let at = 0; at < nodes.length; at += 2) {
+          this.#notifier?.invalidateInode(nodes[at] as number, nodes[at + 1] as number);
         }
       }, wait);
     }

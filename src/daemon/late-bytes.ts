@@ -49,6 +49,7 @@ export class LateBytes {
 
   stop(): void {
     clearInterval(this.#timer);
+    this.#timer = undefined;
     this.#notifier = undefined;
   }
 

@@ -33,6 +33,8 @@ export function startPulse({ manager, directory, replace, log }: PulseOptions): 
       if (now - askedAt < watchdog / 2 || isReplaced || replace === undefined) return;
       isReplaced = true;
       log(`the tree has not answered for ${Math.round((now - askedAt) / 1000)} s: its server is replaced`);
+      // A busy host may need long to start another one: that gets all of the watchdog's time, once.
+      void manager.well();
       replace();
       return;
     }
