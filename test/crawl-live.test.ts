@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, expect, test, vi } from "vitest";
 import type { Follower } from "../src/filesystems/follower.js";
-import { followFileSystem } from "../src/filesystems/formats.js";
+import { crawlStart, followFileSystem } from "../src/filesystems/formats.js";
 import { openRawImage } from "../src/images/raw.js";
 import { compareIndexes } from "../src/inference/compare-indexes.js";
 import type { InodeIndex } from "../src/inference/inode-index.js";
@@ -37,6 +37,8 @@ class Watcher {
   readonly problems: string[] = [];
   crawls = 0;
   transactions = 0;
+  /** The last of them; undefined: none since the volume was opened. */
+  sequence: number | undefined;
   /** What was seen last, for whoever waits in vain. */
   seen = "nothing";
   #published = 0;
@@ -75,6 +77,7 @@ class Watcher {
     for (const { commit, changes, seconds, nanoseconds } of found.steps) {
       this.transactions++;
       const { sequence } = commit;
+      this.sequence = sequence;
       this.events.take({ changes, sequence, seconds, nanoseconds }, performance.now());
     }
     return found.steps.length > 0;
@@ -85,6 +88,7 @@ class Watcher {
   }
 
   #open(): void {
+    this.sequence = undefined;
     this.#follower = followFileSystem(openRawImage(this.#image), new BlockCache(1 << 20), () => {});
   }
 
@@ -154,6 +158,9 @@ test.each([
           );
         await sleep(2);
       }
+      // Opened afresh, the disk has nothing newer.
+      const { sequence } = crawlStart(openRawImage(image), new BlockCache(1 << 20), () => {}) ?? {};
+      expect(watcher.sequence ?? sequence).toBe(sequence);
       const expected = walk(inside);
       expect(expected.length).toBeGreaterThan(20);
       expectSame(watcher.events.index as InodeIndex, expected);

@@ -303,6 +303,22 @@ test.each(["SIGTERM", "SIGKILL"] as const)(
   },
 );
 
+test("what a guest does while a daemon is away that had seen nothing of it before is told", async () => {
+  const guest = await makeGuest("unseen");
+  const mountPoint = join(folder, "unseen");
+  let served = await serve(mountPoint, { g: guest.image });
+  await end(served, "SIGKILL", mountPoint);
+  writeFileSync(join(guest.inside, "while-away"), "");
+  sync(guest.inside);
+  served = await serve(mountPoint, { g: guest.image });
+  // There may have been no map of names before: then it is told by its name.
+  const isTold = () =>
+    eventsOf(served.guest("g")).some(({ name, path }) => name === "while-away" || path === "/while-away");
+  await expect.poll(isTold, { timeout: 20_000 }).toBe(true);
+  guest.unmount();
+  await served.stop();
+});
+
 test.each(["SIGTERM", "SIGKILL"] as const)(
   "after a restart (%s) in the midst of fast commits no event is lost or told twice",
   async (signal) => {

@@ -180,8 +180,10 @@ test("with `attach: always` a domain with raw disks is attached to, too, if it h
     { name: "one", images: [`raw:${one}`] },
     { name: "two", images: [`raw:${two}`] },
   ]);
-  await look({ attach: "always" }).found([
-    { name: "one", images: [], qmp: join(folder, "one.monitor"), disks: ["virtio-disk0"] },
+  const attached = { name: "one", images: [], qmp: join(folder, "one.monitor"), disks: ["virtio-disk0"] };
+  await look({ attach: "always" }).found([attached, { name: "two", images: [`raw:${two}`] }]);
+  await look({ attach: "always", capture: "watch" }).found([
+    { ...attached, capture: "watch" },
     { name: "two", images: [`raw:${two}`] },
   ]);
 });

@@ -192,6 +192,11 @@ describe("an NBD URL", () => {
       place: { path: "/run/a b" },
       name: "d",
     });
+    expect(parseNbdUrl("nbd+unix:///d?socket=/run/a#file=/srv/a%23b.qcow2")).toEqual({
+      place: { path: "/run/a" },
+      name: "d",
+      file: "/srv/a#b.qcow2",
+    });
     expect(parseNbdUrl("nbd+unix:///?socket=%00/abstract").place).toEqual({ path: "\0/abstract" });
     expect(isNbdUrl("nbd.img")).toBe(false);
     expect(isNbdUrl("/srv/nbd://x")).toBe(false);

@@ -232,8 +232,11 @@ export class EventHub {
     );
   }
 
-  /** A volume is followed from now on, from one of the points if that was possible. `uuid`: the file system's. */
-  begin(guest: string, volume: string, uuid: string, point: ResumePoint | undefined): void {
+  /**
+   * A volume is followed from now on, from one of the points if that was possible. `uuid`: the file system's. `after`: the
+   * transaction after which it is followed.
+   */
+  begin(guest: string, volume: string, uuid: string, point: ResumePoint | undefined, after?: number): void {
     const saved = this.#maps.load(volumeKey(guest, volume), uuid);
     if (point?.map !== undefined && saved !== undefined && isSamePosition(saved.at, point.map)) {
       this.#made.use(guest, volume, uuid, point);
@@ -242,6 +245,9 @@ export class EventHub {
     }
     const told = this.#toldUpTo(guest, volume);
     this.#made.use(guest, volume, uuid, point);
+    // A server that soon takes over is not to take it for one that nobody has ever followed.
+    if (told === undefined && after !== undefined)
+      this.#positions.begin(volumeKey(guest, volume), { sequence: after });
     if (told === undefined || goesOnFrom(point, told)) this.#telling.begin(guest, volume, uuid, told);
     else {
       this.#parts.drop(volumeKey(guest, volume));

@@ -125,7 +125,7 @@ export class Following implements StreamTaker {
         followed.reopen(one.after, one.parts);
         return followed.isResumed;
       });
-      events.begin(guest, volume, uuid, point);
+      events.begin(guest, volume, uuid, point, followed.begunAfter);
     }
   }
 
@@ -139,6 +139,7 @@ export class Following implements StreamTaker {
     for (const volume of this.#volumes) {
       const watching = this.#watch.add({
         paths: volume.paths,
+        isServed: volume.isServed,
         look: (quietAt) => this.#lookAndTell(volume, quietAt),
         spots: () => volume.spots(),
       });

@@ -89,7 +89,7 @@ interface OpenServer {
 
 /** Throws UserError, ImageError. */
 async function open(options: ServerOptions): Promise<OpenServer> {
-  const { host, required, known, events: eventsOptions, feeds, metricsAt, policy } = options;
+  const { host, required, known, events: eventsOptions, feeds, metricsAt, policy, matching } = options;
   const owners = new IdOwners();
   const { port1: updates, port2 } = new MessageChannel();
   const sent = new Int32Array(new SharedArrayBuffer(4));
@@ -126,6 +126,7 @@ async function open(options: ServerOptions): Promise<OpenServer> {
       events: eventsOptions,
       counts: counts.shared,
       policy,
+      matching,
     } satisfies ServingData,
     transferList: [port2],
   });
@@ -208,6 +209,7 @@ async function open(options: ServerOptions): Promise<OpenServer> {
         events,
         eventsAreListed: eventsOptions?.areListed ?? false,
         policy,
+        matching,
         policing,
         log,
         crash,

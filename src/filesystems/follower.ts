@@ -69,6 +69,8 @@ export interface Follower {
   readonly maps?: FileMaps | undefined;
   /** Whether it goes on from the transaction that it was asked to go on from, so that it misses none. */
   readonly isResumed: boolean;
+  /** The transaction after which its steps begin; undefined: it has no numbers of which another could go on. */
+  readonly begunAfter?: number | undefined;
   /**
    * Looks for what has been written since. `quietAt`: when its spots were last seen to be as they had been (ms of
    * performance.now()), if that was after the last look. Throws IoError when the image cannot be read.

@@ -122,10 +122,11 @@ export async function mountNtfs(
   image: string,
   folder: string,
   options: string,
+  program: "ntfs-3g" | "lowntfs-3g" = "ntfs-3g",
 ): Promise<() => Promise<void>> {
   mkdirSync(folder, { recursive: true });
   const device = statSync(folder).dev;
-  const driver = spawn("ntfs-3g", ["-o", `no_detach,${options}`, image, folder], { stdio: "pipe" });
+  const driver = spawn(program, ["-o", `no_detach,${options}`, image, folder], { stdio: "pipe" });
   const ended = once(driver, "exit");
   endWithTests(driver);
   while (statSync(folder).dev === device) {
