@@ -83,4 +83,4 @@ test("a guest is attached to when its QEMU is there, again when it comes back, a
   }
   expect(own.unavailable()).toEqual({});
   expect(await own.stop()).toBe(0);
-}, 90_000);
+}, 120_000);

@@ -21,7 +21,7 @@ import type { GuestEvent } from "../src/events/event.js";
 import { cleanUp, mount, onEnd, run, workFolder } from "./support/images-mount.js";
 import { host, main, type Served, serve } from "./support/images-serve.js";
 
-vi.setConfig({ testTimeout: 60_000 });
+vi.setConfig({ testTimeout: 120_000 });
 
 const folder = workFolder("events");
 
@@ -57,7 +57,7 @@ function eventsOf(directory: string, name = ".events"): GuestEvent[] {
 }
 
 /** Waits until a directory's last event is about a path. */
-async function until(directory: string, path: string, limit = 5000): Promise<GuestEvent[]> {
+async function until(directory: string, path: string, limit = 60_000): Promise<GuestEvent[]> {
   const end = performance.now() + limit;
   for (;;) {
     const events = eventsOf(directory);

@@ -13,12 +13,12 @@ import { cleanUp, run, workFolder } from "./support/images-mount.js";
 import { main, serve } from "./support/images-serve.js";
 import { fileDisk, Libvirt } from "./support/libvirt.js";
 
-vi.setConfig({ testTimeout: 120_000, hookTimeout: 60_000 });
+vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
 
 /** An interval within which nothing is looked at: what is seen, events have told. */
 const NEVER = 3_600_000;
 /** How long what is expected may take on a machine that has other things to do, ms. */
-const LIMIT = 30_000;
+const LIMIT = 90_000;
 
 const folder = workFolder("libvirt");
 const libvirt = new Libvirt(folder);

@@ -12,7 +12,7 @@ import { cleanUp, endWithTests, onEnd, run, workFolder } from "./support/images-
 import { main } from "./support/images-serve.js";
 import { nbdkit, qemuNbd, startServer } from "./support/nbd-servers.js";
 
-vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
+vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
 
 const folder = workFolder("nbd-client");
 const image = join(folder, "disk.img");

@@ -16,7 +16,7 @@ import { main } from "./support/images-serve.js";
 import { until } from "./support/nbd-tap.js";
 import { Attaching, blockState, waitForState } from "./support/qmp-guest.js";
 
-vi.setConfig({ testTimeout: 60_000 });
+vi.setConfig({ testTimeout: 120_000 });
 
 const folder = workFolder("qmp-monitor");
 

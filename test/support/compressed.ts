@@ -15,6 +15,8 @@ import {
 import { join } from "node:path";
 import { endWithTests, onEnd, run, unmountNow } from "./images-mount.js";
 
+/** How long after it was unmounted a volume's driver may run, ms: it writes what it has kept. */
+const STAYS_MOUNTED = 20_000;
 const WIM_HEADER = 208;
 const BLOB_TABLE = 48;
 const BLOB_ENTRY = 50;
@@ -134,7 +136,10 @@ export async function mountNtfs(
   const unmount = onEnd(() => unmountNow(folder));
   return async () => {
     unmount();
+    // In a mount namespace that somebody else has begun meanwhile it is still mounted: then nobody tells the driver to end.
+    const reminder = setTimeout(() => driver.kill("SIGTERM"), STAYS_MOUNTED);
     await ended;
+    clearTimeout(reminder);
   };
 }
 
