@@ -313,7 +313,6 @@ test("when it is not to be started again, it leaves no tree and nobody waiting",
 test("where systemd does not keep it, a restart mounts it anew, and the journal says why", async () => {
   const takeBack = await dropIn("[Service]\nFileDescriptorStoreMax=0\n");
   await host.run("systemctl", "restart", SERVICE);
-  await host.run("systemctl", "restart", SERVICE);
   expect(await answers()).toBe(true);
   expect(await host.journal(SERVICE)).toMatch(
     /a restart of the service will unmount the tree: .*FileDescriptorStoreMax/,
@@ -325,6 +324,20 @@ test("where systemd does not keep it, a restart mounts it anew, and the journal 
   expect(await trees()).toHaveLength(1);
   await takeBack();
   await host.run("systemctl", "restart", SERVICE);
+});
+
+test("on a kernel that cannot hand out requests again, a restart mounts the tree anew", async () => {
+  const protocol = join(host.root, "usr/local/lib/slashcloud/dist/fuse/kernel/protocol.js");
+  const sound = readFileSync(protocol, "utf8");
+  expect(sound).toContain("RESEND: 7,");
+  writeFileSync(protocol, sound.replace("RESEND: 7,", "RESEND: 77,"));
+  await host.run("systemctl", "restart", SERVICE);
+  await host.until("the tree answers", answers);
+  expect(await host.journal(SERVICE)).toContain("this kernel (before 6.9) cannot hand out requests again");
+  await host.until("it is kept", async () => (await host.property(SERVICE, "NFileDescriptorStore")) === "2");
+  expect(await trees()).toHaveLength(1);
+  writeFileSync(protocol, sound);
+  await withOpenFile(`systemctl restart ${SERVICE}`);
 });
 
 test("systemctl stop unmounts the tree and leaves no process, though a file is open", async () => {

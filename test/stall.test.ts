@@ -27,7 +27,7 @@ import {
 import { host, main, serve } from "./support/images-serve.js";
 import { copyForOldKernel } from "./support/program-copy.js";
 
-vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
+vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
 
 const folder = workFolder("stall");
 const dist = dirname(main);
@@ -114,7 +114,7 @@ function startWith(descriptors: readonly number[], command: string, ...args: str
 
 const output = (command: string, ...args: string[]): Promise<string> => start(command, ...args).output;
 
-async function eventually<T>(read: () => Promise<T | undefined> | T | undefined, limit = 20_000): Promise<T> {
+async function eventually<T>(read: () => Promise<T | undefined> | T | undefined, limit = 60_000): Promise<T> {
   const until = performance.now() + limit;
   for (;;) {
     const value = await read();

@@ -58,6 +58,8 @@ export interface UpOptions extends QueueOptions {
   readonly log?: LogForm;
   /** A file that says who may see what. */
   readonly policy?: string;
+  /** Names on guests' NTFS volumes are found in whatever case. */
+  readonly ignoreCase?: boolean;
 }
 
 /** Whether an option was given by the user, on the command line or in the environment. */
@@ -140,6 +142,7 @@ async function upAfter(
     settings: {
       events: eventsOf(options, known),
       policy: configured?.plan.settings?.policy ?? readPolicy?.() ?? NO_POLICY,
+      matching: { ignoresCase: options.ignoreCase ?? false },
     },
     readPolicy,
     tap,

@@ -1,5 +1,6 @@
 /** What passes between the supervisor and the server, on the channel that Node keeps between a parent and its child. */
 import type { Policy } from "../cloud/policy/policy.js";
+import type { NameMatching } from "../filesystems/filesystem.js";
 import type { Command, CommandDone } from "./commands.js";
 import type { EventsOptions } from "./event-hub.js";
 import type { GuestSpec } from "./guest-name.js";
@@ -13,6 +14,8 @@ export interface ServerSettings {
   readonly events: EventsOptions | undefined;
   /** Who may see what, and as whose it is shown. */
   readonly policy: Policy;
+  /** How names are compared where a format leaves that open. */
+  readonly matching: NameMatching;
 }
 
 /** What a server shows. */

@@ -94,7 +94,7 @@ interface OpenServer {
 
 /** Throws UserError, ImageError. */
 async function open(options: ServerOptions): Promise<OpenServer> {
-  const { host, required, known, events: eventsOptions, feeds, metricsAt, policy } = options;
+  const { host, required, known, events: eventsOptions, feeds, metricsAt, policy, matching } = options;
   const owners = new IdOwners();
   const { port1: updates, port2 } = new MessageChannel();
   const sent = new Int32Array(new SharedArrayBuffer(4));
@@ -131,6 +131,7 @@ async function open(options: ServerOptions): Promise<OpenServer> {
       events: eventsOptions,
       counts: counts.shared,
       policy,
+      matching,
     } satisfies ServingData,
     transferList: [port2],
   });
@@ -221,6 +222,7 @@ async function open(options: ServerOptions): Promise<OpenServer> {
         events,
         eventsAreListed: eventsOptions?.areListed ?? false,
         policy,
+        matching,
         policing,
         log,
         crash,
