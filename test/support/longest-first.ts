@@ -7,7 +7,18 @@ import { BaseSequencer, type TestSpecification } from "vitest/node";
  * compute. One that is missing here begins later, no more.
  */
 const LONG = [
-  ...["oracle", "service", "live", "live-images", "log-guest", "ntfs-oracle", "fat-live", "install", "fuzz"],
+  ...[
+    "oracle",
+    "service",
+    "old-kernel",
+    "live",
+    "live-images",
+    "log-guest",
+    "ntfs-oracle",
+    "fat-live",
+    "install",
+    "fuzz",
+  ],
   ...["inference", "nbd-guests", "reload", "nbd-client", "qmp", "nbdkit", "guests", "libvirt", "exfat-live"],
 ];
 
