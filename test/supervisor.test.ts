@@ -303,8 +303,8 @@ describe("a server that crashes", () => {
     plant(
       copy,
       "fuse/kernel/server.js",
-      "const { opcode } = this.#request;",
-      'const { opcode } = this.#request;\nif (opcode === 1) throw new Error("a planted fault");',
+      "#answerOrForward(opcode, isKept) {",
+      '#answerOrForward(opcode, isKept) {\nif (opcode === 1) throw new Error("a planted fault");',
     );
     const mountPoint = join(folder, "failing-cloud");
     await expect(serve(mountPoint, { g: big }, [], join(copy, "main.js"))).rejects.toThrow(
