@@ -1,7 +1,7 @@
 #!/busybox sh
 # The first program of a host whose kernel has an NFS server, and clients of NFS, SMB and the automounter: a user-mode kernel
 # with a small ext4 root of its own, in which /usr is the outer host's, and /host all of that, for reading. Does what it is
-# told on its console, a line of shell each; what that says is between "said N" and "did N" or "failed N".
+# told on its console, lines of shell in base64 and an empty line; what they say is between "said N" and "did N" or "failed N".
 if [ -z "$BASH" ]; then
   /busybox mount -t proc proc /proc
   /busybox mount -t hostfs -o / none /host
@@ -31,7 +31,15 @@ for name in fuse loop nfsd nfsv3 nfsv4 hmac cmac ccm gcm ctr seqiv sha512_generi
 stty -echo -onlcr
 number=0
 echo "did 0"
+lines=
 while read -r line; do
+  # A terminal takes no line of more than 4 KiB.
+  if [ -n "$line" ]; then
+    lines+=$line
+    continue
+  fi
+  line=$(base64 -d <<< "$lines")
+  lines=
   number=$((number + 1))
   echo "said $number"
   # Not in a shell of its own: what one line has set, the next one finds.
