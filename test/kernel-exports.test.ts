@@ -6,7 +6,7 @@ import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { ExportingHost, LIMIT, SLASHCLOUD } from "./support/exporting-host.js";
 import { cleanUp, workFolder } from "./support/images-mount.js";
 
-vi.setConfig({ testTimeout: LIMIT, hookTimeout: LIMIT });
+vi.setConfig({ testTimeout: 5 * LIMIT, hookTimeout: 5 * LIMIT });
 
 let host: ExportingHost;
 
@@ -45,9 +45,9 @@ beforeAll(async () => {
   await host.tell(`${GUEST}up`);
   await host.tell(`
 ${SLASHCLOUD} export nfs --mount /cloud --host h --client 127.0.0.0/8 --install
-mount -t rpc_pipefs sunrpc /run/rpc_pipefs 2> /dev/null
+mkdir -p /run/rpc_pipefs && mount -t rpc_pipefs sunrpc /run/rpc_pipefs
 grep -q ' /proc/fs/nfsd ' /proc/mounts || mount -t nfsd nfsd /proc/fs/nfsd
-rpcbind -w && sysctl -qp /etc/sysctl.d/60-slashcloud-nfs.conf && exportfs -r && rpc.nfsd -G 10 -L 10 4 && rpc.mountd
+rpcbind -w; rpcinfo -p > /dev/null; sysctl -qp /etc/sysctl.d/60-slashcloud-nfs.conf && exportfs -r && rpc.nfsd -G 10 -L 10 4 && rpc.mountd
 mkdir /mnt/v3 /mnt/v4`);
 });
 
@@ -55,8 +55,8 @@ afterAll(cleanUp);
 
 test("NFS 3 and 4.2: names, attributes and contents are those of the tree", async () => {
   await host.tell(`
-until_so mount -t nfs -o vers=3,ro,nolock,actimeo=0,lookupcache=none h:/cloud /mnt/v3
-until_so mount -t nfs4 -o vers=4.2,ro,actimeo=0,lookupcache=none h:/cloud /mnt/v4`);
+until_so timeout 20 mount -v -t nfs -o vers=3,ro,nolock,actimeo=0,lookupcache=none 127.0.0.1:/cloud /mnt/v3
+until_so timeout 20 mount -v -t nfs4 -o vers=4.2,ro,actimeo=0,lookupcache=none 127.0.0.1:/cloud /mnt/v4`);
   const wanted = await host.tell("names /cloud/h/g; hashes /cloud/h/g names");
   for (const version of ["v3", "v4"]) {
     expect(await host.tell(`names /mnt/${version}/h/g; hashes /mnt/${version}/h/g names`), version).toBe(

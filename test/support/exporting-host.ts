@@ -8,7 +8,7 @@ import { main } from "./images-serve.js";
 const init = join(import.meta.dirname, "../guest/exports-init.sh");
 const modules = join(import.meta.dirname, "../../node_modules");
 /** ms that it may take to do what it is told: a machine of two cores may be busy with much else. */
-export const LIMIT = 240_000;
+export const LIMIT = 100_000;
 
 /** What it runs slashcloud by. */
 export const SLASHCLOUD = `/host${process.execPath} /host${main}`;
@@ -31,6 +31,7 @@ async function rootImage(folder: string): Promise<string> {
     "rpc",
     "services",
     "autofs.conf",
+    "nfs.conf",
   ])
     cpSync(join("/etc", name), join(root, "etc", name), { dereference: true });
   cpSync("/etc/alternatives", join(root, "etc/alternatives"), { recursive: true, verbatimSymlinks: true });
