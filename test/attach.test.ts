@@ -13,7 +13,7 @@ const folder = workFolder("attach");
 afterAll(cleanUp);
 
 /** How long what is expected may take on a machine that has other things to do, ms. */
-const LIMIT = 20_000;
+const LIMIT = 90_000;
 
 async function until(what: string, holds: () => boolean, served: Served): Promise<void> {
   const limit = performance.now() + LIMIT;

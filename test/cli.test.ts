@@ -14,7 +14,7 @@ import { parseGuest } from "../src/daemon/guest-name.js";
 import { cleanUp, mount, onEnd, run, unmountNow, workFolder } from "./support/images-mount.js";
 import { main, serve } from "./support/images-serve.js";
 
-vi.setConfig({ testTimeout: 30_000 });
+vi.setConfig({ testTimeout: 120_000 });
 
 const folder = workFolder("cli");
 const image = join(folder, "web.img");

@@ -20,12 +20,12 @@ beforeAll(async () => {
   writeFileSync(join(folder, "with a space"), "");
   await run(join(import.meta.dirname, "make-sample.sh"), [image]);
   served = await serve(join(folder, "cloud"), { alpha: image, beta: image });
-}, 60_000);
+}, 120_000);
 
 afterAll(async () => {
   await served?.stop();
   cleanUp();
-}, 30_000);
+}, 120_000);
 
 /** The words that each line has become once Tab was pressed at its end. */
 async function typed(shell: readonly string[], begin: string, lines: readonly string[]): Promise<string[][]> {
@@ -105,7 +105,7 @@ test("zsh has it as a file among its functions, too", async () => {
     ["slashcloud", "stat"],
     ["slashcloud", "completion"],
   ]);
-}, 60_000);
+}, 120_000);
 
 const words = (...given: string[]) =>
   spawnSync(process.execPath, [main, "completion", "words", "--", ...given], { encoding: "utf8" });
@@ -140,7 +140,7 @@ test("each option of each command is offered, with what it is", async () => {
       offered.join("\n"),
     ).toBe(true);
   }
-}, 60_000);
+}, 120_000);
 
 test("a shell that is not known is refused", () => {
   const { stderr, status } = spawnSync(process.execPath, [main, "completion", "tcsh"], { encoding: "utf8" });

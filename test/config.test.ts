@@ -87,6 +87,10 @@ guests:
     ["mount: [", /^slashcloud\.yaml:\d+: no YAML: /],
     ["just text", /^slashcloud\.yaml:1: expected keys with values, not "just text"$/],
     ["redis:\n  url: http://:secret@x", /^slashcloud\.yaml:2: redis\.url: (?!.*secret)/],
+    [
+      "guests:\n  - name: web\n    disks: /a.img\n    capture: watch",
+      /^slashcloud\.yaml:4: guests\[0\]\.capture: expected qmp, too/,
+    ],
     ["events: {enabled: false}\nredis: {url: 'redis://x'}", /^slashcloud\.yaml:2: redis: expected events/],
     [
       "discover:\n  images: [{pattern: 'vm/*'}]",

@@ -3,6 +3,7 @@ import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, expect, test } from "vitest";
 import { QmpClient } from "../src/capture/qmp/qmp-client.js";
 import { Configured, makeImage } from "./support/configured.js";
@@ -29,6 +30,22 @@ function startQemu(disk: string): ChildProcess {
   return child;
 }
 
+/** What there is in QEMU of ours. */
+async function made(): Promise<string> {
+  const monitor = await QmpClient.connect(other);
+  const [jobs, exports] = await Promise.all(
+    ["query-block-jobs", "query-block-exports"].map((query) => monitor.execute(query)),
+  );
+  monitor.close();
+  const { length } = exports as unknown[];
+  return `${(jobs as unknown[]).length} jobs, ${length} export${length === 1 ? "" : "s"}`;
+}
+
+async function until(holds: () => Promise<boolean>): Promise<void> {
+  for (const limit = performance.now() + 20_000; !(await holds()); await sleep(50))
+    if (performance.now() > limit) throw new Error(`QEMU has ${await made()}`);
+}
+
 test("a guest is attached to when its QEMU is there, again when it comes back, and let go of by a reload", async () => {
   const own = new Configured(join(folder, "daemon"));
   mkdirSync(own.folder);
@@ -46,6 +63,11 @@ test("a guest is attached to when its QEMU is there, again when it comes back, a
     await own.shows("db", "web");
     expect(readFileSync(join(own.served.guest("db"), "name"), "utf8")).toBe("db\n");
     if (round === 1) {
+      own.write(`${webText}  - {name: db, qmp: ${socket}, nodes: disk0, capture: watch}\n`);
+      expect(own.command("reload").status).toBe(0);
+      await until(async () => (await made()) === "0 jobs, 1 export");
+      await own.shows("db", "web");
+      expect(readFileSync(join(own.served.guest("db"), "name"), "utf8")).toBe("db\n");
       expect(own.command("detach", "db").stderr).toMatch(/db: is attached to for the configuration/);
       own.write(webText);
       expect(own.command("reload")).toMatchObject({
@@ -53,13 +75,7 @@ test("a guest is attached to when its QEMU is there, again when it comes back, a
         stdout: "slashcloud: db: is no longer wanted\n",
       });
       await own.shows("web");
-      const monitor = await QmpClient.connect(other);
-      for (const limit = performance.now() + 10_000; performance.now() < limit; ) {
-        const jobs = (await monitor.execute("query-block-jobs")) as unknown[];
-        if (jobs.length === 0) break;
-      }
-      expect(await monitor.execute("query-block-jobs")).toEqual([]);
-      monitor.close();
+      await until(async () => (await made()) === "0 jobs, 0 exports");
     }
     qemu.kill("SIGKILL");
     await once(qemu, "exit");
@@ -67,4 +83,4 @@ test("a guest is attached to when its QEMU is there, again when it comes back, a
   }
   expect(own.unavailable()).toEqual({});
   expect(await own.stop()).toBe(0);
-}, 90_000);
+}, 120_000);

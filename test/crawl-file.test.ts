@@ -452,7 +452,7 @@ describe("up --crawl", () => {
       .map((line) => JSON.parse(line) as GuestEvent);
 
   async function until(what: string, holds: () => boolean, log: () => string): Promise<void> {
-    for (const end = performance.now() + 20_000; !holds(); await sleep(20))
+    for (const end = performance.now() + 60_000; !holds(); await sleep(20))
       if (performance.now() > end) throw new Error(`never: ${what}\n${log()}`);
   }
 

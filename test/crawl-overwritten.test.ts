@@ -10,7 +10,7 @@ import { BlockCache } from "../src/versions/block-cache.js";
 import { cleanUp, loopDevice, mount, onEnd, run, workFolder } from "./support/images-mount.js";
 import { imageDirectory } from "./support/journal-images.js";
 
-vi.setConfig({ testTimeout: 60_000 });
+vi.setConfig({ testTimeout: 120_000 });
 
 const memory = imageDirectory();
 onEnd(() => rmSync(memory, { recursive: true, force: true }));

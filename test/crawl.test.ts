@@ -12,7 +12,7 @@ import type { Recipe } from "./support/images-recipes.js";
 import { recipes } from "./support/images-recipes.js";
 import { busyLoad, imageDirectory, MountedImage, recoverByKernel } from "./support/journal-images.js";
 
-vi.setConfig({ testTimeout: 60_000 });
+vi.setConfig({ testTimeout: 120_000 });
 
 const memory = imageDirectory();
 onEnd(() => rmSync(memory, { recursive: true, force: true }));

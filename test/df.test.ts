@@ -7,7 +7,7 @@ import { slashcloud } from "./support/control-socket.js";
 import { cleanUp, mount, run, workFolder } from "./support/images-mount.js";
 import { serve } from "./support/images-serve.js";
 
-vi.setConfig({ testTimeout: 60_000 });
+vi.setConfig({ testTimeout: 120_000 });
 
 const folder = workFolder("df");
 

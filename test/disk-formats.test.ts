@@ -9,7 +9,7 @@ import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { cleanUp, endWithTests, run, workFolder } from "./support/images-mount.js";
 import { main, serve } from "./support/images-serve.js";
 
-vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
+vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
 
 const folder = workFolder("formats");
 const raw = join(folder, "disk.img");
@@ -84,7 +84,7 @@ const leftOver = (): string[] => readdirSync(temporary);
 
 async function eventually(isSo: () => Promise<boolean> | boolean, what: string): Promise<void> {
   for (const start = performance.now(); !(await isSo()); await sleep(20)) {
-    if (performance.now() - start > 30_000) throw new Error(`it never came: ${what}`);
+    if (performance.now() - start > 90_000) throw new Error(`it never came: ${what}`);
   }
 }
 

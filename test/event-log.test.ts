@@ -21,7 +21,7 @@ import { Logs } from "../src/events/logs.js";
 import { Subscribers } from "../src/events/subscribers.js";
 import { cleanUp, onEnd, run, unmountNow, workFolder } from "./support/images-mount.js";
 
-vi.setConfig({ testTimeout: 60_000 });
+vi.setConfig({ testTimeout: 120_000 });
 
 const root = workFolder("event-log");
 const dist = join(import.meta.dirname, "../dist");

@@ -13,7 +13,7 @@ import { Logs } from "../src/events/logs.js";
 import { cleanUp, endWithTests, mount, onEnd, run, workFolder } from "./support/images-mount.js";
 import { host, main, serve } from "./support/images-serve.js";
 
-vi.setConfig({ testTimeout: 60_000 });
+vi.setConfig({ testTimeout: 120_000 });
 
 const root = workFolder("events-command");
 let folders = 0;

@@ -757,3 +757,26 @@ test.each([
     }
   },
 );
+
+test("a directory whose new name is seen before the old one has gone is told as renamed, once", () => {
+  const index = indexOf();
+  const directory = { ...(stateOf(newGuest(), ROOT) as InodeState), generation: 7 };
+  const file = { ...directory, mode: REGULAR };
+  const name = (text: string) => Buffer.from(text);
+  for (const ino of [12, 13]) index.setState(ino, directory);
+  index.setState(14, file);
+  index.link(ROOT, name("old"), 12);
+  index.link(ROOT, name("other"), 13);
+  index.link(12, name("below"), 14);
+  const events: string[] = [];
+  const take = (names: readonly NameChange[]) => {
+    const inodes = [12, 14].map((ino) => ({ ino, old: index.state(ino), now: index.state(ino) }));
+    const composed = composeEvents(settleDoubts({ ...NO_CHANGES, inodes, names }, index), index);
+    events.push(...composed.map(({ kind, path, from }) => `${kind} ${from ?? ""} ${path ?? ""}`));
+  };
+  take([{ directory: 13, generation: 7, name: name("new"), ino: 0, now: 12 }]);
+  take([{ directory: ROOT, generation: 1, name: name("old"), ino: 12, now: 0 }]);
+  take([{ directory: 12, generation: 7, name: name("below"), ino: 14, now: 0 }]);
+  expect(events).toEqual(["renamed /old /other/new", "unlinked  /other/new/below"]);
+  expect(index.names(12)).toEqual([{ directory: 13, name: name("new") }]);
+});

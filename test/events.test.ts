@@ -21,7 +21,7 @@ import type { GuestEvent } from "../src/events/event.js";
 import { cleanUp, mount, onEnd, run, workFolder } from "./support/images-mount.js";
 import { host, main, type Served, serve } from "./support/images-serve.js";
 
-vi.setConfig({ testTimeout: 60_000 });
+vi.setConfig({ testTimeout: 120_000 });
 
 const folder = workFolder("events");
 
@@ -57,7 +57,7 @@ function eventsOf(directory: string, name = ".events"): GuestEvent[] {
 }
 
 /** Waits until a directory's last event is about a path. */
-async function until(directory: string, path: string, limit = 5000): Promise<GuestEvent[]> {
+async function until(directory: string, path: string, limit = 60_000): Promise<GuestEvent[]> {
   const end = performance.now() + limit;
   for (;;) {
     const events = eventsOf(directory);
@@ -302,6 +302,22 @@ test.each(["SIGTERM", "SIGKILL"] as const)(
     await served.stop();
   },
 );
+
+test("what a guest does while a daemon is away that had seen nothing of it before is told", async () => {
+  const guest = await makeGuest("unseen");
+  const mountPoint = join(folder, "unseen");
+  let served = await serve(mountPoint, { g: guest.image });
+  await end(served, "SIGKILL", mountPoint);
+  writeFileSync(join(guest.inside, "while-away"), "");
+  sync(guest.inside);
+  served = await serve(mountPoint, { g: guest.image });
+  // There may have been no map of names before: then it is told by its name.
+  const isTold = () =>
+    eventsOf(served.guest("g")).some(({ name, path }) => name === "while-away" || path === "/while-away");
+  await expect.poll(isTold, { timeout: 20_000 }).toBe(true);
+  guest.unmount();
+  await served.stop();
+});
 
 test.each(["SIGTERM", "SIGKILL"] as const)(
   "after a restart (%s) in the midst of fast commits no event is lost or told twice",

@@ -129,6 +129,8 @@ describe.each([
     expect(seen.errors.slice(0, 5)).toEqual([]);
     expect(seen.files).toBeGreaterThan(50);
     expect([...replayed(eventsIn(tree))].sort()).toEqual([...namesIn(tree)].sort());
+    // No file has two names.
+    expect(eventsIn(tree).filter(({ event }) => event === "linked" || event === "unlinked")).toEqual([]);
     live.end();
     await served.stop();
   }, 200_000);

@@ -7,7 +7,7 @@ import { checkExports, checkGanesha, checkSamba } from "../src/exports/check.js"
 import { cleanUp, workFolder } from "./support/images-mount.js";
 import { main } from "./support/images-serve.js";
 
-vi.setConfig({ testTimeout: 60_000 });
+vi.setConfig({ testTimeout: 120_000 });
 
 const folder = workFolder("export");
 afterAll(cleanUp);

@@ -131,7 +131,7 @@ describe("a guest's mount table", () => {
     expect(readdirSync(join(tree, "srv/shared"))).toEqual([]);
     expect(readdirSync(join(tree, "srv/small"))).toEqual(["small.bin"]);
     await served.stop();
-  }, 60_000);
+  }, 120_000);
 });
 
 describe("labels and serial numbers are those that blkid tells", () => {

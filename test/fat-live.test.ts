@@ -108,6 +108,8 @@ describe.each([
     expect(seen.errors.slice(0, 5)).toEqual([]);
     expect(seen.files).toBeGreaterThan(50);
     expect([...replayed(eventsIn(tree))].sort()).toEqual([...namesIn(tree)].sort());
+    // No file has two names.
+    expect(eventsIn(tree).filter(({ event }) => event === "linked" || event === "unlinked")).toEqual([]);
     await uml.end();
     await served.stop();
   }, 200_000);

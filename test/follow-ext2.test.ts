@@ -192,7 +192,7 @@ describe.each(KINDS)("a guest without a journal (%s)", (name, make) => {
     }
     unmount();
     expect(await served.stop()).toBe(0);
-  }, 60_000);
+  }, 120_000);
 
   test("every version that is taken agrees in itself, though the guest writes in any order", async () => {
     const image = join(folder, `versions-${key}.img`);
@@ -222,7 +222,7 @@ describe.each(KINDS)("a guest without a journal (%s)", (name, make) => {
     expect(unexpected, versions.log.join("\n")).toEqual([]);
     expect(versions.count).toBeGreaterThan(3);
     unmount();
-  }, 30_000);
+  }, 120_000);
 
   test("a reader who never stops gets no errors from names that are there", async () => {
     const { inside, tree, served, unmount } = await guest(`reader-${key}`, make);
@@ -272,7 +272,7 @@ describe.each(KINDS)("a guest without a journal (%s)", (name, make) => {
     expect(await eventually(() => state(tree), expected)).toEqual(expected);
     unmount();
     expect(await served.stop()).toBe(0);
-  }, 30_000);
+  }, 120_000);
 });
 
 function canBeRead(path: string): boolean {
@@ -318,7 +318,7 @@ test("a guest without a journal is shut down, checked, grown and made anew: the 
   expect(await eventually(() => readFileSync(join(tree, "four"), "utf8"), "4")).toBe("4");
   journalled();
   expect(await served.stop()).toBe(0);
-}, 60_000);
+}, 120_000);
 
 test("a guest whose metadata is too much to keep is current after about a second, and the log says so", async () => {
   const image = join(folder, "large.img");

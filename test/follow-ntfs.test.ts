@@ -160,7 +160,7 @@ describe.each([
     if (versions.log.length === 0) expect(contradictions).toEqual([]);
     expect(tree(versions.fileSystem)).toEqual(tree(new Versions(after).fileSystem));
     expect(versions.count).toBeGreaterThan(ROUNDS);
-  }, 30_000);
+  }, 120_000);
 });
 
 test.each<[string, (inside: string) => void]>([
@@ -354,7 +354,7 @@ test("a file in so many pieces that it needs several records is whole in each ve
   expect(versions.log).toEqual([]);
   expect(seen).toBeGreaterThanOrEqual((pieces - 1) * 4096);
   expect(await run("ntfsinfo", ["-F", "/pieces", image])).toMatch(/ATTRIBUTE_LIST/);
-}, 60_000);
+}, 120_000);
 
 test("a volume with too much metadata is not followed, and the log says so", async () => {
   const image = await makeImage("large", "1G");

@@ -25,7 +25,7 @@ import { type Served, serve } from "./support/images-serve.js";
 
 const folder = workFolder("follow");
 
-vi.setConfig({ testTimeout: 60_000 });
+vi.setConfig({ testTimeout: 120_000 });
 
 afterAll(cleanUp);
 
@@ -70,7 +70,7 @@ function state(top: string, path = ""): string[] {
 }
 
 /** Waits until `read` gives what is expected; what it gives at the end, if it never does. */
-async function eventually<T>(read: () => T, expected: T, limit = 3000): Promise<T | string> {
+async function eventually<T>(read: () => T, expected: T, limit = 30_000): Promise<T | string> {
   const until = performance.now() + limit;
   let last: T | string;
   do {
@@ -240,7 +240,7 @@ describe("a running guest", () => {
     expect(reads).toBeGreaterThanOrEqual(0);
     unmount();
     expect(await served.stop()).toBe(0);
-  }, 60_000);
+  }, 120_000);
 });
 
 test("a guest is shut down, started again, checked, grown and made anew: the tree follows", async () => {
@@ -270,7 +270,7 @@ test("a guest is shut down, started again, checked, grown and made anew: the tre
   await run("mke2fs", ["-q", "-F", "-t", "ext4", image]);
   expect(await eventually(() => readdirSync(tree), ["lost+found"], 5000)).toEqual(["lost+found"]);
   expect(await served.stop()).toBe(0);
-}, 60_000);
+}, 120_000);
 
 test("ext2, which has no journal, is current after about a second", async () => {
   const { inside, tree, served, unmount } = await guest("ext2", ["-t", "ext2"]);

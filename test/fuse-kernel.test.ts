@@ -14,7 +14,7 @@ let root: string;
 beforeAll(async () => {
   served = await tests.serve();
   root = served.path;
-}, 60_000);
+}, 120_000);
 
 afterAll(() => tests.end());
 
@@ -35,7 +35,7 @@ describe("a mounted tree", () => {
 
   test("lists the same files with the same attributes, to the nanosecond", () => {
     expect(walk(root)).toEqual(expectedWalk(expected));
-  }, 60_000);
+  }, 120_000);
 
   test("lists a directory of 20,000 entries whole, each entry once", () => {
     const names = output("find", `${root}/many`, "-type", "f", "-printf", "%f\n").trimEnd().split("\n");
@@ -245,7 +245,7 @@ describe("changing anything", () => {
     }
     expect(output("cat", `${other.path}/five/a`)).toBe("I am a\n");
     expect(await other.stop()).toBe(0);
-  }, 20_000);
+  }, 120_000);
 
   test("locks of files work all the same", () => {
     expect(output("flock", `${root}/five/a`, "echo", "locked")).toBe("locked\n");
@@ -289,7 +289,7 @@ describe("damage", () => {
     await eventually(() => /RangeError/.test(served.log()), true);
     expect(served.log().match(/^request 1: RangeError: offset is out of range$/gm)).toHaveLength(1);
     expect(served.log()).toMatch(/^request 1: Error: EIO: i\/o error, read$/m);
-  }, 20_000);
+  }, 120_000);
 });
 
 const HANDLES = `
@@ -351,7 +351,7 @@ describe("file handles, as an NFS server keeps them", () => {
     const gone = JSON.stringify([["open", handles[0]]]);
     expect(python<Opened[]>(HANDLES, second.path, gone)).toEqual([-116]);
     expect(await second.stop()).toBe(0);
-  }, 60_000);
+  }, 120_000);
 });
 
 describe("a tree that changes", () => {
@@ -375,7 +375,7 @@ describe("a tree that changes", () => {
     } finally {
       closeSync(fd);
     }
-  }, 20_000);
+  }, 120_000);
 
   test("with long time-outs, is seen changed as soon as the kernel is notified, and not before", async () => {
     const live = await tests.serve({ timeout: 3_600_000, longTimeouts: true });
@@ -416,7 +416,7 @@ describe("a tree that changes", () => {
     expect(run("stat", path).errors).toContain("No such file");
     expect(list()).toBe("new\n");
     expect(await live.stop()).toBe(0);
-  }, 30_000);
+  }, 120_000);
 
   test("with long time-outs, a file whose own time-out is short is seen changed without a notification", async () => {
     const live = await tests.serve({ timeout: 100, longTimeouts: true });
@@ -442,7 +442,7 @@ describe("a tree that changes", () => {
       closeSync(fd);
     }
     expect(await live.stop()).toBe(0);
-  }, 30_000);
+  }, 120_000);
 
   test("the kernel may be notified of names and files that it has never heard of", async () => {
     const node = expected.at("five");
@@ -477,7 +477,7 @@ describe("a tree that changes", () => {
       closeSync(fd);
     }
     expect(await live.stop()).toBe(0);
-  }, 60_000);
+  }, 120_000);
 
   test("with long time-outs, opening and listing again ask nothing", async () => {
     const live = await tests.serve({ timeout: 3_600_000, longTimeouts: true });
@@ -493,5 +493,5 @@ describe("a tree that changes", () => {
     // Each ls asks a few times for attributes that no tree has.
     expect((await count()) - before).toBeLessThan(8);
     expect(await live.stop()).toBe(0);
-  }, 20_000);
+  }, 120_000);
 });

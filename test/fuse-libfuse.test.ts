@@ -36,7 +36,7 @@ beforeAll(async () => {
   if (typeof started === "number") throw new Error(tests.lastLog);
   served = started;
   root = served.path;
-}, 60_000);
+}, 120_000);
 
 afterAll(() => {
   tests.end();
@@ -74,7 +74,7 @@ describe("a tree that an ordinary user mounted", () => {
     const names = asUser("find", `${root}/many`, "-type", "f", "-printf", "%f\n").trimEnd().split("\n");
     expect(new Set(names)).toEqual(new Set(expected.at("many").children.keys()));
     expect(names).toHaveLength(20_000);
-  }, 60_000);
+  }, 120_000);
 
   test("shows names that are not UTF-8 with escapes, and opens them by these", () => {
     expect(asUser("cat", `${root}/names/caf\\xE9`)).toBe("named 4\n");
@@ -89,7 +89,7 @@ describe("a tree that an ordinary user mounted", () => {
     expect(asUser("sha256sum", `${root}/big`).slice(0, 64)).toBe(patternHash(BIG_SIZE));
     const piece = asUser("dd", `if=${root}/sparse`, "bs=4096", "count=1", `skip=${(10 * GIB) / 4096}`);
     expect(Buffer.from(piece, "latin1").equals(PATTERN.subarray(0, 4096))).toBe(true);
-  }, 60_000);
+  }, 120_000);
 
   test("shows all files to the user, whatever their modes, and none to others", () => {
     expect(asUser("cat", `${root}/kinds/secret`)).toBe("only root\n");
@@ -160,7 +160,7 @@ for call in (lambda: libc.getxattr(path + b'/large', b'user.large', ctypes.creat
     expect(await served.order({ order: "unmount", busy: "detach" })).toBe("unmounted");
     expect(mountAt(root)).toBeUndefined();
     expect(await served.ended).toBe(0);
-  }, 20_000);
+  }, 120_000);
 });
 
 test("names as strings lead back to the same bytes", () => {
@@ -180,7 +180,7 @@ describe("mounting through libfuse", () => {
     expect(tryAsUser("cat", `${mounted.path}/kinds/secret`).errors).toContain("Permission denied");
     expect(await mounted.order({ order: "unmount", busy: "detach" })).toBe("unmounted");
     expect(await mounted.ended).toBe(0);
-  }, 20_000);
+  }, 120_000);
 
   test("replaces a mount that a killed process left dead", async () => {
     const killed = (await start()) as Served;
@@ -190,7 +190,7 @@ describe("mounting through libfuse", () => {
     expect(asUser("cat", `${next.path}/five/a`)).toBe("I am a\n");
     expect(await next.order({ order: "unmount", busy: "detach" })).toBe("unmounted");
     expect(await next.ended).toBe(0);
-  }, 30_000);
+  }, 120_000);
 
   test("says in one line what is missing", async () => {
     const says = async (options: RunOptions): Promise<string> => {
@@ -218,10 +218,10 @@ describe("mounting through libfuse", () => {
     expect(await says({ path: missing })).toBe(
       `mount point ${missing} does not exist: make it first (mkdir -p ${missing})\n`,
     );
-  }, 30_000);
+  }, 120_000);
 
   test("says that the npm package is missing when it is", async () => {
     expect(await start({ withoutPackages: true })).toBe(1);
     expect(tests.lastLog).toBe("the npm package fuse-native is missing: npm install fuse-native\n");
-  }, 20_000);
+  }, 120_000);
 });

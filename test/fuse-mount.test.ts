@@ -58,7 +58,7 @@ describe("mounting says in one line what is wrong when the mount point", () => {
       });
     }
     expect(await served.stop()).toBe(0);
-  }, 20_000);
+  }, 120_000);
 });
 
 describe("mounting says in one line what is missing", () => {
@@ -100,7 +100,7 @@ describe("a mount that a killed process left dead", () => {
     expect(output("cat", `${next.path}/five/a`)).toBe("I am a\n");
     expect(await next.stop()).toBe(0);
     expect(mountAt(next.path)).toBeUndefined();
-  }, 20_000);
+  }, 120_000);
 
   test("is left alone if it is another program's", () => {
     const path = tests.mountPoint();
@@ -123,13 +123,13 @@ describe("unmounting", () => {
     expect(await served.order({ order: "unmount", busy: "detach" })).toBe("unmounted");
     expect(await served.ended).toBe(0);
     expect(output("ls", "-A", served.path)).toBe("");
-  }, 20_000);
+  }, 120_000);
 
   test("by umount(8) ends the server too", async () => {
     const served = await tests.serve();
     expect(await served.stop()).toBe(0);
     expect(served.log()).toBe("");
-  }, 20_000);
+  }, 120_000);
 
   test("with a file open serves it until it is closed", async () => {
     const served = await tests.serve();
@@ -140,7 +140,7 @@ describe("unmounting", () => {
     expect(readSync(fd, bytes, 0, 100, 20_000_000)).toBe(100);
     closeSync(fd);
     expect(await served.ended).toBe(0);
-  }, 20_000);
+  }, 120_000);
 
   test("with a file open can end at once instead, and the file answers errors from then on", async () => {
     const served = await tests.serve();
@@ -150,7 +150,7 @@ describe("unmounting", () => {
     expect(mountAt(served.path)).toBeUndefined();
     expect(() => readSync(fd, Buffer.alloc(100), 0, 100, 20_000_000)).toThrow(/ENOTCONN/);
     expect(() => closeSync(fd)).toThrow(/ENOTCONN/);
-  }, 20_000);
+  }, 120_000);
 
   test("is possible also when the serving thread has died", async () => {
     const prefix = ["timeout", "-s", "KILL", "10"];
@@ -158,7 +158,7 @@ describe("unmounting", () => {
     expect(await served.order({ order: "unmount", busy: "abort" })).toBe("unmounted");
     expect(await served.ended).toBe(0);
     expect(mountAt(served.path)).toBeUndefined();
-  }, 20_000);
+  }, 120_000);
 
   test("a mount point with blanks, commas and a backslash in its name works like any other", async () => {
     const path = join(tests.directory, "a, b\\c\td");
@@ -167,5 +167,5 @@ describe("unmounting", () => {
     expect(readFileSync(join(path, "five/a"), "utf8")).toBe("I am a\n");
     expect(await served.order({ order: "unmount", busy: "detach" })).toBe("unmounted");
     expect(await served.ended).toBe(0);
-  }, 20_000);
+  }, 120_000);
 });

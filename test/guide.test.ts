@@ -62,7 +62,10 @@ beforeAll(async () => {
   for (const path of ["/srv", "/cloud", "/var/lib/slashcloud"]) placeAt(path);
   guideHost = spawn(
     "unshare",
-    ["--mount", "--propagation", "private", join(import.meta.dirname, "support/guide-host.sh"), main],
+    [
+      ...["--mount", "--propagation", "private", join(import.meta.dirname, "support/own-mounts.sh"), "/"],
+      ...[join(import.meta.dirname, "support/guide-host.sh"), main],
+    ],
     { detached: true, stdio: ["ignore", "pipe", "pipe"] },
   );
   onEnd(() => process.kill(-guideHost.pid!, "SIGKILL"));
@@ -92,14 +95,14 @@ beforeAll(async () => {
     sync -f ${inside}/etc`);
   expect(status, stderr).toBe(0);
   await sleep(500);
-}, 60_000);
+}, 120_000);
 
 afterAll(async () => {
   const ended = new Promise((resolve) => guideHost.once("close", resolve));
   process.kill(-guideHost.pid!, "SIGTERM");
   await Promise.race([ended, sleep(10_000)]);
   cleanUp();
-}, 30_000);
+}, 120_000);
 
 test("there are commands to run, and what is not run says why", () => {
   const all = commands();

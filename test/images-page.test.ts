@@ -28,6 +28,7 @@ beforeAll(async () => {
     "unshare",
     [
       ...["--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation", "private"],
+      ...[join(import.meta.dirname, "support/own-mounts.sh"), "/"],
       join(import.meta.dirname, "support/images-host.sh"),
     ],
     { detached: true, stdio: ["ignore", "pipe", "pipe"] },
@@ -42,7 +43,7 @@ beforeAll(async () => {
       });
     host.once("close", (code) => reject(new Error(`the host ended with ${code}\n${output}`)));
   });
-}, 60_000);
+}, 120_000);
 
 afterAll(cleanUp);
 

@@ -5,7 +5,7 @@ import { compareIndexes } from "../src/inference/compare-indexes.js";
 import { InodeIndex } from "../src/inference/inode-index.js";
 import { makeRandom } from "./support/journal-images.js";
 
-vi.setConfig({ testTimeout: 60_000 });
+vi.setConfig({ testTimeout: 120_000 });
 
 const ROOT = 2;
 

@@ -10,7 +10,7 @@ import { serve } from "./support/images-serve.js";
 import { imageOf, makeFiles } from "./support/inspected-guest.js";
 import { addByHivex, below, buildHive, type KeyTree, key } from "./support/registry-hive.js";
 
-vi.setConfig({ testTimeout: 60_000 });
+vi.setConfig({ testTimeout: 120_000 });
 
 const folder = workFolder("inspect-windows");
 afterAll(cleanUp);

@@ -16,7 +16,7 @@ import { cleanUp, run, workFolder } from "./support/images-mount.js";
 import { serve } from "./support/images-serve.js";
 import { buildRpms, imageOf, installRpms, makeFiles } from "./support/inspected-guest.js";
 
-vi.setConfig({ testTimeout: 60_000 });
+vi.setConfig({ testTimeout: 120_000 });
 
 const folder = workFolder("inspect");
 

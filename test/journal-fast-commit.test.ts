@@ -168,7 +168,7 @@ ls -i fresh > f2; getfattr -d fresh >> f2`;
     expect(told.toString("latin1", 0, length)).toBe(`${ino} fresh\n`);
     expect(fileSystem.attributeNames(ino)).toEqual([]);
     expect(replayFaults(crash).inodes).toContain(ino);
-  }, 30_000);
+  }, 120_000);
 
   it("takes only complete fast commits, of the transaction that is next", () => {
     guestThat("for i in 1 2 3 4 5 6; do echo $i >> f1; sync f1; done", DEFAULT);
@@ -196,7 +196,7 @@ ls -i fresh > f2; getfattr -d fresh >> f2`;
     // An inode that is too long, though its checksum is right.
     expect(journal.fastCommits(128).length).toBe(0);
     expect(journal.fastCommits(256)).toEqual(all);
-  }, 30_000);
+  }, 120_000);
 
   it("passes over records that make no sense", () => {
     guestThat("echo x >> f1", DEFAULT);
@@ -221,7 +221,7 @@ ls -i fresh > f2; getfattr -d fresh >> f2`;
     expect(ours.has("/o/ghost")).toBe(false);
     expect(ours.get("/o/f1")?.ino).toBe(14);
     expect(log.length).toBe(3);
-  }, 30_000);
+  }, 120_000);
 });
 
 describe("a changed map", () => {

@@ -76,7 +76,7 @@ describe("the journal of a running guest", () => {
       takeAll(journal);
       expect(journal.status).toBe("waiting");
     }
-  }, 30_000);
+  }, 120_000);
 
   it.each([
     ["mkfs.ext4 -b 1024 -J size=1", ""],
@@ -132,7 +132,7 @@ describe("the journal of a running guest", () => {
     journal.reload();
     expect(takeAll(journal)).toBeGreaterThan(0);
     expect(journal.status).toBe("waiting");
-  }, 30_000);
+  }, 120_000);
 
   it("says so when the guest was started again", () => {
     const { journal } = start("mkfs.ext4 -b 1024 -J size=1");
@@ -144,7 +144,7 @@ describe("the journal of a running guest", () => {
     expect(journal.status).toBe("overrun");
     journal.reload();
     expect(takeAll(journal)).toBeGreaterThan(0);
-  }, 30_000);
+  }, 120_000);
 
   it("is empty after a shutdown, and begun anew after the next start", () => {
     const { journal } = start("mkfs.ext4 -b 1024 -J size=1");
@@ -156,7 +156,7 @@ describe("the journal of a running guest", () => {
     write(mounted.root, "again");
     expect(journal.next()).toBeUndefined();
     expect(journal.status).toBe("overrun");
-  }, 30_000);
+  }, 120_000);
 
   it("goes on where it was after the guest emptied it (freeze and thaw)", () => {
     const { root, journal } = start("mkfs.ext4 -b 1024 -J size=1");
@@ -171,7 +171,7 @@ describe("the journal of a running guest", () => {
     write(root, "thawed");
     expect(takeAll(journal)).toBeGreaterThan(0);
     expect(journal.status).toBe("waiting");
-  }, 30_000);
+  }, 120_000);
 });
 
 it("a transaction shows only when its commit block is there, whatever was read before", () => {

@@ -106,7 +106,7 @@ describe("a disk whose guest crashed shows what the guest's kernel would recover
     expect(fold(journal)).toMatchObject({ transactions: 0, lastSequence: undefined });
     expect(journal.status).toBe("empty");
     expect(journal.fastCommits(256)).toEqual([]);
-  }, 30_000);
+  }, 120_000);
 });
 
 /** A small file system without checksums of its own, and free blocks of it that journals can name. */
@@ -120,7 +120,7 @@ beforeAll(() => {
   makeImage(path, 12, "mkfs.ext4 -b 1024 -O ^metadata_csum -J size=1");
   plain = readFileSync(path);
   plainBlocks = journalBlocks(path);
-}, 30_000);
+}, 120_000);
 
 function filled(byte: number): Buffer {
   return Buffer.alloc(BLOCK_SIZE, byte);

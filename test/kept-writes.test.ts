@@ -10,7 +10,7 @@ import { sortedOrder } from "../src/inference/sorted-order.js";
 import { WriteInference } from "../src/inference/writes.js";
 import { WrittenRanges } from "../src/inference/written-ranges.js";
 
-vi.setConfig({ testTimeout: 60_000 });
+vi.setConfig({ testTimeout: 120_000 });
 
 const BLOCK = 4096;
 const GIB = 2 ** 30;

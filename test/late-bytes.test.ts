@@ -68,4 +68,4 @@ test("bytes that reach the disk long after the change was told, and among many o
   expect(wasSeen).toBe(true);
   unmount();
   expect(await served.stop()).toBe(0);
-}, 60_000);
+}, 120_000);

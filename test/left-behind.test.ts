@@ -30,7 +30,7 @@ afterAll(() => {
   cleanUp();
 });
 
-const LIMIT = 30_000;
+const LIMIT = 90_000;
 
 async function until(what: string, holds: () => boolean): Promise<void> {
   for (const limit = performance.now() + LIMIT; !holds(); await sleep(20))

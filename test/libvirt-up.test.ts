@@ -8,10 +8,10 @@ import { cleanUp, run, workFolder } from "./support/images-mount.js";
 import { host, main, type Served, serve } from "./support/images-serve.js";
 import { fileDisk, Libvirt } from "./support/libvirt.js";
 
-vi.setConfig({ testTimeout: 300_000, hookTimeout: 60_000 });
+vi.setConfig({ testTimeout: 300_000, hookTimeout: 120_000 });
 
 /** How long what is expected may take on a machine that has other things to do, ms. */
-const LIMIT = 40_000;
+const LIMIT = 90_000;
 
 const folder = workFolder("libvirt-up");
 const libvirt = new Libvirt(folder);

@@ -383,7 +383,7 @@ describe("whatever links a guest has", () => {
     for (const outcome of ["directory", "other", "ENOENT", "ENOTDIR", "ELOOP"]) {
       expect(outcomes.get(outcome), outcome).toBeGreaterThan(100);
     }
-  }, 60_000);
+  }, 120_000);
 
   it("a walk on the host does not leave a guest that changes all names after it gave the texts", () => {
     for (let seed = 0; seed < 1500; seed++) {
@@ -401,7 +401,7 @@ describe("whatever links a guest has", () => {
         expect(outcome, `${seed}: ${pathOf(link)} -> ${text}`).not.toBe("left the guest");
       }
     }
-  }, 60_000);
+  }, 120_000);
 
   it("the kernel finds the same through our texts as in the guest, below a chroot", () => {
     const top = mkdtempSync(join(tmpdir(), "slashcloud-links-"));
@@ -436,7 +436,7 @@ describe("whatever links a guest has", () => {
     } finally {
       rmSync(top, { recursive: true, force: true });
     }
-  }, 60_000);
+  }, 120_000);
 });
 
 /** Makes a guest's tree below `base` with the given targets. Returns the paths in the guest by inode number. */

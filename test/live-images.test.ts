@@ -16,7 +16,7 @@ import { replayFaults } from "./support/replay-faults.js";
 /** Copies of each guest's image. */
 const copies = 4;
 /** How long one guest may take, all in all, ms. */
-const limit = 180_000;
+const limit = 600_000;
 /** As many differences as a reader can take in. */
 const shown = 25;
 

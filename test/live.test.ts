@@ -18,7 +18,7 @@ interface Report {
 }
 
 /** ms that a run may take beyond its own time: images, mounts, start, the checks at the end. */
-const LIMIT = 60_000;
+const LIMIT = 240_000;
 
 async function live(
   args: readonly string[],

@@ -15,7 +15,7 @@ import { eventually, statusOf } from "./support/control-socket.js";
 import { cleanUp, endWithTests, onEnd, run, unmountNow, workFolder } from "./support/images-mount.js";
 import { main, serve } from "./support/images-serve.js";
 
-vi.setConfig({ testTimeout: 60_000 });
+vi.setConfig({ testTimeout: 120_000 });
 
 const folder = workFolder("log-forms");
 let count = 0;

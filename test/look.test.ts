@@ -382,5 +382,5 @@ describe("a guest's restart", () => {
       .toEqual(["made", "there"]);
     expect(statSync(join(tree, "d/there")).ino).toBe(ino);
     expect(await served.stop()).toBe(0);
-  }, 20_000);
+  }, 120_000);
 });

@@ -7,7 +7,7 @@ import { findLogicalVolumes, findVolumes, type Volume } from "../src/volumes/vol
 import { cleanUp, run, workFolder } from "./support/images-mount.js";
 import { asPart, LvmDisks, withVolume } from "./support/lvm.js";
 
-vi.setConfig({ testTimeout: 120_000, hookTimeout: 60_000 });
+vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
 
 const MUTATIONS = 4_000;
 const KIB = 1024;

@@ -8,7 +8,7 @@ import { cleanUp, run, workFolder } from "./support/images-mount.js";
 import { main, serve } from "./support/images-serve.js";
 import { LvmGuest } from "./support/lvm-guest.js";
 
-vi.setConfig({ testTimeout: 240_000, hookTimeout: 60_000 });
+vi.setConfig({ testTimeout: 240_000, hookTimeout: 120_000 });
 
 const folder = workFolder("lvm-guest");
 const walker = join(import.meta.dirname, "oracle/walk.py");
@@ -68,7 +68,7 @@ test("a guest with thin volumes, a snapshot and a cache", async () => {
     const end = `${round} 200\n`;
     const read = () => run("tail", ["-n", "1", log]).catch(() => "");
     for (const begun = performance.now(); (await read()) !== end; await sleep(50))
-      if (performance.now() - begun > 20_000) throw new Error(`it never came: ${end}${served.log()}`);
+      if (performance.now() - begun > 90_000) throw new Error(`it never came: ${end}${served.log()}`);
   }
   await sleep(500);
   await same("one", await inGuest("one"));

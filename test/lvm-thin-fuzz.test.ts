@@ -9,7 +9,7 @@ import { Unreadable } from "../src/volumes/lvm/unreadable.js";
 import { cleanUp, workFolder } from "./support/images-mount.js";
 import { CHUNK, makeMetadata, type Places, thinXml } from "./support/thin-pool.js";
 
-vi.setConfig({ testTimeout: 120_000, hookTimeout: 60_000 });
+vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
 
 const MUTATIONS = 500;
 const BLOCK = 4096;

@@ -19,7 +19,7 @@ import { main, serve } from "./support/images-serve.js";
 import { asPart, LvmDisks, withVolume } from "./support/lvm.js";
 import { nbdfuse } from "./support/nbd-tap.js";
 
-vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
+vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
 
 const folder = workFolder("lvm");
 const MIB = 1024 * 1024;
@@ -69,7 +69,7 @@ function headerOf(image: string): Buffer {
 
 /** Waits until something is as it should be; returns what it was at the end. */
 async function eventually<T>(read: () => T, expected: T): Promise<T | string> {
-  const end = performance.now() + 10_000;
+  const end = performance.now() + 60_000;
   let last: T | string;
   do {
     try {

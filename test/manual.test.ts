@@ -49,7 +49,7 @@ beforeAll(async () => {
   commands = [...listed.matchAll(/^ {2}([a-z]+)(?: |$)/gm)].map(([, name]) => name as string);
   commands = commands.filter((name) => name !== "help");
   for (const command of commands) helps.set(command, await run(process.execPath, [main, command, "--help"]));
-}, 60_000);
+}, 120_000);
 
 afterAll(cleanUp);
 
@@ -71,7 +71,7 @@ test("man and mandoc find nothing wrong with a page", async () => {
     ).toBe("");
     expect(shown(page)).toContain("NAME");
   }
-}, 60_000);
+}, 120_000);
 
 test("a page has the parts that one looks for", () => {
   for (const page of pages) {
@@ -100,7 +100,7 @@ test("a page says what --help says: options with their texts, examples, all that
     expect(texts.length).toBeGreaterThan(1);
     for (const text of texts) expect(page, `${command}: ${text}`).toContain(text);
   }
-}, 60_000);
+}, 120_000);
 
 test("every command is in a group of --help, and has an example", () => {
   const text = help();
@@ -108,7 +108,7 @@ test("every command is in a group of --help, and has an example", () => {
   expect(headings).toEqual(["Options", "Serve", "Look", "Streams", "Administration", "Files", "Examples"]);
   for (const command of commands)
     expect(help(command)).toMatch(new RegExp(`\nExamples?:\n(?:.*\n)*.*slashcloud ${command}(?: |\n)`));
-}, 60_000);
+}, 120_000);
 
 test("the page of the configuration has its example as it is meant: what explains, settings, comments", async () => {
   const example = `## The configuration of slashcloud: what is shown.

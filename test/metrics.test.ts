@@ -20,7 +20,7 @@ import { host, serve } from "./support/images-serve.js";
 import { freePort, RedisServer } from "./support/redis-server.js";
 import { writtenGuest } from "./support/written-guest.js";
 
-vi.setConfig({ testTimeout: 60_000 });
+vi.setConfig({ testTimeout: 120_000 });
 
 const folder = workFolder("metrics");
 

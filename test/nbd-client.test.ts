@@ -12,7 +12,7 @@ import { cleanUp, endWithTests, onEnd, run, workFolder } from "./support/images-
 import { main } from "./support/images-serve.js";
 import { nbdkit, qemuNbd, startServer } from "./support/nbd-servers.js";
 
-vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
+vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
 
 const folder = workFolder("nbd-client");
 const image = join(folder, "disk.img");
@@ -191,6 +191,11 @@ describe("an NBD URL", () => {
     expect(parseNbdUrl("nbd+unix:///d?socket=/run/a%20b")).toEqual({
       place: { path: "/run/a b" },
       name: "d",
+    });
+    expect(parseNbdUrl("nbd+unix:///d?socket=/run/a#file=/srv/a%23b.qcow2")).toEqual({
+      place: { path: "/run/a" },
+      name: "d",
+      file: "/srv/a#b.qcow2",
     });
     expect(parseNbdUrl("nbd+unix:///?socket=%00/abstract").place).toEqual({ path: "\0/abstract" });
     expect(isNbdUrl("nbd.img")).toBe(false);

@@ -23,7 +23,7 @@ import { host, serve } from "./support/images-serve.js";
 import { nbdkit, qemuNbd } from "./support/nbd-servers.js";
 import { nbdfuse } from "./support/nbd-tap.js";
 
-vi.setConfig({ testTimeout: 120_000, hookTimeout: 60_000 });
+vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
 
 const folder = workFolder("nbd-guests");
 
@@ -52,7 +52,7 @@ async function outputOf(child: ChildProcess): Promise<string> {
 async function eventually(
   isSo: () => Promise<boolean> | boolean,
   what: string,
-  limit = 30_000,
+  limit = 90_000,
 ): Promise<void> {
   for (const start = performance.now(); !(await isSo()); await sleep(20)) {
     if (performance.now() - start > limit) throw new Error(`it never came: ${what}`);

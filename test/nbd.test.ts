@@ -17,7 +17,7 @@ import { cleanUp, endWithTests, loopDevice, mount, run, workFolder } from "./sup
 import { main } from "./support/images-serve.js";
 import { nbdfuse, startTap, type TapProcess, until } from "./support/nbd-tap.js";
 
-vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
+vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
 
 const folder = workFolder("nbd");
 

@@ -19,7 +19,7 @@ import { IoError } from "../src/images/io-error.js";
 import { inputs, ntfsUnits, type Resource, type Unit, wimResources } from "./support/compressed.js";
 import { cleanUp, workFolder } from "./support/images-mount.js";
 
-vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
+vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
 
 const folder = workFolder("compression");
 afterAll(cleanUp);

@@ -11,7 +11,7 @@ import { IoError } from "../src/images/io-error.js";
 import { wimResources } from "./support/compressed.js";
 import { cleanUp, run, workFolder } from "./support/images-mount.js";
 
-vi.setConfig({ testTimeout: 60_000 });
+vi.setConfig({ testTimeout: 120_000 });
 
 const folder = workFolder("lzx-blocks");
 afterAll(cleanUp);

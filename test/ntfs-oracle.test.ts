@@ -1,3 +1,4 @@
+import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
 import { crawlBlocks, crawlFileSystem } from "../src/filesystems/formats.js";
@@ -9,16 +10,17 @@ import { compareWalks, show, type Walk, walkKernel, walkOurs } from "./oracle/co
 import { mountNtfs } from "./support/compressed.js";
 import { told, walk } from "./support/crawl-walk.js";
 import { cleanUp, workFolder } from "./support/images-mount.js";
-import { serve } from "./support/images-serve.js";
+import type { Served } from "./support/images-serve.js";
 import { fragmentMft } from "./support/ntfs-fragment.js";
 import { makeNtfsImage, type NtfsRecipe } from "./support/ntfs-images.js";
+import { ServedTogether } from "./support/served-together.js";
 
 const folder = workFolder("ntfs");
 
 afterAll(cleanUp);
 
 /** How long one volume may take, all in all, ms. */
-const limit = 200_000;
+const limit = 600_000;
 /** As many differences as a reader can take in. */
 const shown = 25;
 /** What ntfs-3g tells when it is asked by name. */
@@ -185,45 +187,55 @@ function expectSameClusters(image: string): void {
   }
 }
 
-describe("a volume of NTFS is what ntfs-3g shows of it", () => {
+/** As many volumes as one server shows. */
+const together = 6;
+const batches = Array.from({ length: Math.ceil(recipes.length / together) }, (_, batch) => {
+  const place = join(folder, `${batch}`);
+  const makers = recipes.slice(batch * together, (batch + 1) * together).map((recipe, i) => async () => {
+    const own = join(place, `${i}`);
+    const image = await makeNtfsImage(recipe, own);
+    return { image, remove: () => rm(own, { recursive: true, force: true }) };
+  });
+  return new ServedTogether(place, makers);
+});
+
+async function compare(recipe: NtfsRecipe, image: string, served: Served, guest: string): Promise<void> {
+  const mounted = `${image}-ntfs-3g`;
+  const unmount = await mountNtfs(image, mounted, "ro,streams_interface=xattr");
+  try {
+    const expected = await walkKernel(mounted, asked);
+    const guestAsked = asked.map((name) => `user.guest.${name}`);
+    const ours = await walkOurs(served.volume(guest), served.guest(guest), guestAsked);
+    const top = { theirs: expected.entries.get("2e"), ours: ours.entries.get("2e") };
+    if (top.theirs?.xattrs?.[UNTOLD_OF_TOP] === EIO) {
+      delete top.theirs.xattrs[UNTOLD_OF_TOP];
+      delete top.ours?.xattrs?.[Buffer.from("user.guest.").toString("hex") + UNTOLD_OF_TOP];
+    }
+    expect(wrongTimes(ours).map(shortened)).toEqual([]);
+    // Before 1970 ntfs-3g tells nanoseconds below 0, which the kernel does not take.
+    for (const [path, theirs] of expected.entries)
+      for (const field of ["mtime", "atime", "ctime"] as const)
+        if (theirs[field]?.startsWith("-")) theirs[field] = ours.entries.get(path)?.[field] as string;
+    const { differences, compared } = compareWalks(expected, ours, {
+      // ntfs-3g knows nothing of holes, and tells no size of its own for reads.
+      untold: ["segments", "segmentCount", "blksize"],
+    });
+    expect(differences.slice(0, shown).map(shortened), served.log()).toEqual([]);
+    expect(compared).toBeGreaterThan(recipe.least);
+    expectSameMap(image, walk(mounted));
+    expectSameClusters(image);
+  } finally {
+    await unmount();
+  }
+}
+
+describe.concurrent("a volume of NTFS is what ntfs-3g shows of it", () => {
   test.each(recipes.map((recipe, i) => ({ i, recipe, name: recipe.name })))(
     "$name",
-    async ({ i, recipe }) => {
-      const place = join(folder, `${i}`);
-      const image = await makeNtfsImage(recipe, place);
-      const mounted = join(place, "ntfs-3g");
-      const unmount = await mountNtfs(image, mounted, "ro,streams_interface=xattr");
-      try {
-        const expected = await walkKernel(mounted, asked);
-        const served = await serve(join(place, "cloud"), { guest: image });
-        try {
-          const guestAsked = asked.map((name) => `user.guest.${name}`);
-          const ours = await walkOurs(served.volume("guest"), served.guest("guest"), guestAsked);
-          const top = { theirs: expected.entries.get("2e"), ours: ours.entries.get("2e") };
-          if (top.theirs?.xattrs?.[UNTOLD_OF_TOP] === EIO) {
-            delete top.theirs.xattrs[UNTOLD_OF_TOP];
-            delete top.ours?.xattrs?.[Buffer.from("user.guest.").toString("hex") + UNTOLD_OF_TOP];
-          }
-          expect(wrongTimes(ours).map(shortened)).toEqual([]);
-          // Before 1970 ntfs-3g tells nanoseconds below 0, which the kernel does not take.
-          for (const [path, theirs] of expected.entries)
-            for (const field of ["mtime", "atime", "ctime"] as const)
-              if (theirs[field]?.startsWith("-")) theirs[field] = ours.entries.get(path)?.[field] as string;
-          const { differences, compared } = compareWalks(expected, ours, {
-            // ntfs-3g knows nothing of holes, and tells no size of its own for reads.
-            untold: ["segments", "segmentCount", "blksize"],
-          });
-          expect(differences.slice(0, shown).map(shortened), served.log()).toEqual([]);
-          expect(compared).toBeGreaterThan(recipe.least);
-          expectSameMap(image, walk(mounted));
-          expectSameClusters(image);
-        } finally {
-          expect(await served.stop()).toBe(0);
-        }
-      } finally {
-        await unmount();
-      }
-    },
+    ({ i, recipe }) =>
+      batches[Math.floor(i / together)]!.use(i % together, ({ image }, served, guest) =>
+        compare(recipe, image, served, guest),
+      ),
     limit,
   );
 });

@@ -8,7 +8,7 @@ import { makeNtfs, mountNtfs } from "./support/compressed.js";
 import { slashcloud } from "./support/control-socket.js";
 import { cleanUp, workFolder } from "./support/images-mount.js";
 
-vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
+vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
 
 const folder = workFolder("security");
 afterAll(cleanUp);

@@ -8,7 +8,7 @@ import { inputs, makeNtfs, mountNtfs, type Resource, wimResources } from "./supp
 import { cleanUp, run, workFolder } from "./support/images-mount.js";
 import { main } from "./support/images-serve.js";
 
-vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
+vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
 
 const folder = workFolder("wof");
 afterAll(cleanUp);

@@ -37,7 +37,7 @@ import {
   words,
 } from "./support/ntfs-data.js";
 
-vi.setConfig({ testTimeout: 60_000, hookTimeout: 120_000 });
+vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
 
 const folder = workFolder("ntfs-windows");
 afterAll(cleanUp);

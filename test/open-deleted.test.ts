@@ -102,7 +102,7 @@ test("a deleted file that is open is neither damaged nor another one, whatever i
   for (const { fd } of held) closeSync(fd);
   unmount();
   expect(await served.stop()).toBe(0);
-}, 60_000);
+}, 120_000);
 
 function readText(fd: number): string {
   const bytes = Buffer.alloc(100);
@@ -157,4 +157,4 @@ test("a directory that is open is not listed as it was when its inode has been u
   closeSync(fd);
   unmount();
   expect(await served.stop()).toBe(0);
-}, 60_000);
+}, 120_000);

@@ -119,7 +119,7 @@ beforeAll(async () => {
   kernel = await walkMounted(image, "kernel", "ro,loop");
   same = asOurs(await walkMounted(image, "again", "ro,loop"));
   changed = asOurs(await walkMounted(copy, "changed", "ro,loop"));
-}, 60_000);
+}, 120_000);
 
 afterAll(cleanUp);
 

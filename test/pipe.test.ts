@@ -29,7 +29,7 @@ import { cleanUp, endWithTests, onEnd, workFolder } from "./support/images-mount
 import { main, serve } from "./support/images-serve.js";
 import { until } from "./support/nbd-tap.js";
 
-vi.setConfig({ testTimeout: 60_000 });
+vi.setConfig({ testTimeout: 120_000 });
 
 const folder = workFolder("pipe");
 

@@ -9,13 +9,14 @@ import { afterAll, describe, expect, test, vi } from "vitest";
 import { attachGuest } from "../src/capture/qmp/attach.js";
 import type { GuardedGuest } from "../src/capture/qmp/attachment.js";
 import { QmpClient, QmpError } from "../src/capture/qmp/qmp-client.js";
+import { watchGuest } from "../src/capture/qmp/watch.js";
 import { openRecording } from "../src/capture/recording/open.js";
 import { cleanUp, endWithTests, run, workFolder } from "./support/images-mount.js";
 import { main } from "./support/images-serve.js";
 import { until } from "./support/nbd-tap.js";
 import { Attaching, blockState, waitForState } from "./support/qmp-guest.js";
 
-vi.setConfig({ testTimeout: 60_000 });
+vi.setConfig({ testTimeout: 120_000 });
 
 const folder = workFolder("qmp-monitor");
 
@@ -200,6 +201,75 @@ test("what keeps it from attaching is told in a line, and nothing is changed in 
   await write(await QmpClient.connect(join(place, "second")), "a");
   await first.detach();
   expect(first.find("lost")).toBeUndefined();
+});
+
+test("of a guest that is watched only what is not raw is exported: again when the export was ended, another way after a snapshot, and not once it was unplugged; raw disks can grow", async () => {
+  const devices = async (place: string) => {
+    const qcow2 = join(place, "a.qcow2");
+    await run("qemu-img", ["convert", "-O", "qcow2", letters(join(place, "a"), "a"), qcow2]);
+    const drives = [`file=${qcow2},format=qcow2`, `file=${letters(join(place, "b"), "b")},format=raw`];
+    return [
+      ...["-device", "virtio-scsi-pci,id=bus"],
+      ...drives.flatMap((drive, i) => [
+        ...["-drive", `${drive},if=none,id=${"ab"[i]}`],
+        ...["-device", `scsi-hd,drive=${"ab"[i]},id=scsi-${"ab"[i]}`],
+      ]),
+    ];
+  };
+  const { place, socket, monitor } = await bare("watched", devices);
+  const log: string[] = [];
+  const exportSocket = join(place, "watched.sock");
+  const guard = { guard: async () => {}, release: () => {} };
+  const begin = () => watchGuest({ socket, exportSocket, guard, log: (line) => log.push(line) });
+  const exports = async () => (await monitor.execute("query-block-exports")) as Array<{ id: string }>;
+
+  const others = { addr: { type: "unix", data: { path: join(place, "others.sock") } } };
+  await monitor.execute("nbd-server-start", others);
+  await expect(begin()).rejects.toThrow(/another program has QEMU serve disks by NBD/);
+  await monitor.execute("nbd-server-stop");
+
+  const guest = await begin();
+  let images = guest.images;
+  guest.onMoved((now) => {
+    images = now;
+  });
+  const [first, raw] = images as [string, string];
+  expect(raw).toBe(join(place, "b"));
+  const read = async (url: string) => {
+    const copy = join(place, "copy");
+    await run("nbdcopy", [url.replace(/#.*/, ""), copy]);
+    await run("cmp", [copy, join(place, "a")]);
+  };
+  await read(first);
+  expect(await monitor.execute("query-jobs")).toEqual([]);
+  expect((await exports()).length).toBe(1);
+
+  await monitor.execute("block-export-del", { id: (await exports())[0]!.id, mode: "hard" });
+  await until(() => images[0] !== first, "it is not exported again");
+  await read(images[0]!);
+
+  await monitor.execute("block_resize", { device: "b", size: 8 * MIB });
+  await expect(monitor.execute("block_resize", { device: "a", size: 8 * MIB })).rejects.toThrow(/resize/);
+  const overlay = { "snapshot-file": join(place, "overlay"), format: "qcow2" };
+  await monitor.execute("blockdev-snapshot-sync", { device: "b", ...overlay });
+  await until(() => images[1] !== raw, "the snapshot is not noticed");
+  expect(images[1]).toContain(`#file=${join(place, "overlay")}`);
+  const size = await run("nbdinfo", ["--size", images[1]!.replace(/#.*/, "")]);
+  expect(Number(size)).toBe(8 * MIB);
+
+  for (const name of ["b", "a"]) {
+    await monitor.execute("device_del", { id: `scsi-${name}` });
+    const left = name === "b" ? 1 : 0;
+    for (const limit = performance.now() + 20_000; (await exports()).length !== left; await sleep(20))
+      if (performance.now() > limit) throw new Error(`${name} is exported still\n${log.join("\n")}`);
+  }
+  expect(images.length).toBe(1);
+  await guest.detach();
+  expect(log).toEqual([]);
+  expect(await exports()).toEqual([]);
+  await monitor.execute("nbd-server-start", others);
+  await monitor.execute("nbd-server-stop");
+  monitor.close();
 });
 
 test("a mirror that ends is told of and can be begun again; a disk that is unplugged is told of, and the others go on", async () => {

@@ -60,7 +60,7 @@ async function write(machine: Machine): Promise<void> {
 /** Waits until the guest has done some more writes. */
 async function moreWrites(monitor: QmpClient, count: number): Promise<void> {
   const start = (await writes(monitor)).count;
-  const limit = performance.now() + 20_000;
+  const limit = performance.now() + 90_000;
   while ((await writes(monitor)).count < start + count) {
     if (performance.now() > limit) throw new Error("the guest does not write any more");
     await sleep(20);

@@ -18,7 +18,7 @@ import { cleanUp, endWithTests, mount, run, workFolder } from "./support/images-
 import { host, main, serve } from "./support/images-serve.js";
 import { DURABLE, RedisServer } from "./support/redis-server.js";
 
-vi.setConfig({ testTimeout: 60_000 });
+vi.setConfig({ testTimeout: 120_000 });
 
 const root = workFolder("redis");
 let folders = 0;

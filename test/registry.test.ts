@@ -17,7 +17,7 @@ import {
   withHiveFile,
 } from "./support/registry-hive.js";
 
-vi.setConfig({ testTimeout: 60_000 });
+vi.setConfig({ testTimeout: 120_000 });
 
 const folder = workFolder("registry");
 afterAll(cleanUp);

@@ -21,7 +21,7 @@ import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { Configured, eventually, makeImage } from "./support/configured.js";
 import { cleanUp, endWithTests, mount, onEnd, workFolder } from "./support/images-mount.js";
 
-vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
+vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
 
 const folder = workFolder("reload");
 const image = (name: string): string => join(folder, `${name}.img`);

@@ -1,11 +1,11 @@
 /** The service, under a systemd of its own: with all that its unit forbids it, and as a host sees it. */
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { appendFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
-import { cleanUp, endWithTests, onEnd, run, unmountNow, workFolder } from "./support/images-mount.js";
+import { cleanUp, endWithTests, mount, onEnd, run, unmountNow, workFolder } from "./support/images-mount.js";
 import { main } from "./support/images-serve.js";
 import { SystemdHost } from "./support/systemd-host.js";
 
@@ -19,10 +19,30 @@ const WATCHDOG = 10;
 
 let host: SystemdHost;
 
-/** Guests by these names, all with the one image. */
-function writeConfiguration(root: string, guests: readonly string[]): void {
-  const list = guests.map((name) => `  - {name: ${name}, disks: [/srv/web.img]}\n`).join("");
-  writeFileSync(join(root, "etc/slashcloud/slashcloud.yaml"), `guests:\n${list}`);
+/** Guests by these names, all with the one image but "live", which has its own. */
+function writeConfiguration(root: string, guests: readonly string[], more = ""): void {
+  const imageOf = (name: string): string => (name === "live" ? "live" : "web");
+  const list = guests.map((name) => `  - {name: ${name}, disks: [/srv/${imageOf(name)}.img]}\n`).join("");
+  writeFileSync(join(root, "etc/slashcloud/slashcloud.yaml"), `${more}guests:\n${list}`);
+}
+
+/** What the unit has besides, until the function that is returned is called. */
+async function dropIn(text: string): Promise<() => Promise<void>> {
+  const path = join(host.root, "etc/systemd/system/slashcloud.service.d/zz.conf");
+  writeFileSync(path, text);
+  await host.run("systemctl", "daemon-reload");
+  return async () => {
+    rmSync(path);
+    await host.run("systemctl", "daemon-reload");
+  };
+}
+
+/** `major:minor` of the trees that are mounted in the host's own namespace. */
+async function trees(): Promise<string[]> {
+  const mounts = await host.run("cat", "/proc/1/mountinfo");
+  return mounts
+    .split("\n")
+    .flatMap((line) => (line.includes("fuse.slashcloud") ? (line.split(" ")[2] ?? []) : []));
 }
 
 const file = `/cloud/${hostname()}/web/etc/motd`;
@@ -35,6 +55,16 @@ beforeAll(async () => {
     const image = join(root, "srv/web.img");
     await run("truncate", ["-s", "16M", image]);
     await run("mke2fs", ["-q", "-F", "-t", "ext4", "-d", join(folder, "source"), image]);
+    for (let directory = 0; directory < 40; directory++) {
+      const path = join(folder, "live", `directory ${directory}`);
+      mkdirSync(path, { recursive: true });
+      for (let number = 0; number < 50; number++)
+        writeFileSync(join(path, `file ${number}`), `needle ${directory * number}\n`);
+    }
+    writeFileSync(join(folder, "live/log"), "line 0\n");
+    const live = join(root, "srv/live.img");
+    await run("truncate", ["-s", "64M", live]);
+    await run("mke2fs", ["-q", "-F", "-t", "ext4", "-d", join(folder, "live"), live]);
     await run(process.execPath, [main, "install", "--root", root]);
     const dropIn = join(root, "etc/systemd/system/slashcloud.service.d");
     mkdirSync(dropIn, { recursive: true });
@@ -73,7 +103,7 @@ async function startedAgain(pid: string): Promise<void> {
 }
 
 test("units are valid, and what systemd-analyze thinks of their exposure is OK or better", () => {
-  for (const unit of ["slashcloud", "slashcloud-nfs", "slashcloud-smb"]) {
+  for (const unit of ["slashcloud", "slashcloud-left@", "slashcloud-nfs", "slashcloud-smb"]) {
     const args = ["security", "--offline=true", "--threshold=50", join(units, `${unit}.service`)];
     expect(execFileSync("systemd-analyze", args, { encoding: "utf8" })).toMatch(
       /exposure level for \S+: \S+ OK/,
@@ -149,15 +179,15 @@ test("renewed, it goes on with another main process, which systemd watches, and 
   expect(await host.run("sh", "-c", `exec 3< ${file}; ${renewals}; cat <&3`)).toMatch(
     /^slashcloud: process \d+ is the daemon now\nhello\n$/,
   );
+  await host.until("the ones before have ended", async () => {
+    const processes = await host.run("pgrep", "-f", "main.js up");
+    return processes.trim() === (await mainPid());
+  });
   const now = await mainPid();
   expect(now).not.toBe(pid);
   expect(await host.property(SERVICE, "ActiveState")).toBe("active");
   expect(await host.property(SERVICE, "StatusText")).toBe("serving /cloud (1 guest)");
   expect(await host.property(SERVICE, "NRestarts")).toBe("0");
-  await host.until("the ones before have ended", async () => {
-    const processes = await host.run("pgrep", "-f", "main.js up");
-    return processes.trim() === now;
-  });
   // The watchdog hears it.
   await new Promise((resolve) => setTimeout(resolve, 1500 * WATCHDOG));
   expect(await mainPid()).toBe(now);
@@ -166,31 +196,156 @@ test("renewed, it goes on with another main process, which systemd watches, and 
   expect(await answers()).toBe(true);
 });
 
-test("a daemon that hangs as a whole is ended by the watchdog, and the tree is there again", async () => {
+/** Waits in the host for another main process than that one, which `action` is to bring about; the file is open all the time. */
+async function withOpenFile(action: string): Promise<void> {
   const pid = await mainPid();
-  await host.run("kill", "-STOP", pid);
-  await startedAgain(pid);
-  await host.until("the tree answers", answers);
+  const [tree] = await trees();
+  const renewed = `until [ "$(systemctl show -P MainPID ${SERVICE})" != ${pid} ] && systemctl is-active -q ${SERVICE}; do sleep 0.1; done`;
+  const script = `exec 3< ${file}; ${action.replaceAll("MAIN", pid)}; ${renewed}; cat <&3; ls -a ${file}`;
+  expect(await host.run("sh", "-c", script)).toBe(`hello\n${file}\n`);
+  expect(await trees()).toEqual([tree]);
+  expect(await host.property(SERVICE, "NFileDescriptorStore")).toBe("2");
+}
+
+test("a daemon that hangs as a whole is ended by the watchdog, and the tree stays", async () => {
+  await withOpenFile("kill -STOP MAIN");
+  expect(await answers()).toBe(true);
   expect(await host.journal(SERVICE)).toContain("Watchdog timeout");
 });
 
-test.each(["the supervisor", "all of it"])(
-  "killed, %s is started again over the mount that it has left",
-  async (what) => {
-    const pid = await mainPid();
-    const others = what === "all of it" ? [await serverPid()] : [];
-    await host.run("kill", "-KILL", ...others, pid);
-    await startedAgain(pid);
-    await host.until("the tree answers", answers);
-    expect(await host.run("grep", "-c", "fuse.slashcloud", "/proc/1/mountinfo")).toBe("1\n");
-  },
-);
+test("a daemon that is well, but is not heard, leaves the tree to the next one", async () => {
+  const notify = "/usr/bin/systemd-notify";
+  const isOther = `[ "$(systemctl show -P MainPID ${SERVICE})" != MAIN ]`;
+  const deaf = `mv ${notify} ${notify}.kept; ln -s true ${notify}; until ${isOther}; do sleep 0.1; done; mv ${notify}.kept ${notify}`;
+  await withOpenFile(deaf);
+  expect(await answers()).toBe(true);
+});
 
-test("systemctl stop unmounts the tree and leaves no process", async () => {
+test("killed, all of it is started again, and the tree stays", async () => {
+  await withOpenFile(`kill -KILL ${await serverPid()} MAIN`);
+  expect(await answers()).toBe(true);
+});
+
+test("grep -r and tail -F go on while it is restarted, killed and renewed, and files stay open", async () => {
+  writeConfiguration(host.root, ["web", "live"]);
+  await host.run("systemctl", "reload", SERVICE);
+  const guest = `/cloud/${hostname()}/live`;
+  await host.until("it is shown", async () => (await host.try("cat", `${guest}/log`)).out === "line 0\n");
+  const inside = join(folder, "live-inside");
+  const unmount = await mount(join(host.root, "srv/live.img"), inside, "loop");
+  await host.run("sh", "-c", `tail -F -s 0.1 -n +1 ${guest}/log > /tmp/tail 2>&1 & echo $! > /tmp/tail.pid`);
+  const searched = (await run("sh", ["-c", `cd ${inside} && grep -r needle . | sort | md5sum`])) as string;
+  const search = `cd ${guest} && until [ -e /tmp/done ]; do grep -r needle . > /tmp/found || exit 1; sort /tmp/found | md5sum; done`;
+  const searching = host.try("sh", "-c", search);
+  let lines = 0;
+  for (const action of [
+    `systemctl restart ${SERVICE}`,
+    "/usr/local/bin/slashcloud renew >&2",
+    "kill -KILL MAIN",
+    `systemctl restart ${SERVICE}`,
+  ]) {
+    await withOpenFile(action);
+    appendFileSync(join(inside, "log"), `line ${++lines}\n`);
+    execFileSync("sync", ["-f", inside]);
+  }
+  await host.run("touch", "/tmp/done");
+  const { code, out, err } = await searching;
+  expect([code, err]).toEqual([0, ""]);
+  expect(new Set(out.trim().split("\n"))).toEqual(new Set([searched.trim()]));
+  const said = Array.from({ length: lines + 1 }, (_, number) => `line ${number}\n`).join("");
+  await host.until("the lines", async () => (await host.run("cat", "/tmp/tail")) === said);
+  await host.run("sh", "-c", "kill $(cat /tmp/tail.pid)");
+  unmount();
+  const told = await host.journal(SERVICE);
+  expect(
+    told.match(/goes on with the tree that is still mounted at \/cloud/g)?.length,
+  ).toBeGreaterThanOrEqual(5);
+  expect(told).not.toContain("a restart of the service will unmount the tree");
+});
+
+test("restarted with another mount point, it takes the tree away from the one before", async () => {
+  const at = async () => (await host.run("findmnt", "-rno", "TARGET", "-t", "fuse.slashcloud")).trim();
+  await host.run("mkdir", "/elsewhere");
+  for (const point of ["/elsewhere", "/cloud"]) {
+    writeConfiguration(host.root, ["web"], `mount: ${point}\n`);
+    await host.run("systemctl", "restart", SERVICE);
+    expect(await at()).toBe(point);
+    expect(await host.run("cat", file.replace("/cloud", point))).toBe("hello\n");
+    expect(await host.property(SERVICE, "NFileDescriptorStore")).toBe("2");
+  }
+});
+
+test("restarted with a configuration that is wrong, it leaves nobody waiting, and comes when that is mended", async () => {
+  writeConfiguration(host.root, ["web"], "wrong: 1\n");
+  expect((await host.try("systemctl", "restart", SERVICE)).code).toBe(1);
+  expect((await host.try("cat", file)).code).toBe(1);
+  expect(await trees()).toEqual([]);
+  writeConfiguration(host.root, ["web"]);
+  await host.until("the tree answers", answers);
+});
+
+test("stopped while it waits to be started again, it leaves no tree and nobody waiting", async () => {
+  const takeBack = await dropIn("[Service]\nRestartSec=1h\n");
+  await host.run("kill", "-KILL", await mainPid());
+  await host.until("it waits", async () => (await host.property(SERVICE, "SubState")) === "auto-restart");
+  expect(await trees()).toHaveLength(1);
+  const reader = host.try("cat", `${file}.not-there`);
   await host.run("systemctl", "stop", SERVICE);
-  expect((await host.try("grep", "-c", "fuse.slashcloud", "/proc/1/mountinfo")).out).toBe("0\n");
+  expect((await reader).code).toBe(1);
+  await host.until("the tree is taken away", async () => (await trees()).length === 0);
+  await takeBack();
+  await host.run("systemctl", "start", SERVICE);
+});
+
+test("when it is not to be started again, it leaves no tree and nobody waiting", async () => {
+  const takeBack = await dropIn("[Unit]\nStartLimitIntervalSec=1h\nStartLimitBurst=1\n");
+  await host.until("it has failed", async () => {
+    const pid = await host.property(SERVICE, "MainPID");
+    if (Number(pid) > 1) await host.try("kill", "-KILL", pid);
+    return (await host.property(SERVICE, "ActiveState")) === "failed";
+  });
+  await host.until("the tree is taken away", async () => (await trees()).length === 0);
+  await takeBack();
+  await host.run("systemctl", "reset-failed", SERVICE);
+  await host.run("systemctl", "start", SERVICE);
+});
+
+test("where systemd does not keep it, a restart mounts it anew, and the journal says why", async () => {
+  const takeBack = await dropIn("[Service]\nFileDescriptorStoreMax=0\n");
+  await host.run("systemctl", "restart", SERVICE);
+  expect(await answers()).toBe(true);
+  expect(await host.journal(SERVICE)).toMatch(
+    /a restart of the service will unmount the tree: .*FileDescriptorStoreMax/,
+  );
+  const pid = await mainPid();
+  await host.run("kill", "-KILL", pid);
+  await startedAgain(pid);
+  expect(await answers()).toBe(true);
+  expect(await trees()).toHaveLength(1);
+  await takeBack();
+  await host.run("systemctl", "restart", SERVICE);
+});
+
+test("on a kernel that cannot hand out requests again, a restart mounts the tree anew", async () => {
+  const protocol = join(host.root, "usr/local/lib/slashcloud/dist/fuse/kernel/protocol.js");
+  const sound = readFileSync(protocol, "utf8");
+  expect(sound).toContain("RESEND: 7,");
+  writeFileSync(protocol, sound.replace("RESEND: 7,", "RESEND: 77,"));
+  await host.run("systemctl", "restart", SERVICE);
+  await host.until("the tree answers", answers);
+  expect(await host.journal(SERVICE)).toContain("this kernel (before 6.9) cannot hand out requests again");
+  await host.until("it is kept", async () => (await host.property(SERVICE, "NFileDescriptorStore")) === "2");
+  expect(await trees()).toHaveLength(1);
+  writeFileSync(protocol, sound);
+  await withOpenFile(`systemctl restart ${SERVICE}`);
+});
+
+test("systemctl stop unmounts the tree and leaves no process, though a file is open", async () => {
+  await host.run("sh", "-c", `exec 3< ${file}; systemctl stop ${SERVICE}`);
+  expect(await trees()).toEqual([]);
   expect((await host.try("pgrep", "-f", "slashcloud/dist")).out).toBe("");
   expect(await host.property(SERVICE, "Result")).toBe("success");
+  expect(await host.property(SERVICE, "NFileDescriptorStore")).toBe("0");
 });
 
 test("without a systemd-notify, it serves all the same and says so once", async () => {

@@ -26,7 +26,7 @@ import {
 } from "./support/images-mount.js";
 import { host, main, serve } from "./support/images-serve.js";
 
-vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
+vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
 
 const folder = workFolder("stall");
 const dist = dirname(main);
@@ -113,7 +113,7 @@ function startWith(descriptors: readonly number[], command: string, ...args: str
 
 const output = (command: string, ...args: string[]): Promise<string> => start(command, ...args).output;
 
-async function eventually<T>(read: () => Promise<T | undefined> | T | undefined, limit = 20_000): Promise<T> {
+async function eventually<T>(read: () => Promise<T | undefined> | T | undefined, limit = 60_000): Promise<T> {
   const until = performance.now() + limit;
   for (;;) {
     const value = await read();

@@ -11,7 +11,7 @@ import { nbdfuse } from "./support/nbd-tap.js";
 import { freePort, RedisServer } from "./support/redis-server.js";
 import { writtenGuest } from "./support/written-guest.js";
 
-vi.setConfig({ testTimeout: 60_000 });
+vi.setConfig({ testTimeout: 120_000 });
 
 const folder = workFolder("status");
 

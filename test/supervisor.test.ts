@@ -25,7 +25,7 @@ import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { cleanUp, endWithTests, mount, onEnd, run, unmountNow, workFolder } from "./support/images-mount.js";
 import { host, main, type Served, serve } from "./support/images-serve.js";
 
-vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
+vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
 
 const folder = workFolder("supervisor");
 /** What the big image was filled from: 10,000 files in 100 directories. */
@@ -75,7 +75,7 @@ async function killServer(served: Pick<Served, "pid">): Promise<void> {
 }
 
 /** Waits until there is a value. */
-async function eventually<T>(read: () => T | undefined, limit = 10_000): Promise<T> {
+async function eventually<T>(read: () => T | undefined, limit = 60_000): Promise<T> {
   const until = performance.now() + limit;
   for (;;) {
     const value = read();

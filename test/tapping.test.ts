@@ -7,7 +7,7 @@ import type { Tapping } from "../src/daemon/tapping.js";
 import type { WriteRecord } from "../src/queue/write-record.js";
 import { cleanUp, run, workFolder } from "./support/images-mount.js";
 
-vi.setConfig({ testTimeout: 60_000 });
+vi.setConfig({ testTimeout: 120_000 });
 
 const folder = workFolder("tapping");
 

@@ -9,7 +9,7 @@ import { cleanUp, endWithTests, workFolder } from "./support/images-mount.js";
 import { main, serve } from "./support/images-serve.js";
 import { writtenGuest } from "./support/written-guest.js";
 
-vi.setConfig({ testTimeout: 60_000 });
+vi.setConfig({ testTimeout: 120_000 });
 
 const folder = workFolder("top");
 

@@ -38,7 +38,7 @@ class Trace {
 
   static async start(image: string, name: string, ...options: string[]): Promise<Trace> {
     const trace = new Trace(image, join(folder, `${name}.sock`), options);
-    for (const end = performance.now() + 30_000; !trace.said.includes("serving"); await sleep(20)) {
+    for (const end = performance.now() + 90_000; !trace.said.includes("serving"); await sleep(20)) {
       if (performance.now() > end || trace.#child.exitCode !== null) throw new Error(trace.said);
     }
     return trace;

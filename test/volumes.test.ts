@@ -19,7 +19,7 @@ import { crc32 } from "../src/volumes/crc32.js";
 import { findVolumes, type VolumeTable } from "../src/volumes/volumes.js";
 
 // sfdisk and sgdisk wait for the disk.
-vi.setConfig({ testTimeout: 60_000 });
+vi.setConfig({ testTimeout: 120_000 });
 
 const MIB = 1024 * 1024;
 const TIB = 2 ** 40;

@@ -9,8 +9,10 @@ import { Glance } from "./glance.js";
 
 /** What can be looked at. */
 export interface Watched {
-  /** Of its images, as far as they are files of this host's. */
+  /** Files of this host's that change when it is written to. */
   readonly paths: readonly string[];
+  /** Whether other programs read it for a look, one of which may be the writer itself. Default: no. */
+  readonly isServed?: boolean;
   /**
    * Looks once; returns whether there was anything new. `quietAt`: when its spots were last seen to be as they had been
    * (ms of performance.now()), which can be later than the last look. Must not throw.
@@ -33,6 +35,11 @@ const LONGEST = 240;
 const GROWTH = 1.5;
 /** ms from a wake-up to the look: a transaction comes in several writes. */
 const WAKE = 1;
+/**
+ * The same where the image is served: the least between the last look and one for a wake-up. The write that wakes comes
+ * before the server takes it for done, so it is looked at again soon after.
+ */
+const SERVED_WAKE = 20;
 /** ms that a timer may fire early, as its clock is coarser. */
 const EARLY = 1;
 
@@ -60,7 +67,7 @@ export class Watch {
   add(watched: Watched): Watching {
     const patrol: Patrol = {
       watched,
-      watchers: watched.paths.flatMap((path) => wakeUp(path, () => this.#lookIn(patrol, WAKE)) ?? []),
+      watchers: watched.paths.flatMap((path) => wakeUp(path, () => this.#wake(patrol)) ?? []),
       interval: SHORTEST,
       due: Number.POSITIVE_INFINITY,
       glance: undefined,
@@ -76,6 +83,15 @@ export class Watch {
     clearTimeout(this.#timer);
     for (const { watchers } of this.#patrols) for (const watcher of watchers) watcher.close();
     this.#patrols.length = 0;
+  }
+
+  #wake(patrol: Patrol): void {
+    if (patrol.watched.isServed !== true) {
+      this.#lookIn(patrol, WAKE);
+      return;
+    }
+    patrol.interval = Math.min(patrol.interval, SERVED_WAKE);
+    this.#lookIn(patrol, Math.max(WAKE, patrol.quietAt + SERVED_WAKE - performance.now()));
   }
 
   #lookIn(patrol: Patrol, wait: number): void {

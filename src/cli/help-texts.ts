@@ -60,7 +60,9 @@ export const GROUPS: readonly Group[] = [
       attach: {
         description: [
           "QEMU mirrors the guest's writes to slashcloud, so that each is known without a look at the image, and serves disks of other formats than raw for reading. While a guest is attached its QEMU refuses other block jobs and snapshots: detach it for these.",
+          "With --capture watch nothing is mirrored: the guest writes as fast as before, its disks are looked at, and snapshots and block jobs go on and are followed. A disk that is not raw still can have no other size until it is detached. Events of writes themselves (written) are not told.",
         ],
+        examples: ["slashcloud attach --qmp /run/web.qmp --capture watch web"],
         seeAlso: ["detach", "status"],
       },
       detach: { seeAlso: ["attach"] },

@@ -55,7 +55,7 @@ export function install(options: InstallOptions): number {
 export function uninstall(options: PlaceOptions): number {
   const { root, prefix } = placed(options);
   const units = (readManifest(root, prefix)?.entries ?? [])
-    .filter(({ path }) => path.endsWith(".service") && path.includes("/systemd/system/"))
+    .filter(({ path }) => /[^@]\.service$/.test(path) && path.includes("/systemd/system/"))
     .map(({ path }) => basename(path));
   if (units.includes(SERVICE)) {
     const failed = disable(root, units);

@@ -61,7 +61,11 @@ export async function configuredUp({
     const { crawl: _, ...others } = now;
     return {
       ...(await planOf(guests, options.mount)),
-      settings: { events: eventsOf(others, named), policy: policyOf(settings) },
+      settings: {
+        events: eventsOf(others, named),
+        policy: policyOf(settings),
+        matching: { ignoresCase: now.ignoreCase ?? false },
+      },
       notes: notesOn(options, now),
     };
   };
@@ -92,6 +96,7 @@ function withSettings(given: UpOptions, isGiven: IsGiven, settings: Settings): U
     ...capture,
     metrics: metrics?.listen,
     log: log.format,
+    ignoreCase: settings.ignoreCase,
   };
   const used = Object.entries(configured).filter(([name, value]) => value !== undefined && !isGiven(name));
   return { ...given, ...Object.fromEntries(used) };

@@ -9,10 +9,13 @@ import { parseCrawls } from "../daemon/made-crawls.js";
 import { type PipeForm, parsePipes } from "../daemon/pipe-option.js";
 import { redisAddress } from "../daemon/redis.js";
 import { type Driver, NO_POLICY, type Policy, serve } from "../daemon/serve.js";
+import { ownUnit } from "../daemon/service/own-unit.js";
 import { startPulse } from "../daemon/service/pulse.js";
-import { serviceManager } from "../daemon/service/service-manager.js";
+import { passedDescriptors, type ServiceManager, serviceManager } from "../daemon/service/service-manager.js";
 import { stateDirectoryFor } from "../daemon/state-directory.js";
 import { giveWay } from "../daemon/succession/giving-way.js";
+import { findLeft, type Left } from "../daemon/succession/left-mount.js";
+import { MountStore } from "../daemon/succession/mount-store.js";
 import { findPredecessor, type Predecessor } from "../daemon/succession/predecessor.js";
 import { tapDisks } from "../daemon/tap.js";
 import type { TapOptions } from "../daemon/tap-keeper.js";
@@ -55,6 +58,8 @@ export interface UpOptions extends QueueOptions {
   readonly log?: LogForm;
   /** A file that says who may see what. */
   readonly policy?: string;
+  /** Names on guests' NTFS volumes are found in whatever case. */
+  readonly ignoreCase?: boolean;
 }
 
 /** Whether an option was given by the user, on the command line or in the environment. */
@@ -70,16 +75,20 @@ export async function up(
   isGiven: IsGiven = () => true,
 ): Promise<number> {
   const predecessor = await findPredecessor();
+  const left = findLeft(passedDescriptors());
   try {
-    return await upAfter(predecessor, images, given, isGiven);
+    return await upAfter(predecessor, left, images, given, isGiven);
   } catch (error) {
     predecessor?.refuse((error as Error).message);
+    // Whoever waits for it is not to wait for what is mended by hand.
+    left.mount?.unmount(writeLog);
     throw error;
   }
 }
 
 async function upAfter(
   predecessor: Predecessor | undefined,
+  left: Left,
   images: readonly string[],
   given: UpOptions,
   isGiven: IsGiven,
@@ -110,6 +119,8 @@ async function upAfter(
       : undefined;
   const writes = { limits: queueLimits(options), unknownLife: 1000 * options.unknownLife };
   const manager = serviceManager(complain);
+  const stored = predecessor?.handed.stored ?? left.stored;
+  const store = manager && driver !== "libfuse" ? mountStore(manager, stored) : undefined;
   let isStopping = false;
   let stop: () => void = () => {};
   const stopped = new Promise<void>((resolve) => {
@@ -131,12 +142,15 @@ async function upAfter(
     settings: {
       events: eventsOf(options, known),
       policy: configured?.plan.settings?.policy ?? readPolicy?.() ?? NO_POLICY,
+      matching: { ignoresCase: options.ignoreCase ?? false },
     },
     readPolicy,
     tap,
     writes,
     metrics: metrics === undefined ? undefined : { listen: metrics },
     predecessor,
+    left: left.mount,
+    store,
     ...(manager && { environment: manager.environment }),
     log: writeLog,
   });
@@ -169,6 +183,9 @@ async function upAfter(
     for (const url of served.urls) write(`slashcloud: ${url}\n`);
     if (!isStopping) write(`slashcloud: ${serving()}\n`);
   }
+  // Before it counts as started, so that a restart keeps the mount from then on; one that took over is watched already.
+  const kept = served.keep();
+  if (predecessor === undefined) await kept;
   tellManager();
   const endPulse = manager && startPulse({ manager, directory, replace: served.replace, log: writeLog });
   const successor = await Promise.race([stopped, served.ended, served.succeeded]).finally(endPulse);
@@ -177,9 +194,16 @@ async function upAfter(
     complain(`${directory} was unmounted by somebody else`);
     return 0;
   }
+  const isToCome = await store?.isRestarting();
   void manager?.stopping();
-  await served.stop();
+  await served.stop(isToCome);
   return 0;
+}
+
+/** Who keeps the mount over a restart of the service; undefined: nobody can. */
+function mountStore(manager: ServiceManager, stored: readonly string[]): MountStore | undefined {
+  const unit = ownUnit();
+  return unit === undefined ? undefined : new MountStore(manager, unit, stored, writeLog);
 }
 
 /** The configuration's file; undefined: none is read. */

@@ -108,7 +108,9 @@ export class CloudTree implements Tree {
       this.#fillDirectory(place.volumes, out);
       return true;
     }
-    const ino = place.fileSystem.lookup(low, name);
+    let ino = place.fileSystem.lookup(low, name, true);
+    const isListed = ino !== 0;
+    if (!isListed && place.fileSystem.foldsNames(low)) ino = place.fileSystem.lookup(low, name);
     if (ino === 0) return false;
     const cover = place.covers.get(ino);
     if (cover !== undefined) {
@@ -121,6 +123,8 @@ export class CloudTree implements Tree {
       if (needsParent(out)) place.noteParent(ino, low);
       if (isLink(out)) setLinkSize(place, ino, out);
     }
+    // Changes are told by the names that directories list: what the kernel knows by another spelling it is to ask for.
+    if (!isListed) out.timeout = 0;
     return true;
   }
 

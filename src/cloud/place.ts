@@ -1,5 +1,5 @@
 /** A place in the tree where a volume is shown: a guest's root, a mount point of the guest's, `.volumes/<name>`. */
-import type { FileSystem } from "../filesystems/filesystem.js";
+import type { FileSystem, VolumeNames } from "../filesystems/filesystem.js";
 import type { CloudDirectory } from "./directory.js";
 import { digestOf, nodeHigh } from "./ids.js";
 import type { Ownership } from "./policy/ownership.js";
@@ -50,8 +50,9 @@ export class Place {
   readonly parent: CloudDirectory | Hook;
   /** The `.volumes` of the guest whose root this is. */
   volumes: CloudDirectory | undefined;
-  /** Where absolute links begin: the guest's root; of a volume on its own, the volume's. */
-  readonly top: Place;
+  /** Where absolute links begin: the guest's root; of a volume on its own, the volume's, unless that knows of others. */
+  #top: Place;
+  #volumeNames: VolumeNames | undefined;
   /** How long the kernel may keep names and attributes, ms. */
   readonly timeout: number;
   /** Places that cover directories of this one, by the directory's inode. */
@@ -85,8 +86,25 @@ export class Place {
     this.volume = volume;
     this.fileSystem = fileSystem;
     this.parent = parent;
-    this.top = top ?? this;
+    this.#top = top ?? this;
     this.timeout = timeout;
+  }
+
+  get top(): Place {
+    return this.#top;
+  }
+
+  /** Has its links lead to the guest's volumes by these names: from `top` on, the guest's root, if it is in `.volumes`. */
+  nameVolumes(names: VolumeNames, top: Place): void {
+    this.#volumeNames = names;
+    this.fileSystem.nameVolumes?.(names);
+    if (this.parent === top.volumes) this.#top = top;
+  }
+
+  /** The volume has been opened afresh. */
+  reopened(fileSystem: FileSystem): void {
+    this.fileSystem = fileSystem;
+    if (this.#volumeNames !== undefined) fileSystem.nameVolumes?.(this.#volumeNames);
   }
 
   /** Whether it is the root of its guest. */
@@ -156,6 +174,8 @@ export class Place {
     for (let depth = 0; depth < DEEPEST; depth++) {
       const isRoot = ino === place.fileSystem.rootInode;
       if (isRoot && place === this.top) return depth;
+      // In `.volumes`, which is in the guest's root.
+      if (isRoot && place.parent === this.top.volumes) return depth + 2;
       const above = place.parentShown(ino);
       if (above === undefined) return undefined;
       if (isRoot) {

@@ -1,4 +1,5 @@
 /** What a running daemon can be told to do. It passes from the control socket to the server, and on to the supervisor. */
+import { GUEST_CAPTURES, type GuestCapture } from "./guest-capture.js";
 
 export type Command =
   /** Shows the disks of a running QEMU's guest, and follows all that it writes. */
@@ -10,6 +11,8 @@ export type Command =
       readonly socket: string;
       /** Nodes, or ids of drives or devices; undefined: all disks. */
       readonly disks?: readonly string[] | undefined;
+      /** How its writes are known; undefined: `mirror`. */
+      readonly capture?: GuestCapture | undefined;
     }
   /** Takes that back. */
   | { readonly kind: "detach"; readonly guest: string }
@@ -44,10 +47,9 @@ export function parseCommand(kind: Command["kind"], text: string): Command {
     throw new RangeError("the request is not JSON");
   }
   if (kind === "reload" || kind === "renew") return { kind };
-  const { guest, socket, disks, images } = (typeof body === "object" && body !== null ? body : {}) as Record<
-    string,
-    unknown
-  >;
+  const { guest, socket, disks, capture, images } = (
+    typeof body === "object" && body !== null ? body : {}
+  ) as Record<string, unknown>;
   if (typeof guest !== "string" || guest === "") throw new RangeError('"guest" is to be a name');
   switch (kind) {
     case "detach":
@@ -60,8 +62,14 @@ export function parseCommand(kind: Command["kind"], text: string): Command {
       if (typeof socket !== "string" || !socket.startsWith("/"))
         throw new RangeError('"socket" is to be the path of QEMU\'s monitor');
       if (disks !== undefined && !isTexts(disks)) throw new RangeError('"disks" is to be a list of names');
-      return { kind, guest, socket, disks };
+      if (capture !== undefined && !isCapture(capture))
+        throw new RangeError(`"capture" is to be ${GUEST_CAPTURES.join(" or ")}`);
+      return { kind, guest, socket, disks, capture };
   }
+}
+
+function isCapture(value: unknown): value is GuestCapture {
+  return (GUEST_CAPTURES as readonly unknown[]).includes(value);
 }
 
 function isTexts(value: unknown): value is string[] {

@@ -7,7 +7,8 @@ export const CONTROL_INDEX: Readonly<Record<string, string>> = {
   "GET /v1/metrics": "the same as numbers, in Prometheus' text format",
   "GET /v1/events":
     "events, as JSON, an object a line; ?pattern=HOST:GUEST:PATH&since=TIME&after=IDS&follow=1",
-  "POST /v1/attach": 'shows the disks of a running QEMU: {"guest": NAME, "socket": PATH, "disks": [NODE]}',
+  "POST /v1/attach":
+    'shows the disks of a running QEMU: {"guest": NAME, "socket": PATH, "disks": [NODE], "capture": HOW}',
   "POST /v1/detach": 'shows an attached guest no longer: {"guest": NAME}',
   "POST /v1/add": 'shows a guest until it is removed: {"guest": NAME, "images": [IMAGE]}',
   "POST /v1/remove": 'shows an added guest no longer: {"guest": NAME}',

@@ -3,9 +3,11 @@
  * different lanes do not wait for each other.
  */
 import { totalmem } from "node:os";
-import { setTimeout as sleep } from "node:timers/promises";
+import { setImmediate as breath, setTimeout as sleep } from "node:timers/promises";
 import { Worker } from "node:worker_threads";
+import type { NameSink } from "../filesystems/crawler.js";
 import type { Log } from "../images/image.js";
+import { IndexSink } from "../inference/index-sink.js";
 import { InodeIndex } from "../inference/inode-index.js";
 import type { MadeCrawl } from "./crawl-file.js";
 import type { CrawlData, CrawledBlocks, CrawlMessage, CrawlWhat } from "./crawl-thread.js";
@@ -15,6 +17,8 @@ import type { GuestSpec } from "./guest-name.js";
 const HEAP_MEBIBYTES = 256;
 /** The part of the host's memory that one map may take. */
 const SHARE = 1 / 4;
+/** ms of a crawl in the thread that asks for it, until it lets others have their turn. */
+const SLICE = 5;
 
 /** What a crawl has found. */
 type Found = Extract<CrawlMessage, { readonly what: CrawlWhat }>;
@@ -49,6 +53,25 @@ export class Crawling {
     const found = await this.#crawl("names", spec, volume, lane, made);
     if (found.what !== "names") throw new Error("a crawl found something else");
     return InodeIndex.from(found.parts);
+  }
+
+  /** Crawls what a follower keeps, in this thread, a little at a time; see Follower.crawl. Undefined: it has nothing yet. */
+  crawlKept(
+    begin: (sink: NameSink) => Generator<void> | undefined,
+    mostBytes = totalmem() * SHARE,
+  ): Promise<InodeIndex> | undefined {
+    const sink = new IndexSink(mostBytes);
+    const crawl = begin(sink);
+    return crawl && this.#goThrough(crawl, sink);
+  }
+
+  async #goThrough(crawl: Generator<void>, sink: IndexSink): Promise<InodeIndex> {
+    for (;;) {
+      const until = performance.now() + SLICE;
+      while (performance.now() < until) if (crawl.next().done === true) return sink.index;
+      await breath();
+      if (this.#isStopped) throw stopped();
+    }
   }
 
   /** The same for what each of its blocks holds. */

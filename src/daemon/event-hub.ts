@@ -5,6 +5,7 @@ import type { SharedLogs } from "../events/log-reader.js";
 import { Logs } from "../events/logs.js";
 import type { ReadFile } from "../events/redis/changed-bytes.js";
 import type { Publisher } from "../events/redis/publisher.js";
+import type { NameSink } from "../filesystems/crawler.js";
 import type { ReopenReason, TakenPart } from "../filesystems/follower.js";
 import type { Log } from "../images/image.js";
 import type { Written } from "../inference/written.js";
@@ -69,9 +70,12 @@ export type ReadVolume = (
   length: number,
 ) => Buffer | undefined;
 
-/** Where what happens in followed volumes goes. From another thread, files are not read for it. */
+/** Crawls what is kept of a volume, by its key; see Follower. */
+export type CrawlVolume = (key: string, sink: NameSink) => Generator<void> | undefined;
+
+/** Where what happens in followed volumes goes. From another thread, files are not read for it, nor what is kept. */
 export type EventTaker = Pick<EventHub, "resumePoints" | "begin" | "take" | "write" | "reopened" | "lost"> &
-  Partial<Pick<EventHub, "readFilesBy">>;
+  Partial<Pick<EventHub, "readFilesBy" | "crawlBy">>;
 
 /**
  * `publishOn`: see loadPublishing. `insight` is what the control socket tells of the daemon; it learns of events. Throws
@@ -108,6 +112,7 @@ export class EventHub {
   readonly #publisher: Publisher | undefined;
   readonly #log: Log;
   #readFile: ReadVolume = () => undefined;
+  #crawlKept: CrawlVolume = () => undefined;
 
   /** Opens the logs. Throws a system error if they cannot be read. */
   constructor(
@@ -165,8 +170,11 @@ export class EventHub {
       },
       crawl: (guest, volume) => {
         const spec = specs.get(guest) as GuestSpec;
+        const made = this.#made.take(guest, volume);
+        const crawlKept = (sink: NameSink) => this.#crawlKept(volumeKey(guest, volume), sink);
+        const kept = made === undefined ? this.#crawling.crawlKept(crawlKept) : undefined;
         // A crawl that is held up is to hold up no other guest's.
-        return this.#crawling.crawl(spec, volume, spec.isRemote ? guest : "", this.#made.take(guest, volume));
+        return kept ?? this.#crawling.crawl(spec, volume, spec.isRemote ? guest : "", made);
       },
       maps: this.#maps,
       log,
@@ -232,8 +240,11 @@ export class EventHub {
     );
   }
 
-  /** A volume is followed from now on, from one of the points if that was possible. `uuid`: the file system's. */
-  begin(guest: string, volume: string, uuid: string, point: ResumePoint | undefined): void {
+  /**
+   * A volume is followed from now on, from one of the points if that was possible. `uuid`: the file system's. `after`: the
+   * transaction after which it is followed.
+   */
+  begin(guest: string, volume: string, uuid: string, point: ResumePoint | undefined, after?: number): void {
     const saved = this.#maps.load(volumeKey(guest, volume), uuid);
     if (point?.map !== undefined && saved !== undefined && isSamePosition(saved.at, point.map)) {
       this.#made.use(guest, volume, uuid, point);
@@ -242,6 +253,9 @@ export class EventHub {
     }
     const told = this.#toldUpTo(guest, volume);
     this.#made.use(guest, volume, uuid, point);
+    // A server that soon takes over is not to take it for one that nobody has ever followed.
+    if (told === undefined && after !== undefined)
+      this.#positions.begin(volumeKey(guest, volume), { sequence: after });
     if (told === undefined || goesOnFrom(point, told)) this.#telling.begin(guest, volume, uuid, told);
     else {
       this.#parts.drop(volumeKey(guest, volume));
@@ -269,6 +283,11 @@ export class EventHub {
   /** `read` reads of files as the events that are being told have left them. */
   readFilesBy(read: ReadVolume): void {
     this.#readFile = read;
+  }
+
+  /** `crawl` crawls what the events that have been told have left. */
+  crawlBy(crawl: CrawlVolume): void {
+    this.#crawlKept = crawl;
   }
 
   setMounts(mounts: readonly MountedVolume[]): void {

@@ -1,4 +1,5 @@
 /** A volume that is followed: its follower, opened afresh when that is needed, and how it goes. */
+import type { NameSink } from "../filesystems/crawler.js";
 import type { FileMaps, Follower, Look, ReopenReason, Step, TakenPart } from "../filesystems/follower.js";
 import { followFileSystem, identify, restMarkOf } from "../filesystems/formats.js";
 import { type Image, type Log, logWithin, type Service, type Source, type Spot } from "../images/image.js";
@@ -20,7 +21,7 @@ export class FollowedVolume {
   readonly guest: string;
   readonly volume: string;
   readonly key: string;
-  /** Of those of its images that are files of this host's. */
+  /** Files of this host's that change when it is written to. */
   readonly paths: readonly string[];
   /** The image's place among the guest's, from 0 on; undefined: it is no range of one image. */
   readonly disk: number | undefined;
@@ -66,7 +67,7 @@ export class FollowedVolume {
     this.guest = guest;
     this.volume = name;
     this.key = volumeKey(guest, name);
-    this.paths = images.flatMap(({ service, name }) => (service === undefined ? [name] : []));
+    this.paths = images.flatMap(({ file }) => file ?? []);
     this.#service = serviceOf(images);
     this.#outages = this.#service?.outages ?? 0;
     this.disk = disk;
@@ -78,6 +79,11 @@ export class FollowedVolume {
     this.#follower = followFileSystem(source, this.#cache, this.#log);
   }
 
+  /** Whether other programs serve what it lies on: a look makes them work. */
+  get isServed(): boolean {
+    return this.#service !== undefined;
+  }
+
   /** Whether it is a logical volume of which some may lie on that image of the guest's. */
   mayLieOn(disk: number): boolean {
     return this.#disks.includes(disk);
@@ -86,6 +92,11 @@ export class FollowedVolume {
   /** Whether it goes on from the transaction that it was to go on from. */
   get isResumed(): boolean {
     return this.#follower?.isResumed ?? false;
+  }
+
+  /** The transaction after which it is followed; undefined: it has no numbers. */
+  get begunAfter(): number | undefined {
+    return this.#follower?.begunAfter;
   }
 
   get isFollowed(): boolean {
@@ -170,6 +181,11 @@ export class FollowedVolume {
       if (error instanceof IoError) return undefined;
       throw error;
     }
+  }
+
+  /** See Follower. */
+  crawl(sink: NameSink): Generator<void> | undefined {
+    return this.#follower?.crawl?.(sink);
   }
 
   /** See Follower. An image that is served is always looked at, as a look finds out about outages, too. */

@@ -117,6 +117,7 @@ export class Following implements StreamTaker {
     this.#events = events;
     const volumes = new Map(this.#volumes.map((followed) => [followed.key, followed]));
     events.readFilesBy?.((key, ...file) => volumes.get(key)?.read(...file));
+    events.crawlBy?.((key, sink) => volumes.get(key)?.crawl(sink));
     for (const followed of this.#volumes) {
       const { guest, volume, uuid } = followed;
       const point = events.resumePoints(guest, volume).find((one) => {
@@ -125,7 +126,7 @@ export class Following implements StreamTaker {
         followed.reopen(one.after, one.parts);
         return followed.isResumed;
       });
-      events.begin(guest, volume, uuid, point);
+      events.begin(guest, volume, uuid, point, followed.begunAfter);
     }
   }
 
@@ -139,6 +140,7 @@ export class Following implements StreamTaker {
     for (const volume of this.#volumes) {
       const watching = this.#watch.add({
         paths: volume.paths,
+        isServed: volume.isServed,
         look: (quietAt) => this.#lookAndTell(volume, quietAt),
         spots: () => volume.spots(),
       });

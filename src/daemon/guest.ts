@@ -1,6 +1,6 @@
 /** A guest's disks: its images opened, the volumes found on them, and the file systems on those. */
 import { diskName } from "../cloud/mount-table.js";
-import type { FileSystem } from "../filesystems/filesystem.js";
+import type { FileSystem, NameMatching } from "../filesystems/filesystem.js";
 import { type Identity, identify, openFileSystem } from "../filesystems/formats.js";
 import { type Image, type Log, logWithin } from "../images/image.js";
 import { ImageError } from "../images/image-error.js";
@@ -39,16 +39,20 @@ export interface Guest {
 /** Is told of a guest that cannot be opened, so that the others are. */
 export type PassOver = (guest: string, error: Error) => void;
 
-/** Opens guests, each as openGuest does. Throws what that throws, unless `passOver` is there to be told. */
+/**
+ * Opens guests, each as openGuest does. Throws what that throws, unless `passOver` is there to be told. `matching`: see
+ * openFileSystem.
+ */
 export function openGuests(
   specs: readonly GuestSpec[],
   cache: BlockCache,
   log: Log,
   passOver?: PassOver,
+  matching?: NameMatching,
 ): Guest[] {
   return specs.flatMap((spec) => {
     try {
-      return [openGuest(spec, cache, logWithin(log, spec.name, { guest: spec.name }))];
+      return [openGuest(spec, cache, logWithin(log, spec.name, { guest: spec.name }), matching)];
     } catch (error) {
       if (passOver === undefined) throw error;
       passOver(spec.name, error as Error);
@@ -66,13 +70,13 @@ export function isBlank({ disks }: Guest): boolean {
  * Opens a guest's images and whatever can be read on them. A volume that cannot be opened is a line in the log, not an
  * error. Throws ImageError when an image cannot be opened.
  */
-export function openGuest(spec: GuestSpec, cache: BlockCache, log: Log): Guest {
+export function openGuest(spec: GuestSpec, cache: BlockCache, log: Log, matching?: NameMatching): Guest {
   const disks: OpenDisk[] = [];
   try {
     for (const [index, path] of spec.images.entries()) {
-      disks.push(openDisk(diskName(index), path, cache, log));
+      disks.push(openDisk(diskName(index), path, cache, log, matching));
     }
-    return { name: spec.name, disks: withLogicalVolumes(disks, cache, log) };
+    return { name: spec.name, disks: withLogicalVolumes(disks, cache, log, matching) };
   } catch (error) {
     for (const disk of disks) disk.image.close();
     throw error;
@@ -85,10 +89,15 @@ export function imagesOf({ disks }: Guest, disk: OpenDisk, volume: Volume): Imag
 }
 
 /** Throws ImageError as openDisk does. */
-function withLogicalVolumes(disks: readonly OpenDisk[], cache: BlockCache, log: Log): OpenDisk[] {
+function withLogicalVolumes(
+  disks: readonly OpenDisk[],
+  cache: BlockCache,
+  log: Log,
+  matching?: NameMatching,
+): OpenDisk[] {
   const outages = disks.map(({ image }) => image.service?.outages);
   const tables = disks.map(({ table }) => table);
-  const logical = findLogicalVolumes(tables, log).map((volume) => openVolume(volume, cache, log));
+  const logical = findLogicalVolumes(tables, log).map((volume) => openVolume(volume, cache, log, matching));
   for (const [index, { image }] of disks.entries()) {
     const { name, service } = image;
     if (service !== undefined && service.outages !== outages[index])
@@ -101,13 +110,19 @@ function withLogicalVolumes(disks: readonly OpenDisk[], cache: BlockCache, log: 
 }
 
 /** Throws ImageError, also when the image's bytes could not be had for a while: then what is missing is not missing. */
-function openDisk(name: string, path: string, cache: BlockCache, log: Log): OpenDisk {
+function openDisk(
+  name: string,
+  path: string,
+  cache: BlockCache,
+  log: Log,
+  matching?: NameMatching,
+): OpenDisk {
   const image = openImage(path);
   try {
     const { service } = image;
     const outages = service?.outages;
     const table = findVolumes(image, name, log);
-    const volumes = table.volumes.map((volume) => openVolume(volume, cache, log));
+    const volumes = table.volumes.map((volume) => openVolume(volume, cache, log, matching));
     if (service !== undefined && service.outages !== outages) throw new ImageError(path, service.trouble);
     return { name, image, table, volumes };
   } catch (error) {
@@ -116,7 +131,7 @@ function openDisk(name: string, path: string, cache: BlockCache, log: Log): Open
   }
 }
 
-function openVolume(volume: Volume, cache: BlockCache, log: Log): OpenVolume {
+function openVolume(volume: Volume, cache: BlockCache, log: Log, matching?: NameMatching): OpenVolume {
   let identity: Identity | undefined;
   if (volume.unreadable !== undefined)
     return { volume, identity, fileSystem: undefined, problem: volume.unreadable };
@@ -126,6 +141,7 @@ function openVolume(volume: Volume, cache: BlockCache, log: Log): OpenVolume {
       volume.source,
       cache,
       logWithin(log, volume.name, { volume: volume.name }),
+      matching,
     );
     return { volume, identity, fileSystem, problem: "" };
   } catch (error) {

@@ -2,11 +2,13 @@
 import { type BuiltTree, buildTree, type EventsShown, type TreeShare } from "../cloud/build.js";
 import type { Upkeep } from "../cloud/cloud-tree.js";
 import { NO_POLICY, type Policy } from "../cloud/policy/policy.js";
+import { EXACT, type NameMatching } from "../filesystems/filesystem.js";
 import type { Log } from "../images/image.js";
 import { InodeIndex } from "../inference/inode-index.js";
 import { BlockCache } from "../versions/block-cache.js";
 import { type Guest, type OpenVolume, openGuests, type PassOver } from "./guest.js";
 import type { GuestSpec } from "./guest-name.js";
+import { nameWindowsVolumes } from "./windows-volumes.js";
 
 /** Bytes of the volumes' metadata that are kept at hand. */
 const CACHE_BYTES = 32 << 20;
@@ -15,6 +17,8 @@ const CACHE_BYTES = 32 << 20;
 export interface OpenTree extends BuiltTree {
   readonly guests: readonly Guest[];
   readonly cache: BlockCache;
+  /** How names are compared where a format leaves that open. */
+  readonly matching: NameMatching;
 }
 
 /** How a tree is kept current; a tree that is not shows the guests as they were when it was opened. */
@@ -38,6 +42,7 @@ export function openTree(
   policy: Policy = NO_POLICY,
   cacheCounts?: Float64Array,
   passOver?: PassOver,
+  matching: NameMatching = EXACT,
 ): OpenTree {
   const cache = new BlockCache(CACHE_BYTES, cacheCounts);
   const passed = new Set<string>();
@@ -50,6 +55,7 @@ export function openTree(
         passOver(guest, error);
         passed.add(guest);
       }),
+    matching,
   );
   for (const { name, disks } of guests) {
     if (disks.every(({ volumes }) => volumes.every(({ fileSystem }) => fileSystem === undefined))) {
@@ -79,5 +85,6 @@ export function openTree(
     share && { ...share, guests: share.guests.filter((name) => !passed.has(name)) },
     { ...policy, hints: (rootInode) => new InodeIndex(rootInode) },
   );
-  return { ...built, guests, cache };
+  for (const guest of guests) nameWindowsVolumes(guest, built, log);
+  return { ...built, guests, cache, matching };
 }

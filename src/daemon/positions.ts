@@ -19,6 +19,8 @@ export class Positions {
   readonly #positions = new Map<string, Position>();
   readonly #timer: NodeJS.Timeout;
   #isChanged = false;
+  /** Until first positions have been written. */
+  #begun: NodeJS.Immediate | undefined;
 
   /** `path`: the file in which they are kept; what is wrong in it counts as unknown. */
   constructor(path: string, log: Log) {
@@ -48,7 +50,17 @@ export class Positions {
     this.#isChanged = true;
   }
 
+  /** Notes the first position of a volume, at once. */
+  begin(key: string, position: Position): void {
+    this.set(key, position);
+    this.#begun ??= setImmediate(() => {
+      this.#begun = undefined;
+      this.#write();
+    });
+  }
+
   close(): void {
+    clearImmediate(this.#begun);
     clearInterval(this.#timer);
     this.#write();
   }

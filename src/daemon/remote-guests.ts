@@ -5,6 +5,7 @@
 import { MessageChannel, Worker } from "node:worker_threads";
 import type { IdOwners } from "../cloud/id-owners.js";
 import type { Policy } from "../cloud/policy/policy.js";
+import type { NameMatching } from "../filesystems/filesystem.js";
 import { Errno } from "../fuse/errno.js";
 import { Refusal } from "../fuse/kernel/refusal.js";
 import type { Log } from "../images/image.js";
@@ -35,6 +36,7 @@ export interface RemoteGuestsOptions {
   readonly events: EventHub | undefined;
   readonly eventsAreListed: boolean;
   readonly policy: Policy;
+  readonly matching: NameMatching;
   readonly policing: Policing;
   readonly log: Log;
   /** A thread has failed by a fault of its own. */
@@ -103,7 +105,8 @@ export class RemoteGuests implements StreamTaker {
   }
 
   #start(guest: GuestSpec, owner: number): RemoteRoute {
-    const { host, names, owners, fd, hostDirectory, eventsAreListed, policy, insight } = this.#options;
+    const { host, names, owners, fd, hostDirectory, eventsAreListed, policy, matching, insight } =
+      this.#options;
     const events = this.#events;
     const requests = new MessageChannel();
     const notices = new MessageChannel();
@@ -118,6 +121,7 @@ export class RemoteGuests implements StreamTaker {
         owners: owners.shared,
         owner,
         policy,
+        matching,
         fd,
         requests: requests.port2,
         waiting: waiting.shared,
@@ -181,7 +185,7 @@ export class RemoteGuests implements StreamTaker {
         events.setMounts(message.mounts);
         break;
       case "begin":
-        events.begin(guest, message.volume, message.uuid, message.point);
+        events.begin(guest, message.volume, message.uuid, message.point, message.after);
         break;
       case "step":
         events.take(guest, message.volume, { ...message.step, changes: fromPost(message.step.changes) });

@@ -6,6 +6,7 @@ import { type MessagePort, parentPort, workerData } from "node:worker_threads";
 import { IdOwners } from "../cloud/id-owners.js";
 import type { Policy } from "../cloud/policy/policy.js";
 import { LogReaders, type SharedLogs } from "../events/log-reader.js";
+import type { NameMatching } from "../filesystems/filesystem.js";
 import type { ReopenReason } from "../filesystems/follower.js";
 import { Errno } from "../fuse/errno.js";
 import { RequestHeader } from "../fuse/kernel/protocol.js";
@@ -41,6 +42,7 @@ export interface RemoteData {
   readonly owners: SharedArrayBuffer;
   readonly owner: number;
   readonly policy: Policy;
+  readonly matching: NameMatching;
   /** Of /dev/fuse. */
   readonly fd: number;
   /** Requests come here, and wait there. */
@@ -71,6 +73,7 @@ export type RemoteMessage =
       readonly volume: string;
       readonly uuid: string;
       readonly point: ResumePoint | undefined;
+      readonly after: number | undefined;
     }
   /** Its changes are as `toPost` makes them. */
   | { readonly kind: "step"; readonly volume: string; readonly step: ToldStep }
@@ -175,7 +178,7 @@ class RemoteGuest {
 
   /** Throws ImageError. */
   #open(): FuseServer {
-    const { host, guest, names, owner, fd, notices, events, policy } = this.#data;
+    const { host, guest, names, owner, fd, notices, events, policy, matching } = this.#data;
     const counts = new ThreadCounts(this.#data.counts);
     let updating: Updating | undefined;
     const following = new Following(
@@ -204,6 +207,8 @@ class RemoteGuest {
         { guests: names, owners: new IdOwners(this.#data.owners), owner },
         policy,
         counts.cache,
+        undefined,
+        matching,
       );
     } catch (error) {
       following.close();
@@ -236,8 +241,8 @@ class RemoteGuest {
           ...point,
           parts: point.parts.map((part) => ({ ...part, changes: fromPost(part.changes) })),
         })),
-      begin: (_, volume, uuid, point) =>
-        this.#tell({ kind: "begin", volume, uuid, point: point && { ...point, parts: [] } }),
+      begin: (_, volume, uuid, point, after) =>
+        this.#tell({ kind: "begin", volume, uuid, point: point && { ...point, parts: [] }, after }),
       take: (_, volume, { commit, changes, seconds, nanoseconds }) => {
         const { sequence, logical } = commit;
         const told = { sequence, ...(logical && { logical }) };

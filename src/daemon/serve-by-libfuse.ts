@@ -24,7 +24,7 @@ import { UserError } from "./user-error.js";
 /** Mounts and serves; returns when the tree answers. Throws UserError, ImageError or MountError. */
 export async function serveByLibfuse(options: DriverOptions): Promise<Driven> {
   const { directory, host, guests, log, metricsAt, taps, mirrors, settings } = options;
-  const { policy } = settings;
+  const { policy, matching } = settings;
   const insight = new Insight({
     host,
     guests: guests.map(({ name }) => name),
@@ -64,6 +64,7 @@ export async function serveByLibfuse(options: DriverOptions): Promise<Driven> {
     policy,
     undefined,
     passOver,
+    matching,
   );
   options.opened({ problems, blank: following.blank });
   events?.setMounts(mountedVolumes(opened));

@@ -10,9 +10,11 @@ import { GuestKeeper, type Shows } from "./guests/guest-keeper.js";
 import { type GuestPlan, NOTHING_PLANNED } from "./guests/plan.js";
 import { checkMetricsAddress, type MetricsAddress, metricsAddress } from "./metrics-address.js";
 import { sweepFolders } from "./own-folders.js";
-import type { ServerSettings } from "./server-messages.js";
+import type { MountedAt, ServerSettings } from "./server-messages.js";
 import { StateDirectory } from "./state-directory.js";
 import { FORM, type HandedOver } from "./succession/handed-over.js";
+import type { LeftMount } from "./succession/left-mount.js";
+import type { MountStore } from "./succession/mount-store.js";
 import type { Predecessor } from "./succession/predecessor.js";
 import type { Successor } from "./succession/successor.js";
 import { supervise } from "./supervisor.js";
@@ -49,6 +51,10 @@ export interface ServeOptions {
   readonly metrics?: { readonly listen: string } | undefined;
   /** The daemon whose place this one takes; undefined: none. */
   readonly predecessor?: Predecessor | undefined;
+  /** What the one before, which has ended, has left mounted; it is gone on with if that is possible. */
+  readonly left?: LeftMount | undefined;
+  /** Who keeps the mount when this process ends; undefined: nobody. */
+  readonly store?: MountStore | undefined;
   /** What one that takes this one's place is to have in its environment besides. */
   readonly environment?: NodeJS.ProcessEnv;
   /** Told of what had to be passed over. */
@@ -57,7 +63,11 @@ export interface ServeOptions {
 
 /** What a driver serves. */
 export interface DriverOptions
-  extends Omit<ServeOptions, "plan" | "reread" | "readPolicy" | "metrics" | "environment"> {
+  extends Omit<ServeOptions, "plan" | "reread" | "readPolicy" | "metrics" | "environment" | "left"> {
+  /** What is mounted already, with its descriptors of /dev/fuse and of the ledger. */
+  readonly left:
+    | { readonly device: number; readonly ledger: number; readonly mounted: MountedAt }
+    | undefined;
   /** Undefined: metrics are told at the control socket alone. */
   readonly metricsAt: MetricsAddress | undefined;
   /** The names of the guests without which nothing is served. */
@@ -81,8 +91,10 @@ export function feedsOf({ taps, mirrors }: DriverOptions): string[] {
 export interface Driven extends Partial<Shows> {
   /** Resolves when it is no longer mounted, whoever unmounted it. Rejects with UserError if it was for a fault. */
   readonly ended: Promise<void>;
-  /** Unmounts. */
-  stop(): Promise<void>;
+  /** Unmounts; or leaves it mounted if it is kept, and another daemon is to come that goes on with it. */
+  stop(isToCome?: boolean): Promise<void>;
+  /** Has the mount kept when this process ends, from now on. Undefined where nobody could go on with it. */
+  readonly keep?: () => Promise<void>;
   /** Has another server, by the program as it is on disk now, take over; undefined where none can. */
   readonly upgrade?: (settings: ServerSettings) => Promise<void>;
   /** Has another server take over from one that does not answer any more; undefined where none can. */
@@ -101,6 +113,8 @@ export interface Served extends Pick<Driven, "ended" | "stop"> {
   readonly upgrade?: () => Promise<void>;
   /** Has another server take over from one that does not answer any more; undefined where none can. */
   readonly replace?: () => void;
+  /** As Driven has it. */
+  keep(): Promise<void>;
   /** Resolves when another daemon has taken this one's place: the tree is its own now. */
   readonly succeeded: Promise<Successor>;
   /** Where guests' disks are offered, as NBD URLs. */
@@ -123,6 +137,7 @@ export async function serve(options: ServeOptions): Promise<Served> {
     reread,
     readPolicy,
     environment = {},
+    left: found,
     ...rest
   } = options;
   const handed = options.predecessor?.handed;
@@ -182,6 +197,7 @@ export async function serve(options: ServeOptions): Promise<Served> {
           ...(await keeper.handOver()),
           tap: await taps?.share(),
           mirrors: await mirrors.share(),
+          stored: options.store?.stored ?? [],
         };
         const all = { ...own, form: FORM, pid: process.pid };
         const successor = await driven.handOver(all, environment, sure);
@@ -204,7 +220,22 @@ export async function serve(options: ServeOptions): Promise<Served> {
         renew(() => resolve({ lines: [], guests: [] })).catch(reject);
       });
     };
-    const all = { ...rest, log, writes, metricsAt, guests, settings, taps, mirrors, opened, required, run };
+    const left = driver === "kernel" ? goneOnWith(found, options) : undefined;
+    if (left === undefined) giveUp(found, log);
+    const all = {
+      ...rest,
+      left,
+      log,
+      writes,
+      metricsAt,
+      guests,
+      settings,
+      taps,
+      mirrors,
+      opened,
+      required,
+      run,
+    };
     const driven: Driven = await (driver === "kernel" ? supervise(all) : serveByLibfuse(all));
     const { upgrade, show, tellUnavailable } = driven;
     if (show !== undefined && tellUnavailable !== undefined)
@@ -216,11 +247,12 @@ export async function serve(options: ServeOptions): Promise<Served> {
         return keeper.shown;
       },
       ended: driven.ended.finally(close),
-      stop: async () => {
+      stop: async (isToCome) => {
         void keeper.stop();
-        await driven.stop();
+        await driven.stop(isToCome);
         await close();
       },
+      keep: async () => driven.keep?.(),
       reload: () => keeper.reload(),
       ...(driven.replace && { replace: driven.replace }),
       ...(upgrade && {
@@ -239,6 +271,21 @@ export async function serve(options: ServeOptions): Promise<Served> {
     await close();
     throw error;
   }
+}
+
+/** What is mounted already where the tree is to be. */
+function goneOnWith(found: LeftMount | undefined, { directory, log }: ServeOptions): DriverOptions["left"] {
+  const mounted = found?.at(directory);
+  if (found === undefined || mounted === undefined) return undefined;
+  log(`goes on with the tree that is still mounted at ${mounted.path}`, { level: "info" });
+  return { device: found.device, ledger: found.ledger, mounted };
+}
+
+function giveUp(found: LeftMount | undefined, log: Log): void {
+  if (found === undefined) return;
+  log(`the tree that is still mounted at ${found.path} is unmounted`, { level: "info" });
+  found.unmount(log);
+  found.close();
 }
 
 /** In this process, which a supervisor has no need of. */

@@ -1,5 +1,6 @@
 /** What passes between the supervisor and the server, on the channel that Node keeps between a parent and its child. */
 import type { Policy } from "../cloud/policy/policy.js";
+import type { NameMatching } from "../filesystems/filesystem.js";
 import type { Command, CommandDone } from "./commands.js";
 import type { EventsOptions } from "./event-hub.js";
 import type { GuestSpec } from "./guest-name.js";
@@ -13,6 +14,8 @@ export interface ServerSettings {
   readonly events: EventsOptions | undefined;
   /** Who may see what, and as whose it is shown. */
   readonly policy: Policy;
+  /** How names are compared where a format leaves that open. */
+  readonly matching: NameMatching;
 }
 
 /** What a server shows. */
@@ -46,6 +49,8 @@ export type ToServer =
   /** Guests that ought to be shown and are not, for those who ask for the status. */
   | { readonly kind: "unavailable"; readonly guests: readonly GuestProblem[] }
   | { readonly kind: "report"; readonly id: number; readonly report: SupervisorReport }
+  /** Whether the mount is somebody's to keep should the supervisor end: then the server does not unmount it. */
+  | { readonly kind: "kept"; readonly isKept: boolean }
   /** It is to be unmounted now: what ends by that does so when it is told to stop. */
   | { readonly kind: "ending" }
   | { readonly kind: "stop" };

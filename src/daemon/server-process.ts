@@ -130,6 +130,11 @@ export class ServerProcess {
     this.#tell({ kind: "unavailable", guests });
   }
 
+  /** Tells it whether the mount stays should this process end. */
+  kept(isKept: boolean): void {
+    this.#tell({ kind: "kept", isKept });
+  }
+
   /** The tree is about to be unmounted by whoever started it. */
   ending(): void {
     this.#tell({ kind: "ending" });

@@ -1,8 +1,10 @@
 /**
  * The server's main thread. It follows the guests, while a thread of its own serves users (serving-thread.ts), and does
- * what the supervisor says. When the supervisor is no more, the server unmounts the tree and ends.
+ * what the supervisor says. When the supervisor is no more, the server unmounts the tree and ends; or it only
+ * ends, if the mount is kept for another daemon.
  */
 import { once } from "node:events";
+import { setTimeout as sleep } from "node:timers/promises";
 import { MessageChannel, Worker } from "node:worker_threads";
 import { IdOwners } from "../cloud/id-owners.js";
 import { unmount } from "../fuse/kernel/mount.js";
@@ -53,6 +55,9 @@ function crash(message: string): void {
 let isEnding = false;
 /** ms for what the supervisor has said to be heard. */
 const SAID_WITHIN = 50;
+/** ms that the end of all but the answering may take, and for which what has been asked is answered after that. */
+const STOPPED_WITHIN = 300;
+const LAST_ANSWERS = 100;
 
 /** Commands that the supervisor is at, by number. */
 const commands = new Map<number, { resolve(done: CommandDone): void; reject(error: Error): void }>();
@@ -89,7 +94,7 @@ interface OpenServer {
 
 /** Throws UserError, ImageError. */
 async function open(options: ServerOptions): Promise<OpenServer> {
-  const { host, required, known, events: eventsOptions, feeds, metricsAt, policy } = options;
+  const { host, required, known, events: eventsOptions, feeds, metricsAt, policy, matching } = options;
   const owners = new IdOwners();
   const { port1: updates, port2 } = new MessageChannel();
   const sent = new Int32Array(new SharedArrayBuffer(4));
@@ -126,6 +131,7 @@ async function open(options: ServerOptions): Promise<OpenServer> {
       events: eventsOptions,
       counts: counts.shared,
       policy,
+      matching,
     } satisfies ServingData,
     transferList: [port2],
   });
@@ -208,6 +214,7 @@ async function open(options: ServerOptions): Promise<OpenServer> {
         events,
         eventsAreListed: eventsOptions?.areListed ?? false,
         policy,
+        matching,
         policing,
         log,
         crash,
@@ -255,10 +262,18 @@ function listenTo(
 export function runServer(): void {
   let server: OpenServer | undefined;
   let mounted: MountedAt | undefined;
+  let isKept = false;
   // They are the supervisor's, though a terminal or a service manager sends them to all processes.
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR2"] as const) process.on(signal, () => {});
   process.on("uncaughtException", ({ message, stack }) => crash(stack ?? message));
   process.on("disconnect", () => {
+    if (isKept) {
+      // A notification of this process's that waits for an answer would hold it up, and so the next daemon; and so would a
+      // program of the daemon's that has asked something.
+      const stopped = server?.stop().catch(() => {});
+      void Promise.race([stopped, sleep(STOPPED_WITHIN)]).then(() => setTimeout(end, LAST_ANSWERS));
+      return;
+    }
     try {
       if (mounted !== undefined) unmount(mounted.path, mounted.device, "abort");
     } catch (error) {
@@ -295,6 +310,9 @@ export function runServer(): void {
       case "report":
         reports.get(message.id)?.(message.report);
         reports.delete(message.id);
+        break;
+      case "kept":
+        isKept = message.isKept;
         break;
       case "ending":
         isEnding = true;

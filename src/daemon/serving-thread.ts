@@ -9,6 +9,7 @@ import type { Place } from "../cloud/place.js";
 import type { Policy } from "../cloud/policy/policy.js";
 import { ReadMarks } from "../cloud/read-marks.js";
 import type { SharedLogs } from "../events/log-reader.js";
+import type { NameMatching } from "../filesystems/filesystem.js";
 import { FuseServer } from "../fuse/kernel/server.js";
 import { EarlyReads } from "./early-reads.js";
 import { Forwarding, type RemoteRoute, SERVING_OWNER } from "./forwarding.js";
@@ -43,6 +44,7 @@ export interface ServingData {
   /** Of ReadMarks. */
   readonly marks: SharedArrayBuffer;
   readonly policy: Policy;
+  readonly matching: NameMatching;
   /** Whether directories show files of events, and whether they list them; undefined: they show none. */
   readonly events: { readonly areListed: boolean } | undefined;
   /** Where it counts what is asked of it. */
@@ -95,7 +97,7 @@ class Serving {
   constructor(port: MessagePort, data: ServingData) {
     this.#port = port;
     this.#data = data;
-    const { host, guests, names, required, known, followed, events, policy } = data;
+    const { host, guests, names, required, known, followed, events, policy, matching } = data;
     this.#owners = new IdOwners(data.owners);
     this.#counts = new ThreadCounts(data.counts);
     this.#opened = openTree(
@@ -114,6 +116,7 @@ class Serving {
       policy,
       this.#counts.cache,
       passingOver(required, this.problems),
+      matching,
     );
     this.#updating = new Updating(this.#opened, data.followed, log);
   }

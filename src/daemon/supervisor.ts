@@ -5,10 +5,10 @@
  */
 import { closeSync } from "node:fs";
 import { join } from "node:path";
-import { setImmediate } from "node:timers/promises";
+import { setImmediate, setTimeout as sleep } from "node:timers/promises";
 import { type KernelMount, mountDevice, mountOf, openDevice } from "../fuse/kernel/mount.js";
 import { mountAt } from "../fuse/mountpoint.js";
-import { ask } from "./asking.js";
+import { allAnswered, ask } from "./asking.js";
 import type { GuestSpec } from "./guest-name.js";
 import type { GuestProblem, OpenedGuests } from "./guest-problem.js";
 import { supervisorReport } from "./insight/supervisor-report.js";
@@ -23,6 +23,8 @@ import { UserError } from "./user-error.js";
 /** So many crashes within so many ms end it. */
 const CRASHES = 3;
 const CRASHES_WITHIN = 10_000;
+/** ms for what the daemon's own programs have asked of the tree to be answered before it is left. */
+const ANSWERED_WITHIN = 5000;
 
 /** Serves by a supervised server; returns when the tree answers. Throws UserError, MountError. */
 export async function supervise(options: DriverOptions): Promise<Driven> {
@@ -45,6 +47,9 @@ class Supervisor implements Driven {
   /** Why no other server can go on with the mount; "" if one can. */
   #unresumable = "";
   #isEnding = false;
+  /** Whether the mount, this one and one that takes its place, is to be kept should this process end; and whether it is. */
+  #isToBeKept = false;
+  #isKept = false;
   /** The daemon that is about to take this one's place. */
   #successor: Successor | undefined;
   #serverStarts = 0;
@@ -65,22 +70,24 @@ class Supervisor implements Driven {
       this.#reject = reject;
     });
     this.ended.catch(() => {});
+    const { left } = options;
     const isHanded = options.predecessor !== undefined;
-    this.#device = isHanded ? DEVICE_FD : openDevice(options.directory);
-    this.#ledger = isHanded ? LEDGER_FD : createLedger();
+    this.#device = left?.device ?? (isHanded ? DEVICE_FD : openDevice(options.directory));
+    this.#ledger = left?.ledger ?? (isHanded ? LEDGER_FD : createLedger());
     this.#server = this.#spawn(options.required);
   }
 
   async start(): Promise<void> {
     const server = this.#server;
-    const { predecessor } = this.#options;
+    const { predecessor, left } = this.#options;
     try {
       const opened = await server.opened;
-      if (predecessor === undefined) this.#mount(server);
+      await predecessor?.ready();
+      const mounted = predecessor?.handed.mounted ?? left?.mounted;
+      if (mounted === undefined) this.#mount(server);
       else {
-        await predecessor.ready();
-        const { path, device } = predecessor.handed.mounted;
-        this.#mounted = mountOf(this.#device, path, device);
+        this.#mounted = mountOf(this.#device, mounted.path, mounted.device);
+        this.#isKept = this.#options.store?.goOn(mounted) ?? false;
         this.#serve(server);
       }
       this.#options.opened(opened);
@@ -94,10 +101,14 @@ class Supervisor implements Driven {
     await Promise.race([ask(join((this.#mounted as KernelMount).path, this.#options.host)), this.ended]);
   }
 
-  async stop(): Promise<void> {
+  async stop(isToCome = false): Promise<void> {
     this.#isEnding = true;
     this.#successor?.signal("SIGKILL");
     const server = this.#server;
+    if (isToCome && this.#isKept) {
+      if (await isQuiet()) return this.#leave(server);
+      this.#options.log("the tree does not answer, and is unmounted", { level: "error" });
+    }
     // First, as what the kernel remembers would be out of date as soon as the server follows no more.
     server.ending();
     try {
@@ -108,6 +119,31 @@ class Supervisor implements Driven {
       this.#close();
       this.#resolve();
     }
+  }
+
+  /** Has the server end, and leaves what it has mounted. */
+  async #leave(server: ServerProcess): Promise<void> {
+    await server.stop();
+    await isQuiet();
+    server.kill();
+    await server.dead;
+    this.#close();
+    this.#resolve();
+  }
+
+  async keep(): Promise<void> {
+    this.#isToBeKept = true;
+    const { store } = this.#options;
+    const mounted = this.#mounted;
+    if (store === undefined || mounted === undefined || this.#unresumable !== "" || this.#isEnding) return;
+    const isKept = await store.keep(this.#device, this.#ledger, mounted);
+    // It may have been mounted anew meanwhile, or no other server can go on with it any more.
+    if (mounted === this.#mounted && this.#unresumable === "") this.#setKept(isKept);
+  }
+
+  #setKept(isKept: boolean): void {
+    this.#isKept = isKept;
+    this.#server.kept(isKept);
   }
 
   async upgrade(settings: ServerSettings): Promise<void> {
@@ -250,6 +286,8 @@ class Supervisor implements Driven {
       this.#ledger,
       (why) => {
         this.#unresumable = why;
+        this.#setKept(false);
+        void this.#options.store?.drop();
         this.#options.log(`${why}: should the server die, the tree is mounted anew`);
       },
       run,
@@ -264,11 +302,13 @@ class Supervisor implements Driven {
     this.#mounted = mountDevice(this.#device, this.#options.directory);
     server.serve(this.#mounted, false);
     server.tellUnavailable(this.#unavailable);
+    if (this.#isToBeKept) void this.keep();
   }
 
   #serve(server: ServerProcess): void {
     if (this.#mounted === undefined) return;
     server.serve(this.#mounted, true);
+    server.kept(this.#isKept);
     server.tellUnavailable(this.#unavailable);
   }
 
@@ -341,6 +381,12 @@ class Supervisor implements Driven {
     closeSync(this.#device);
     closeLedger(this.#ledger);
   }
+}
+
+/** Whether what the daemon's own programs have asked of the tree is answered, now or soon. */
+async function isQuiet(): Promise<boolean> {
+  const answered = allAnswered().then(() => true);
+  return Promise.race([answered, sleep(ANSWERED_WITHIN, false, { ref: false })]);
 }
 
 /** Whether a guest is among others with the same images. */

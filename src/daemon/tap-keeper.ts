@@ -242,6 +242,13 @@ export class TapKeeper implements ReportingTap {
         this.#pending.get(message.id)?.reject(new UserError(message.message));
         this.#pending.delete(message.id);
         break;
+      case "moved": {
+        const attached = this.#attached.get(message.guest);
+        if (attached === undefined) break;
+        attached.images = message.images;
+        this.#options.moved(message.guest, message.images);
+        break;
+      }
       case "gone":
         if (this.#attached.delete(message.guest)) this.#options.gone(message.guest, message.reason);
         break;

@@ -2,6 +2,7 @@
 import type { PipeForm, PipePlace } from "../capture/pipe/pipe-capture.js";
 import type { LogAbout } from "../images/image.js";
 import type { QueueLimits } from "../queue/write-queue.js";
+import type { GuestCapture } from "./guest-capture.js";
 import type { TapFigures } from "./insight/supervisor-report.js";
 
 /** A disk that its guest reaches by the tap, which passes requests on to the image. */
@@ -35,6 +36,17 @@ export interface AttachRequest {
   readonly socket: string;
   /** Nodes, or ids of drives or devices; undefined: all disks. */
   readonly disks: readonly string[] | undefined;
+  /** Undefined: `mirror`. */
+  readonly capture?: GuestCapture | undefined;
+}
+
+/** Whether two ask for the same guest in the same way, by whatever names. */
+export function isSameRequest(
+  one: Omit<AttachRequest, "guest">,
+  other: Omit<AttachRequest, "guest">,
+): boolean {
+  const [{ capture = "mirror" }, { capture: otherCapture = "mirror" }] = [one, other];
+  return one.socket === other.socket && `${one.disks}` === `${other.disks}` && capture === otherCapture;
 }
 
 export interface TapProcessOptions {
@@ -70,6 +82,8 @@ export type FromTapProcess =
   | { readonly kind: "done"; readonly id: number; readonly images: readonly string[] }
   | { readonly kind: "report"; readonly id: number; readonly figures: TapFigures }
   | { readonly kind: "failed"; readonly id: number; readonly message: string }
+  /** The disks of a guest that is attached to can be read elsewhere now. */
+  | { readonly kind: "moved"; readonly guest: string; readonly images: readonly string[] }
   /** A guest that was attached to has gone, and need not be detached. */
   | { readonly kind: "gone"; readonly guest: string; readonly reason: string }
   | { readonly kind: "log"; readonly line: string; readonly about: LogAbout | undefined };

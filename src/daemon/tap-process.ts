@@ -132,7 +132,7 @@ class TapHost {
   }
 
   /** Returns where the guest's disks can be read. Throws errors of one line. */
-  attach(request: AttachRequest): Promise<string[]> {
+  attach(request: AttachRequest): Promise<readonly string[]> {
     this.#attached ??= this.#attaching();
     return this.#attached.attach(request);
   }
@@ -145,6 +145,7 @@ class TapHost {
       tapping: this.#mirroring,
       offer: (name, disk) => this.#disks.set("mirror", name, disk),
       withdraw: (name) => this.#disks.delete("mirror", name),
+      moved: (guest, images) => keepers.tellAll({ kind: "moved", guest, images }),
       gone: (guest, reason) => keepers.tellAll({ kind: "gone", guest, reason }),
       log,
     });

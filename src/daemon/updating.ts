@@ -157,9 +157,10 @@ export class Updating {
       .find(({ name, volume }) => volumeKey(name, volume.name) === key);
     if (found === undefined) return undefined;
     places[0]?.fileSystem.forget();
-    const fileSystem = openFileSystem(found.volume.source, this.#opened.cache, this.#logOf(key));
+    const { cache, matching } = this.#opened;
+    const fileSystem = openFileSystem(found.volume.source, cache, this.#logOf(key), matching);
     if (fileSystem === undefined) throw new Error("there is no file system any more");
-    for (const place of places) place.fileSystem = fileSystem;
+    for (const place of places) place.reopened(fileSystem);
     return told(key, places);
   }
 }

@@ -61,6 +61,12 @@ export interface NameChange {
   readonly now: number;
 }
 
+/** A file that has got another number with another name, where numbers tell the places of entries. */
+export interface FileMove {
+  readonly from: number;
+  readonly to: number;
+}
+
 /** A directory, and all the names that are in it now. */
 export interface Listing {
   readonly directory: number;
@@ -80,6 +86,8 @@ export interface Changes {
   readonly names: readonly NameChange[];
   /** Inodes that may have changed: `now`, and all attributes and the target as they are; `old` says nothing. */
   readonly unsureInodes: readonly InodeChange[];
+  /** Files that went, and are among those that came; each has one name. */
+  readonly moves?: readonly FileMove[];
   /** Directories that may have had other names before. */
   readonly unsureDirectories: readonly Listing[];
   /**

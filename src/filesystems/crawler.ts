@@ -45,6 +45,11 @@ export interface CrawlStart {
   readonly rest: Buffer | undefined;
 }
 
+/** Takes what a follower keeps, as a CrawlSink does; what is `isAgain` may be another name of the inode's by now. */
+export interface NameSink extends Pick<CrawlSink, "begin" | "name"> {
+  inode(ino: number, state: InodeState): void;
+}
+
 /** Takes what a crawl finds: inodes and names in no order that means anything. What it throws ends the crawl. */
 export interface CrawlSink {
   /** Comes first. */

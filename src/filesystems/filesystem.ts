@@ -125,6 +125,31 @@ export interface EntryVisitor {
  */
 export type Standing = "current" | "moved" | ReopenReason;
 
+/** How names are compared, where a format leaves that open. */
+export interface NameMatching {
+  /** A name that is not there is found if only upper and lower case tell it from one that is. */
+  readonly ignoresCase: boolean;
+}
+
+/** Names as they are. */
+export const EXACT: NameMatching = { ignoresCase: false };
+
+/** A guest's volume as links name it. */
+export interface NamedVolume {
+  /** It is the very volume that the link is on. */
+  readonly isOwn: boolean;
+  /** The names that lead to where it is shown, from the guest's root on. */
+  readonly path: readonly string[];
+  /** A path on it by the names that its directories list, one character a byte; undefined: it is not there. */
+  listed(names: readonly string[]): readonly string[] | undefined;
+}
+
+/** What a guest calls its volumes where its links lead to them. */
+export interface VolumeNames {
+  /** The volume with a name in capital letters, such as `D:`; "elsewhere": it is none that is shown; undefined: who knows. */
+  find(name: string): NamedVolume | "elsewhere" | undefined;
+}
+
 /** One file system in one version. Throws FileSystemError; EIO is for a structure that is bad on disk. */
 export interface FileSystem {
   /** `ext4`, ... */
@@ -135,8 +160,11 @@ export interface FileSystem {
 
   /** Fills `out`. ESTALE if there is no such inode in use. */
   stat(ino: number, out: Attributes): void;
-  /** The inode of `name` in the directory, 0 if there is none. ENOTDIR if it is none. */
-  lookup(directory: number, name: Buffer): number;
+  /**
+   * The inode of `name` in the directory, 0 if there is none. ENOTDIR if it is none. `asListed`: by the very bytes that
+   * the directory lists, and no other spelling of them.
+   */
+  lookup(directory: number, name: Buffer, asListed?: boolean): number;
   /** Whether a directory finds names by other spellings than those that it lists. */
   foldsNames(directory: number): boolean;
   /** The parent of a directory (the root's is the root). */
@@ -148,6 +176,13 @@ export interface FileSystem {
   /** The first byte at or after `position` that is data (or, with `hole`, a hole or the end). -1: none (ENXIO). */
   seek(ino: number, position: number, hole: boolean): number;
   readlink(ino: number): Buffer;
+  /** Of formats whose links name volumes: by what names. */
+  nameVolumes?(names: VolumeNames): void;
+  /**
+   * Of formats where case may count in looking names up, and not for the guest: the names of a path from the root on, one
+   * character a byte, as its directories list them; undefined if it is not there. Throws IoError.
+   */
+  listedNames?(names: readonly string[]): readonly string[] | undefined;
   /** Names of the extended attributes with their prefixes (`user.x`, `security.selinux`, ...), one character a byte. */
   attributeNames(ino: number): string[];
   /** An attribute's value; undefined if there is none of that name. */

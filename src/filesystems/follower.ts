@@ -2,7 +2,7 @@
 import type { Spot } from "../images/image.js";
 import type { Commit, LogicalChanges } from "../versions/commit.js";
 import type { Changes } from "./changes.js";
-import type { BlockSink } from "./crawler.js";
+import type { BlockSink, NameSink } from "./crawler.js";
 
 /** One commit, what it changes, and when the guest finished it: seconds since 1970 by its clock, and nanoseconds. */
 export interface Step {
@@ -69,6 +69,8 @@ export interface Follower {
   readonly maps?: FileMaps | undefined;
   /** Whether it goes on from the transaction that it was asked to go on from, so that it misses none. */
   readonly isResumed: boolean;
+  /** The transaction after which its steps begin; undefined: it has no numbers of which another could go on. */
+  readonly begunAfter?: number | undefined;
   /**
    * Looks for what has been written since. `quietAt`: when its spots were last seen to be as they had been (ms of
    * performance.now()), if that was after the last look. Throws IoError when the image cannot be read.
@@ -79,6 +81,12 @@ export interface Follower {
    * nothing. Undefined: there is no telling without a look.
    */
   spots?(): readonly Spot[] | undefined;
+  /**
+   * Tells all inodes and names as the steps so far have left them; pauses now and then. Looks may come between: what their
+   * steps change may have been seen already, or not, and nothing else is seen. Without it, or where it is undefined just now,
+   * only a crawl of what is in place tells: what it sees no step need ever tell of.
+   */
+  crawl?(sink: NameSink): Generator<void> | undefined;
   /**
    * Bytes of a regular file as the steps so far have left it: at most `length` from `position` on, and those only that have
    * come. Undefined: it is not there any more, or its bytes are not to be read. Throws IoError.

@@ -24,7 +24,7 @@ import {
   isFat,
   openFat,
 } from "./fat/open.js";
-import type { FileSystem } from "./filesystem.js";
+import { EXACT, type FileSystem, type NameMatching } from "./filesystem.js";
 import type { Follower, TakenPart } from "./follower.js";
 import { crawlNtfs, crawlStartNtfs } from "./ntfs/crawl.js";
 import { crawlNtfsBlocks } from "./ntfs/crawl-blocks.js";
@@ -46,7 +46,7 @@ interface Format {
   /** Throws IoError. */
   identify(source: Source): Identity;
   /** Throws IoError when it cannot be opened: the message says why. */
-  open(source: Source, cache: BlockCache, log: Log): FileSystem;
+  open(source: Source, cache: BlockCache, log: Log, matching: NameMatching): FileSystem;
   /** Throws IoError. Undefined if not every change can be followed. */
   follow(
     source: Source,
@@ -112,9 +112,17 @@ export function identify(source: Source): Identity | undefined {
   return FORMATS.find((format) => format.recognises(source))?.identify(source) ?? identifyBySignature(source);
 }
 
-/** Opens a volume's file system; undefined if it has none that is known here. Throws IoError when it cannot be opened. */
-export function openFileSystem(source: Source, cache: BlockCache, log: Log): FileSystem | undefined {
-  return FORMATS.find((format) => format.recognises(source))?.open(source, cache, log);
+/**
+ * Opens a volume's file system; undefined if it has none that is known here. `matching` is for formats that leave it open,
+ * which is NTFS. Throws IoError when it cannot be opened.
+ */
+export function openFileSystem(
+  source: Source,
+  cache: BlockCache,
+  log: Log,
+  matching: NameMatching = EXACT,
+): FileSystem | undefined {
+  return FORMATS.find((format) => format.recognises(source))?.open(source, cache, log, matching);
 }
 
 /**

@@ -1,5 +1,5 @@
 /** What both drivers ask of a mount point before they mount there. */
-import { lstatSync, readdirSync, readFileSync, realpathSync, type Stats } from "node:fs";
+import { lstatSync, readdirSync, readFileSync, readlinkSync, realpathSync, type Stats } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 
 /** The file system type that `findmnt` shows, and by which a mount of ours is known again. */
@@ -33,20 +33,54 @@ export interface MountLine {
 
 /** Dead mounts may lie on each other; no more of them than this are taken away. */
 const STACK_MAX = 16;
+/** Links that are followed to a mount point. */
+const LINKS_MAX = 40;
 
-/** The mount that is visible at a path (absolute, no links), if one is. The last line is the topmost mount. */
+/** The mount that is visible at a path (absolute, no links), if one is. */
 export function mountAt(path: string): MountLine | undefined {
+  // The last line is the topmost mount.
+  return mountLines().findLast((mount) => mount.path === path);
+}
+
+/** Where a file system of ours is mounted, by its `major:minor`: absolute paths without links, the first one first. */
+export function mountsOf(device: string): string[] {
+  return mountLines()
+    .filter((mount) => mount.device === device && mount.type === TYPE)
+    .map(({ path }) => path);
+}
+
+function mountLines(): MountLine[] {
   // proc(5): id, parent, device, root, mount point, options, optional fields ..., "-", type, source, options
-  for (const line of readFileSync("/proc/self/mountinfo", "utf8").split("\n").reverse()) {
-    const fields = line.split(" ");
-    const [, , device, , point] = fields;
-    const type = fields[fields.indexOf("-", 6) + 1];
-    if (device === undefined || point === undefined || type === undefined) continue;
-    // Blanks, line ends and backslashes stand there as three octal digits.
-    const unescaped = point.replace(/\\([0-7]{3})/g, (_, octal: string) =>
-      String.fromCharCode(Number.parseInt(octal, 8)),
-    );
-    if (unescaped === path) return { device, path, type };
+  return readFileSync("/proc/self/mountinfo", "utf8")
+    .split("\n")
+    .flatMap((line) => {
+      const fields = line.split(" ");
+      const [, , device, , point] = fields;
+      const type = fields[fields.indexOf("-", 6) + 1];
+      if (device === undefined || point === undefined || type === undefined) return [];
+      // Blanks, line ends and backslashes stand there as three octal digits.
+      const path = point.replace(/\\([0-7]{3})/g, (_, octal: string) =>
+        String.fromCharCode(Number.parseInt(octal, 8)),
+      );
+      return { device, path, type };
+    });
+}
+
+/**
+ * Which of `points`, mount points that perhaps nobody serves, a path leads to; undefined: none of them. Asks nothing of
+ * what is mounted there.
+ */
+export function leadsToOneOf(path: string, points: readonly string[]): string | undefined {
+  let at = resolve(path);
+  for (let links = 0; links < LINKS_MAX; links++) {
+    try {
+      at = join(realpathSync(dirname(at)), basename(at));
+      if (points.includes(at)) return at;
+      at = resolve(dirname(at), readlinkSync(at));
+    } catch {
+      // No link, or not there.
+      return undefined;
+    }
   }
   return undefined;
 }

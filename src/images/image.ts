@@ -35,6 +35,8 @@ export interface Service {
 export interface Image extends Source {
   /** What the user named: a path or a URL. */
   readonly name: string;
+  /** A file of this host's that changes when the disk is written to: its own, or its server's. Undefined: none is known. */
+  readonly file: string | undefined;
   /** Undefined: no other program serves it. */
   readonly service?: Service;
   close(): void;

@@ -39,6 +39,10 @@ abstract class RawImage implements Image {
     this.fd = fd;
   }
 
+  get file(): string {
+    return this.name;
+  }
+
   /** Bytes, looked at again each time: an image grows while its guest runs. */
   abstract readonly size: number;
 

@@ -32,12 +32,23 @@ class Composer {
     this.#names = names;
     this.#inodes = new Map(changes.inodes.map((change) => [change.ino, change]));
     const born = new Set<number>();
+    /** Files that have another number now: what they were, by the new number; and the numbers that they had. */
+    const arrived = new Map<number, InodeState | undefined>();
+    const left = new Set<number>();
     for (const step of nameSteps(changes, names)) {
       this.#addNameEvent(step);
-      if (step.isBorn) born.add(step.ino);
+      const { ino, was, isBorn } = step;
+      if (isBorn) born.add(ino);
+      if (ino === was) continue;
+      arrived.set(ino, this.#inodes.get(was)?.old);
+      left.add(was);
     }
-    for (const change of changes.inodes) {
-      const { ino, old, now } = change;
+    for (const found of changes.inodes) {
+      const { ino, now } = found;
+      const change = arrived.has(ino) ? { ...found, old: arrived.get(ino) } : found;
+      const { old } = change;
+      // The number is another file's now, and what that was told as is all.
+      if (left.has(ino) && !arrived.has(ino) && !born.has(ino)) continue;
       if (now === undefined || now.nlink === 0) continue;
       if (old !== undefined && old.nlink > 0 && old.generation === now.generation && !born.has(ino))
         this.#addChangeEvents(change);
@@ -46,9 +57,9 @@ class Composer {
   }
 
   #addNameEvent(step: NameStep): void {
-    const { ino, from, to } = step;
+    const { ino, was, from, to } = step;
     const names = this.#names;
-    const change = this.#inodes.get(ino) ?? this.#unchanged(ino);
+    const change = this.#changeOf(step);
     const fromName = from === undefined ? undefined : Buffer.from(from.name, "latin1");
     const toName = to === undefined ? undefined : Buffer.from(to.name, "latin1");
     const scopes = new Set<number>();
@@ -56,7 +67,7 @@ class Composer {
     if (from !== undefined && fromName !== undefined) {
       for (const directory of names?.ancestors(from.directory) ?? [from.directory]) scopes.add(directory);
       fromPath = names?.pathOf(from.directory, fromName);
-      names?.unlink(from.directory, fromName, ino);
+      names?.unlink(from.directory, fromName, was);
     }
     let toPath: Buffer | undefined;
     if (to !== undefined && toName !== undefined) {
@@ -65,6 +76,8 @@ class Composer {
       for (const directory of names?.ancestors(to.directory) ?? [to.directory]) scopes.add(directory);
       this.#places.set(ino, to);
     }
+    // Only its entry has been put elsewhere.
+    if (ino !== was && fromName?.equals(toName ?? fromName) && from?.directory === to?.directory) return;
     const state = change?.now ?? change?.old;
     if (state !== undefined && isDirectory(state)) scopes.add(ino);
     const kind = kindOf(step, change);
@@ -85,8 +98,11 @@ class Composer {
     });
   }
 
-  /** A file of which only the name changes here, as it is known; undefined: it is not. */
-  #unchanged(ino: number): InodeChange | undefined {
+  /** What becomes of a step's file; where only its name changes, it is as it is known. Undefined: it is not. */
+  #changeOf({ ino, was }: NameStep): InodeChange | undefined {
+    const change = this.#inodes.get(ino);
+    if (ino !== was) return change && { ...change, old: this.#inodes.get(was)?.old };
+    if (change !== undefined) return change;
     const state = this.#names?.state(ino);
     return state === undefined ? undefined : { ino, old: state, now: state };
   }

@@ -18,6 +18,8 @@ export interface NamePlace {
 /** `from` is what went, `to` what came; with both it is a rename. */
 export interface NameStep {
   readonly ino: number;
+  /** The file's number before; another one only where it changes with the name. */
+  readonly was: number;
   readonly from: NamePlace | undefined;
   readonly to: NamePlace | undefined;
   /** Whether the file itself comes with its name, or goes with it. */
@@ -36,19 +38,34 @@ export function nameSteps(changes: Changes, names: Names | undefined): NameStep[
   const inodes = new Map(changes.inodes.map((change) => [change.ino, change]));
   const moves = collectMoves(changes, inodes, names);
   const steps: NameStep[] = [];
+  const left = new Set<number>();
+  const arrived = new Set<number>();
+  for (const { from: was, to: ino } of changes.moves ?? []) {
+    const [from, to] = [moves.get(was)?.gone.shift(), moves.get(ino)?.come.shift()];
+    if (from === undefined || to === undefined) {
+      // Nobody knows what it was called: it goes, and it comes.
+      if (from !== undefined) moves.get(was)?.gone.unshift(from);
+      if (to !== undefined) moves.get(ino)?.come.unshift(to);
+      continue;
+    }
+    steps.push({ ino, was, from, to, isBorn: false, isDead: false });
+    left.add(was);
+    arrived.add(ino);
+  }
   for (const [ino, { gone, come }] of moves) {
     const change = inodes.get(ino);
-    const wasThere = hasNames(change?.old) || (change === undefined && gone.length > 0);
-    const isThere = hasNames(change?.now) || (change === undefined && come.length > 0);
+    const wasThere = !left.has(ino) && (hasNames(change?.old) || (change === undefined && gone.length > 0));
+    const isThere = !arrived.has(ino) && (hasNames(change?.now) || (change === undefined && come.length > 0));
     // A file that came without a name, as its directory could not be read then, comes with it.
     const isUnnamed = names !== undefined && gone.length === 0 && names.names(ino).length === 0;
     const isSame = wasThere && isThere && change?.old?.generation === change?.now?.generation && !isUnnamed;
     const pairs = isSame ? Math.min(gone.length, come.length) : 0;
     for (let n = 0; n < pairs; n++)
-      steps.push({ ino, from: gone[n], to: come[n], isBorn: false, isDead: false });
+      steps.push({ ino, was: ino, from: gone[n], to: come[n], isBorn: false, isDead: false });
     for (let n = pairs; n < gone.length; n++) {
       steps.push({
         ino,
+        was: ino,
         from: gone[n],
         to: undefined,
         isBorn: false,
@@ -56,7 +73,7 @@ export function nameSteps(changes: Changes, names: Names | undefined): NameStep[
       });
     }
     for (let n = pairs; n < come.length; n++) {
-      steps.push({ ino, from: undefined, to: come[n], isBorn: !isSame && n === 0, isDead: false });
+      steps.push({ ino, was: ino, from: undefined, to: come[n], isBorn: !isSame && n === 0, isDead: false });
     }
   }
   return firstOnesBorn(lastOnesDead(names === undefined ? steps : inOrder(steps, names)));
@@ -102,9 +119,10 @@ function collectMoves(
     if (now !== 0) of(now).come.push(place);
   }
   if (names === undefined) return moves;
+  const moved = new Set(changes.moves?.flatMap(({ from, to }) => [from, to]));
   // Of a file that is gone, the names that it had count, whether or not their directories could be read.
   for (const { ino, old, now } of inodes.values()) {
-    if (hasNames(now) && old?.generation === now?.generation) continue;
+    if (hasNames(now) && old?.generation === now?.generation && !moved.has(ino)) continue;
     const { gone, come } = of(ino);
     const known = new Set(gone.map(slot));
     for (const { directory, name } of names.names(ino)) {
@@ -116,7 +134,29 @@ function collectMoves(
     }
     if (gone.length === 0 && come.length === 0) moves.delete(ino);
   }
+  for (const [ino, { gone, come }] of moves) {
+    if (come.length > 0 && gone.length === 0 && isSameDirectory(inodes.get(ino)))
+      gone.push(...namesGivenUp(ino, inodes.get(ino)?.now ?? names.state(ino), come, names));
+  }
   return moves;
+}
+
+/**
+ * The names that a directory had, as one comes: it has one at a time. NTFS drivers write the new one first, and it can be
+ * seen before the old one has gone: that is then no change any more.
+ */
+function namesGivenUp(
+  ino: number,
+  state: InodeState | undefined,
+  come: readonly NamePlace[],
+  names: Names,
+): NamePlace[] {
+  if (!isDirectory(state)) return [];
+  const kept = new Set(come.map(slot));
+  return names
+    .names(ino)
+    .map(({ directory, name }) => ({ directory, name: name.toString("latin1") }))
+    .filter((place) => !kept.has(slot(place)));
 }
 
 function isSameDirectory(change: InodeChange | undefined): boolean {
@@ -151,10 +191,10 @@ function inOrder(steps: readonly NameStep[], names: Names): NameStep[] {
   /** By inode, the names that still have to go. */
   const going = new Map<number, number>();
   const children = new Map<number, number>();
-  for (const { ino, from, to, isBorn, isDead } of pending) {
+  for (const { ino, was, from, to, isBorn, isDead } of pending) {
     if (from !== undefined) {
       leaving.set(slot(from), (leaving.get(slot(from)) ?? 0) + 1);
-      leavingOf.set(ino, (leavingOf.get(ino) ?? 0) + 1);
+      leavingOf.set(was, (leavingOf.get(was) ?? 0) + 1);
     }
     if (to !== undefined && isBorn) births.add(ino);
     if (to === undefined) going.set(ino, (going.get(ino) ?? 0) + 1);
@@ -185,7 +225,7 @@ function inOrder(steps: readonly NameStep[], names: Names): NameStep[] {
     }
     if (to !== undefined) births.delete(ino);
   };
-  const isReady = ({ ino, from, to, isDead }: NameStep): boolean => {
+  const isReady = ({ ino, was, from, to, isDead }: NameStep): boolean => {
     if (to !== undefined && newcomers.has(ino) && (going.get(ino) ?? 0) > 0) return false;
     if (isDead && (children.get(ino) ?? 0) > 0) return false;
     if (to === undefined) return true;
@@ -194,7 +234,7 @@ function inOrder(steps: readonly NameStep[], names: Names): NameStep[] {
     if (others > own || births.has(to.directory)) return false;
     // A directory goes into one that was in it when that one has come out.
     const isMove = from !== undefined && from.directory !== to.directory;
-    return !(isMove && isDirectory(names.state(ino)) && isWithin(to.directory, ino));
+    return !(isMove && isDirectory(names.state(was)) && isWithin(to.directory, was));
   };
   let waiting = pending;
   while (waiting.length > 0) {
@@ -205,18 +245,19 @@ function inOrder(steps: readonly NameStep[], names: Names): NameStep[] {
     }
     if (later.length === waiting.length) {
       const at = later.findIndex(
-        ({ ino, from, to }) =>
+        ({ was, from, to }) =>
           from !== undefined &&
           to !== undefined &&
           (children.get(from.directory) ?? 0) > 0 &&
-          !isDirectory(names.state(ino)),
+          !isDirectory(names.state(was)),
       );
       const first = later.splice(Math.max(0, at), 1)[0] as NameStep;
       if (at < 0) take(first);
       else {
-        const isLast = names.names(first.ino).length <= (leavingOf.get(first.ino) ?? 0);
-        take({ ...first, to: undefined, isDead: isLast });
-        later.push({ ...first, from: undefined, isBorn: isLast });
+        const { ino, was } = first;
+        const isLast = names.names(was).length <= (leavingOf.get(was) ?? 0);
+        take({ ...first, ino: was, to: undefined, isDead: isLast });
+        later.push({ ...first, was: ino, from: undefined, isBorn: isLast });
         if (isLast) births.add(first.ino);
       }
     }

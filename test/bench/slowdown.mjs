@@ -7,6 +7,7 @@ import {
   existsSync,
   mkdirSync,
   readdirSync,
+  renameSync,
   rmSync,
   statSync,
   symlinkSync,
@@ -121,16 +122,20 @@ function kernel() {
   return join(cache, name);
 }
 
-/** A guest of QEMU's that runs the loads itself; `isAttached`: slashcloud follows it. */
-async function inGuest(image, isAttached) {
+/** A guest of QEMU's that runs the loads itself, its disk of a format; `capture`: how slashcloud follows it, if at all. */
+async function inGuest(image, format, capture) {
   guestImage(image);
+  if (format !== "raw") {
+    run("qemu-img", "convert", "-f", "raw", "-O", format, image, `${image}.${format}`);
+    renameSync(`${image}.${format}`, image);
+  }
   const socket = at("qmp");
   const guest = spawn(
     "qemu-system-x86_64",
     [
       ...["-machine", "q35", "-accel", "tcg,thread=multi", "-m", "512", "-nodefaults", "-display", "none"],
       ...["-serial", "stdio", "-qmp", `unix:${socket},server=on,wait=off`],
-      ...["-drive", `file=${image},format=raw,if=none,id=disk,cache=none`],
+      ...["-drive", `file=${image},format=${format},if=none,id=disk,cache=none`],
       ...["-device", "nvme,drive=disk,serial=disk"],
       ...["-kernel", kernel(), "-append", "root=/dev/nvme0n1 console=ttyS0 quiet panic=1"],
     ],
@@ -143,10 +148,11 @@ async function inGuest(image, isAttached) {
   });
   await until(() => said.includes("guest: ready"));
   let daemon = async () => {};
-  if (isAttached) {
+  if (capture !== undefined) {
     daemon = up();
     await until(() => existsSync(join(at("cloud"), "h")));
-    run(process.execPath, main, "attach", "--qmp", socket, "--state", at("state"), "guest");
+    const own = ["--capture", capture, "--state", at("state")];
+    run(process.execPath, main, "attach", "--qmp", socket, ...own, "guest");
   }
   return {
     fio: async (options) => {
@@ -201,9 +207,17 @@ export async function byNbd(image, isTapped) {
   };
 }
 
+const FORMATS = ["raw", "qcow2"];
+/** Not followed, and by each way to attach. */
+const CAPTURES = [undefined, "mirror", "watch"];
+const roadOf = (format, capture) => `a guest on ${format}, ${capture ?? "alone"}`;
+
 const ROADS = {
-  "a guest alone": (image) => inGuest(image, false),
-  "a guest, attached": (image) => inGuest(image, true),
+  ...Object.fromEntries(
+    FORMATS.flatMap((format) =>
+      CAPTURES.map((capture) => [roadOf(format, capture), (image) => inGuest(image, format, capture)]),
+    ),
+  ),
   "qemu-nbd": (image) => byNbd(image, false),
   "the tap, events and all": (image) => byNbd(image, true),
 };
@@ -235,22 +249,32 @@ export async function slowdown(seconds, times = 3) {
 
 const median = (values) => values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)];
 
-/** The figures as Markdown. */
+/** The figures as Markdown: a guest of QEMU's, by the format of its disk, and a disk that is reached by NBD. */
 export function report(results) {
-  const [alone, attached, nbd, tap] = Object.keys(ROADS).map((road) => results[road]);
-  const rows = [
-    "| operations/s | a guest of QEMU's (TCG) | attached to | | ext4 by qemu-nbd | by the tap | |",
-    "|---|---|---|---|---|---|---|",
-  ];
+  const tables = FORMATS.map((format) =>
+    tableOf(
+      results,
+      CAPTURES.map((capture) => roadOf(format, capture)),
+      [`a guest of QEMU's (TCG), ${format}`, "attached to: mirror", "attached to: watch"],
+    ),
+  );
+  const byNbd = tableOf(results, ["qemu-nbd", "the tap, events and all"], ["ext4 by qemu-nbd", "by the tap"]);
+  return [...tables, byNbd].join("\n\n");
+}
+
+/** Of the roads the first is what the others are compared with. */
+function tableOf(results, roads, titles) {
   const change = (before, after) => `${((100 * (after - before)) / before).toFixed(0)} %`;
-  for (const load of Object.keys(LOADS)) {
-    const [a, b, c, d] = [alone, attached, nbd, tap].map((road) => median(road[load]));
-    const cells = [a, b, change(a, b), c, d, change(c, d)];
-    rows.push(
-      `| ${load} | ${cells.map((cell) => (typeof cell === "number" ? Math.round(cell) : cell)).join(" | ")} |`,
-    );
-  }
-  return rows.join("\n");
+  const rows = Object.keys(LOADS).map((load) => {
+    const [before, ...after] = roads.map((road) => median(results[road][load]));
+    const others = after.map((value) => `${Math.round(value)} (${change(before, value)})`);
+    return `| ${[load, Math.round(before), ...others].join(" | ")} |`;
+  });
+  return [
+    `| operations/s | ${titles.join(" | ")} |`,
+    `|---|${titles.map(() => "---|").join("")}`,
+    ...rows,
+  ].join("\n");
 }
 
 // `node test/bench/slowdown.mjs [SECONDS [TIMES]]` measures this alone.

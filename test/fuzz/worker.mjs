@@ -5,6 +5,7 @@
 import { openSync, writeSync } from "node:fs";
 import { loadImage, pickImage } from "./images.mjs";
 import { groupPlaces, mutate } from "./mutate.mjs";
+import { OwnTime } from "./own-time.mjs";
 import { findPlaces } from "./places.mjs";
 import { findFatPlaces } from "./places-fat.mjs";
 import { findNtfsPlaces } from "./places-ntfs.mjs";
@@ -57,7 +58,22 @@ function tell(message) {
   writeSync(3, `${JSON.stringify(message)}\n`);
 }
 
+/** What went wrong with a mutant that threw, and where: without a trace each of the many errors that are answers is cheaper. */
+function explain(error, read) {
+  Error.stackTraceLimit = 30;
+  try {
+    read();
+  } catch (again) {
+    return again?.stack ?? `${again}`;
+  } finally {
+    Error.stackTraceLimit = 0;
+  }
+  return error?.stack ?? `${error}`;
+}
+
+const time = new OwnTime("self");
 const clearRefs = openSync("/proc/self/clear_refs", "w");
+Error.stackTraceLimit = 0;
 let peak = 0;
 let slowest = 0;
 let slowestSeed = first;
@@ -79,14 +95,16 @@ for (let seed = first; seed < first + count; seed += step) {
   tell({ begin: seed, image: name });
   // Makes the kernel measure the peak of resident memory from now on (proc_pid_clear_refs(5)).
   writeSync(clearRefs, "5", 0);
-  const began = performance.now();
+  const began = time.now();
   let failure;
+  let thrown;
   try {
     reader.disk(mutant, commits, before);
   } catch (error) {
-    failure = error?.stack ?? `${error}`;
+    thrown = error;
+    failure = `${error}`;
   }
-  const took = performance.now() - began;
+  const took = time.now() - began;
   if (took > slowest) {
     slowest = took;
     slowestSeed = seed;
@@ -96,6 +114,7 @@ for (let seed = first; seed < first + count; seed += step) {
   peak = Math.max(peak, reached);
   if (grew > mebibytes) failure ??= `it took ${Math.round(grew)} MB of memory`;
   if (took > milliseconds) failure ??= `it took ${Math.round(took)} ms`;
+  if (thrown !== undefined) failure = explain(thrown, () => reader.disk(mutant, commits, before));
   if (failure !== undefined) tell({ failure, seed, image: name });
   // Often enough that little is lost with a process that must be ended.
   if (++done % 50 === 0) tellFigures(false);

@@ -15,6 +15,8 @@ import {
 import { join } from "node:path";
 import { endWithTests, onEnd, run, unmountNow } from "./images-mount.js";
 
+/** How long after it was unmounted a volume's driver may run, ms: it writes what it has kept. */
+const STAYS_MOUNTED = 20_000;
 const WIM_HEADER = 208;
 const BLOB_TABLE = 48;
 const BLOB_ENTRY = 50;
@@ -120,10 +122,11 @@ export async function mountNtfs(
   image: string,
   folder: string,
   options: string,
+  program: "ntfs-3g" | "lowntfs-3g" = "ntfs-3g",
 ): Promise<() => Promise<void>> {
   mkdirSync(folder, { recursive: true });
   const device = statSync(folder).dev;
-  const driver = spawn("ntfs-3g", ["-o", `no_detach,${options}`, image, folder], { stdio: "pipe" });
+  const driver = spawn(program, ["-o", `no_detach,${options}`, image, folder], { stdio: "pipe" });
   const ended = once(driver, "exit");
   endWithTests(driver);
   while (statSync(folder).dev === device) {
@@ -133,7 +136,10 @@ export async function mountNtfs(
   const unmount = onEnd(() => unmountNow(folder));
   return async () => {
     unmount();
+    // In a mount namespace that somebody else has begun meanwhile it is still mounted: then nobody tells the driver to end.
+    const reminder = setTimeout(() => driver.kill("SIGTERM"), STAYS_MOUNTED);
     await ended;
+    clearTimeout(reminder);
   };
 }
 

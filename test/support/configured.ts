@@ -69,7 +69,7 @@ export class Configured {
 }
 
 /** Waits until something is so. */
-export async function eventually(isSo: () => boolean, why: () => string, limit = 30_000): Promise<void> {
+export async function eventually(isSo: () => boolean, why: () => string, limit = 90_000): Promise<void> {
   const until = performance.now() + limit;
   while (!isSo()) {
     if (performance.now() > until) throw new Error(why());

@@ -45,7 +45,7 @@ export async function guestsOf(state: string): Promise<readonly string[] | undef
 export async function eventually<Value>(
   look: () => Value | Promise<Value>,
   isSo: (value: Value) => boolean,
-  limit = 20_000,
+  limit = 60_000,
 ): Promise<Value> {
   for (const start = performance.now(); ; await sleep(50)) {
     const value = await look();

@@ -112,9 +112,9 @@ export function expectedWalk(tree: MemoryTree): Record<string, Told> {
   return found;
 }
 
-/** Waits until `got` gives `wanted`, at most 5 s; returns what it gave last. */
+/** Waits until `got` gives `wanted`, at most a minute; returns what it gave last. */
 export async function eventually<T>(got: () => T, wanted: T): Promise<T> {
-  const end = Date.now() + 5000;
+  const end = Date.now() + 60_000;
   while (JSON.stringify(got()) !== JSON.stringify(wanted) && Date.now() < end) {
     await new Promise((resolve) => setTimeout(resolve, 20));
   }

@@ -1,6 +1,6 @@
 /** Mounts, loop devices and work folders for tests with real images: whatever happens, all are taken away again. */
 import { type ChildProcess, execFile, execFileSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, realpathSync, renameSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
@@ -73,6 +73,30 @@ export async function mount(what: string, folder: string, options: string): Prom
   mkdirSync(folder, { recursive: true });
   await run("mount", ["-o", options, what, folder]);
   return onEnd(() => unmountNow(folder));
+}
+
+/** The files that loop devices are over. */
+function loopFiles(): string[] {
+  return readdirSync("/sys/block").flatMap((name) => {
+    if (!name.startsWith("loop")) return [];
+    try {
+      return [readFileSync(`/sys/block/${name}/loop/backing_file`, "utf8").trim()];
+    } catch {
+      // Nothing is behind this one.
+      return [];
+    }
+  });
+}
+
+/**
+ * Sees to it that no loop device is over a file whose file system was mounted, remounted read-only and unmounted: where
+ * another program has begun a mount namespace of its own meanwhile, it stays mounted there. Then the file becomes a copy of
+ * itself, as the kernel mounts nothing twice in different ways.
+ */
+export async function letGo(file: string): Promise<void> {
+  if (!loopFiles().includes(realpathSync(file))) return;
+  await run("cp", ["--sparse=always", file, `${file}.copy`]);
+  renameSync(`${file}.copy`, file);
 }
 
 /** A loop device over a file; the function returned frees it. */

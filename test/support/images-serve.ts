@@ -8,9 +8,9 @@ import { onEnd, unmountNow } from "./images-mount.js";
 export const main = process.env.SLASHCLOUD_MAIN ?? join(import.meta.dirname, "../../dist/main.js");
 
 /** How long `up` may take until the tree answers, ms. */
-const startLimit = 30_000;
+const startLimit = 60_000;
 /** How long it may take to end, ms. */
-const endLimit = 15_000;
+const endLimit = 60_000;
 
 /** The host's name in the tree. */
 export const host = "oracle";

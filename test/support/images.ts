@@ -1,7 +1,7 @@
 /** Makes the file systems of the oracle tests, through mke2fs and the kernel. */
 import { mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { loopDevice, mount, run } from "./images-mount.js";
+import { letGo, loopDevice, mount, run } from "./images-mount.js";
 import type { Recipe } from "./images-recipes.js";
 
 const populate = join(import.meta.dirname, "../oracle/populate.py");
@@ -49,12 +49,15 @@ export async function makeImage(recipe: Recipe, folder: string): Promise<MadeIma
   await run("mke2fs", ["-q", "-F", ...recipe.mke2fs, ...extra, image]);
   await recipe.before?.(image);
   if (recipe.filledBy !== "mke2fs") {
-    const unmount = await mount(image, join(folder, "filled"), mountOptions);
+    const filled = join(folder, "filled");
+    const unmount = await mount(image, filled, mountOptions);
     try {
-      await run("python3", [populate, join(folder, "filled"), ...recipe.fill]);
+      await run("python3", [populate, filled, ...recipe.fill]);
+      await run("mount", ["-o", "remount,ro", filled]);
     } finally {
       unmount();
     }
+    await letGo(image);
   }
   await recipe.after?.(image);
   let oracleImage = image;

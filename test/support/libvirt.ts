@@ -6,7 +6,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { onEnd, run } from "./images-mount.js";
 
 /** How long the daemon may take to start, ms. */
-const LIMIT = 30_000;
+const LIMIT = 90_000;
 /** Debian's user for what has no other; a libvirt of root's would be the machine's own. */
 const USER = "nobody";
 

@@ -6,7 +6,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { endWithTests } from "./images-mount.js";
 
 /** How long a server may take until it listens, ms. */
-const LIMIT = 20_000;
+const LIMIT = 90_000;
 
 /** A server that runs. */
 export interface NbdServerProcess {

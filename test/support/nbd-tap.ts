@@ -7,7 +7,7 @@ import { endWithTests, onEnd } from "./images-mount.js";
 import { main } from "./images-serve.js";
 
 /** How long something may take to begin or to end, ms. */
-const LIMIT = 20_000;
+const LIMIT = 90_000;
 
 /** A tap that serves. */
 export interface TapProcess {

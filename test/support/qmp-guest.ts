@@ -135,7 +135,7 @@ export async function blockState(monitor: QmpClient): Promise<unknown> {
 
 /** Waits until a QEMU is as it was. */
 export async function waitForState(monitor: QmpClient, state: unknown): Promise<void> {
-  const limit = performance.now() + 20_000;
+  const limit = performance.now() + 90_000;
   for (;;) {
     const now = await blockState(monitor);
     if (isDeepStrictEqual(now, state)) return;

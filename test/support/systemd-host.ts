@@ -43,9 +43,12 @@ export class SystemdHost {
     writeFileSync(join(root as string, "etc/machine-id"), "");
     rmSync(join(root as string, "var/log/journal"), { recursive: true, force: true });
     await prepare(root as string);
+    // Each program that is started here becomes the next: the process is systemd-nspawn's in the end.
     const child = spawn(
-      "systemd-nspawn",
+      "unshare",
       [
+        ...["--mount", "--propagation", "private", join(import.meta.dirname, "own-mounts.sh")],
+        ...[root as string, "systemd-nspawn"],
         ...["--quiet", "--register=no", "--keep-unit", "--private-network", "--console=pipe"],
         // What a host's own services may: nspawn's filter of system calls would keep NFS-Ganesha from its files.
         ...["--capability=all", "--system-call-filter=open_by_handle_at", "--bind=/dev/fuse"],

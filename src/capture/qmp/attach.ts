@@ -5,11 +5,13 @@
  * guest's discards, which its filter for mirrors does not pass on.
  */
 import type { AttachedDisk, Attachment, AttachOptions, GuestDisk, Loss, TapTarget } from "./attachment.js";
-import { clearExports, clearGuest, clearJobs, clearNames, nodesOf } from "./clearing.js";
-import { chosenDisks, guestDisks, isDevice } from "./guest-disks.js";
+import { clearExports, clearJobs } from "./clearing.js";
+import { enter, leave } from "./entering.js";
+import { addExport, exportUrl, startServer } from "./exports.js";
+import { isDevice } from "./guest-disks.js";
 import { text } from "./json.js";
-import { namesOf, QmpClient, QmpError, type QmpEvent, told } from "./qmp-client.js";
-import { isOurs, livingOwner, type Session, sessionOf } from "./session.js";
+import { type QmpClient, QmpError, type QmpEvent, told } from "./qmp-client.js";
+import type { Session } from "./session.js";
 
 /** A disk, and what is made for it in QEMU. */
 interface Mirrored {
@@ -25,59 +27,14 @@ interface Mirrored {
 }
 
 /** Attaches to a guest. Throws QmpError, one line, and has changed nothing then. */
-export async function attachGuest(options: AttachOptions): Promise<Attachment> {
-  const { socket, exportSocket, guard } = options;
-  const session = sessionOf(process.pid);
-  await guard.guard({ socket, exportSocket });
-  let client: QmpClient | undefined;
-  let isChanged = false;
-  try {
-    client = await QmpClient.connect(socket);
-    await clearDead(client, exportSocket);
-    const disks = chosenDisks(socket, await guestDisks(client), options.disks);
+export function attachGuest(options: AttachOptions): Promise<Attachment> {
+  return enter(options, async ({ client, session, disks }) => {
     const mirrored: Mirrored[] = [];
     for (const disk of disks) mirrored.push(await prepare(disk, options, session));
     const attachment = new GuestAttachment(client, options, session, mirrored);
-    isChanged = true;
     await attachment.begin();
     return attachment;
-  } catch (error) {
-    if (client !== undefined && isChanged)
-      await undo(client, options, session).catch(({ message }: Error) => options.log(message));
-    else {
-      client?.close();
-      guard.release(socket);
-    }
-    throw error;
-  }
-}
-
-/** Takes back what was made in QEMU, and ends the connection. Throws QmpError; the guest stays guarded then. */
-async function undo(client: QmpClient, { socket, exportSocket, guard }: AttachOptions, session: Session) {
-  try {
-    await clearNames(client, exportSocket, session.owns);
-    client.close();
-  } catch {
-    // QEMU may have ended, or only this connection to it.
-    client.close();
-    await clearGuest({ socket, exportSocket }, session.owns);
-  }
-  guard.release(socket);
-}
-
-/** Takes away what slashclouds left that have died. Throws QmpError if there is one that lives. */
-async function clearDead(client: QmpClient, exportSocket: string): Promise<void> {
-  const names = [
-    ...(await namesOf(client, "query-jobs", "id")),
-    ...(await namesOf(client, "query-block-exports", "id")),
-    ...(await nodesOf(client)),
-  ].filter(isOurs);
-  for (const name of names) {
-    const pid = livingOwner(name);
-    if (pid !== undefined)
-      throw new QmpError(client.path, `slashcloud is attached already (process ${pid}); detach that first`);
-  }
-  await clearNames(client, exportSocket, isOurs);
+  });
 }
 
 async function prepare(
@@ -87,7 +44,7 @@ async function prepare(
 ): Promise<Mirrored> {
   const name = session.name("e", disk.index);
   return {
-    disk: { ...disk, exportUrl: `nbd+unix:///${name}?socket=${encodeURI(exportSocket)}` },
+    disk: { ...disk, exportUrl: exportUrl(name, exportSocket) },
     tap: disk.isReadOnly ? undefined : await tapFor(disk),
     job: session.name("j", disk.index),
     export: name,
@@ -154,7 +111,7 @@ class GuestAttachment implements Attachment {
     return this.#inTurn(async () => {
       if (this.#isEnding) return;
       this.#isEnding = true;
-      await undo(this.#client, this.#options, this.#session);
+      await leave(this.#client, this.#options, this.#session);
     });
   }
 
@@ -169,9 +126,9 @@ class GuestAttachment implements Attachment {
     const { disk, tap, target } = mirrored;
     const client = this.#client;
     if (!mirrored.isExported) {
-      if (!this.#mirrored.some(({ isExported }) => isExported)) await this.#startServer();
-      const args = { type: "nbd", id: mirrored.export, "node-name": disk.node, name: mirrored.export };
-      await client.execute("block-export-add", { ...args, writable: false });
+      if (!this.#mirrored.some(({ isExported }) => isExported))
+        await startServer(client, this.#options.exportSocket);
+      await addExport(client, mirrored.export, disk.node);
       mirrored.isExported = true;
     }
     if (tap === undefined || mirrored.isMirrored) return;
@@ -199,20 +156,6 @@ class GuestAttachment implements Attachment {
     } catch (error) {
       mirrored.isMirrored = false;
       throw error;
-    }
-  }
-
-  async #startServer(): Promise<void> {
-    const { socket, exportSocket } = this.#options;
-    const addr = { type: "unix", data: { path: exportSocket } };
-    try {
-      await this.#client.execute("nbd-server-start", { addr, "max-connections": 0 });
-    } catch (error) {
-      if (!(error as Error).message.includes("already running")) throw error;
-      throw new QmpError(
-        socket,
-        "another program has QEMU serve disks by NBD, and there is one such server in a QEMU; end that first (nbd-server-stop)",
-      );
     }
   }
 
@@ -276,7 +219,7 @@ class GuestAttachment implements Attachment {
   #closed(reason: string): void {
     if (this.#isEnding) return;
     this.#isEnding = true;
-    void undo(this.#client, this.#options, this.#session)
+    void leave(this.#client, this.#options, this.#session)
       .catch((error: Error) => this.#options.log(error.message))
       .finally(() => this.#lose({ disk: undefined, reason: this.#farewell || reason, canReattach: false }));
   }

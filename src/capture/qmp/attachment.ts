@@ -1,4 +1,7 @@
-/** What it is to be attached to a running QEMU: its disks can be read, and what they are written goes to a tap. */
+/**
+ * What it is to be attached to a running QEMU: its disks can be read, and what they are written goes to a tap, or is found
+ * by looking at them.
+ */
 import type { Log } from "../../images/image.js";
 
 /** A disk of a running guest, as QEMU tells of it, which is trusted no more than its guest. */
@@ -17,7 +20,9 @@ export interface GuestDisk {
   readonly format: string;
   /** A path, or a description that begins with "json:". Not to be opened unless `isRaw`. */
   readonly filename: string;
-  /** The disk's bytes are those of the file `filename`, which this process finds there, too, and QEMU has open. */
+  /** The file `filename`, if this process finds it there, too, and QEMU has it open. */
+  readonly file: string | undefined;
+  /** The disk's bytes are those of that file. */
   readonly isRaw: boolean;
   /** The guest cannot write to it, so it has no tap. */
   readonly isReadOnly: boolean;
@@ -51,13 +56,16 @@ export interface Guard {
   release(socket: string): void;
 }
 
-export interface AttachOptions extends GuardedGuest {
+export interface EnterOptions extends GuardedGuest {
   /** Nodes, or ids of drives or devices; by default all disks that have a medium, CD-ROMs and floppies excepted. */
   readonly disks?: readonly string[];
-  /** Called for each disk that can be written, before anything is changed in QEMU. */
-  readonly tapFor: (disk: GuestDisk) => Promise<TapTarget> | TapTarget;
   readonly guard: Guard;
   readonly log: Log;
+}
+
+export interface AttachOptions extends EnterOptions {
+  /** Called for each disk that can be written, before anything is changed in QEMU. */
+  readonly tapFor: (disk: GuestDisk) => Promise<TapTarget> | TapTarget;
 }
 
 /** Something that came to an end by itself. */
@@ -76,6 +84,18 @@ export interface Attachment {
   onLost(listener: (loss: Loss) => void): void;
   /** Mirrors a disk once more whose mirror ended. Throws QmpError. */
   reattach(disk: AttachedDisk): Promise<void>;
+  /** Takes back all that was changed in QEMU. Throws QmpError if QEMU does not do it. */
+  detach(): Promise<void>;
+}
+
+/** A guest whose disks are looked at: nothing is made in its QEMU but what reading them takes. */
+export interface WatchedGuest {
+  /** Where its disks can be read, in their order: files of this host's, and NBD URLs. */
+  readonly images: readonly string[];
+  /** Called when these are others: after a snapshot, a block job, or when disks were plugged in or out. */
+  onMoved(listener: (images: readonly string[]) => void): void;
+  /** Called once, also if that was before: the guest has gone, and need not be let go of. */
+  onLost(listener: (reason: string) => void): void;
   /** Takes back all that was changed in QEMU. Throws QmpError if QEMU does not do it. */
   detach(): Promise<void>;
 }

@@ -1,4 +1,5 @@
 /** The disks of a running guest. */
+import { accessSync, constants } from "node:fs";
 import type { GuestDisk } from "./attachment.js";
 import { field, list, text } from "./json.js";
 import { isOpenBehind } from "./open-files.js";
@@ -20,9 +21,36 @@ export async function guestDisks(client: QmpClient): Promise<GuestDisk[]> {
     const disk = parseDisk(disks.length, device, text(entry, "device") ?? "", inserted);
     if (disk === undefined)
       throw new QmpError(client.path, `QEMU does not tell what disk ${told(device)} is`);
-    disks.push({ ...disk, isRaw: disk.isRaw && (await isOpenBehind(client.path, disk.filename)) });
+    const { filename, format } = disk;
+    const isFile = filename.startsWith("/") && (await isOpenBehind(client.path, filename));
+    const file = isFile ? filename : undefined;
+    disks.push({ ...disk, file, isRaw: isFile && format === "raw" });
   }
   return disks;
+}
+
+/**
+ * Which disks a guest has, in short: another text if one is another, has other nodes, or another size. Throws QmpError.
+ */
+export async function disksInShort(client: QmpClient): Promise<string> {
+  const entries = list(await client.execute("query-block")).map((entry) => {
+    const inserted = field(entry, "inserted");
+    const image = field(inserted, "image");
+    const { filename, "virtual-size": size } = (image ?? {}) as Record<string, unknown>;
+    return [field(entry, "qdev"), field(inserted, "node-name"), field(inserted, "drv"), filename, size];
+  });
+  return JSON.stringify(entries);
+}
+
+/** The file of a disk whose bytes are that file's, if this process may read it. */
+export function readableFile({ isRaw, filename }: GuestDisk): string | undefined {
+  if (!isRaw) return undefined;
+  try {
+    accessSync(filename, constants.R_OK);
+    return filename;
+  } catch {
+    return undefined;
+  }
 }
 
 /** Those of `disks` that are named, in their own order. Throws QmpError for one that is not there. */
@@ -32,18 +60,22 @@ export function chosenDisks(
   names: readonly string[] | undefined,
 ): readonly GuestDisk[] {
   if (disks.length === 0) throw new QmpError(socket, "the guest has no disk that slashcloud could show");
-  if (names === undefined) return disks;
-  const missing = names.find((name) => !disks.some((disk) => isNamed(disk, name)));
+  const missing = names?.find((name) => !disks.some((disk) => isNamed(disk, name)));
   if (missing !== undefined) {
     const there = disks.map(({ name }) => name).join(", ");
     throw new QmpError(socket, `the guest has no disk ${missing}; it has ${told(there)}`);
   }
-  return disks.filter((disk) => names.some((name) => isNamed(disk, name)));
+  return disks.filter((disk) => isChosen(disk, names));
 }
 
 /** Whether a device's name in an event is that of the disk's device, or of what the disk's device is part of. */
 export function isDevice(disk: GuestDisk, name: string): boolean {
   return disk.device === name || disk.device.startsWith(`${name}/`) || idOf(disk.device) === name;
+}
+
+/** Whether a disk is meant by one of the names; without names, all are. */
+export function isChosen(disk: GuestDisk, names: readonly string[] | undefined): boolean {
+  return names === undefined || names.some((name) => isNamed(disk, name));
 }
 
 function isNamed(disk: GuestDisk, name: string): boolean {
@@ -56,7 +88,12 @@ function idOf(device: string): string | undefined {
 }
 
 /** `drive`: a drive's id, or "". */
-function parseDisk(index: number, device: string, drive: string, inserted: unknown): GuestDisk | undefined {
+function parseDisk(
+  index: number,
+  device: string,
+  drive: string,
+  inserted: unknown,
+): Omit<GuestDisk, "file" | "isRaw"> | undefined {
   const image = field(inserted, "image");
   const node = text(inserted, "node-name");
   const format = text(inserted, "drv");
@@ -72,7 +109,6 @@ function parseDisk(index: number, device: string, drive: string, inserted: unkno
     size,
     format,
     filename,
-    isRaw: format === "raw" && filename.startsWith("/"),
     isReadOnly: field(inserted, "ro") === true,
   };
 }

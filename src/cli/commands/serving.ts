@@ -2,6 +2,7 @@
 
 import { hostname } from "node:os";
 import { type Command, Option } from "commander";
+import { GUEST_CAPTURES } from "../../daemon/guest-capture.js";
 import { LOG_FORMS } from "../../daemon/log/writer.js";
 import { METRICS_ADDRESS } from "../../daemon/metrics-address.js";
 import type { AttachOptions } from "../attach.js";
@@ -40,6 +41,7 @@ export function addServing(program: Command): void {
           "--policy <file>",
           "who may see what of the guests, and as whose: YAML or JSON; read again at SIGUSR2",
         )
+        .option("--ignore-case", "names on guests' NTFS volumes are found in whatever case, as in Windows")
         .option("--state <dir>", "where events are kept (default: /var/lib/slashcloud/<mount>)")
         .option(
           "--events-size <size>",
@@ -142,10 +144,18 @@ export function addServing(program: Command): void {
   example(
     program
       .command("attach")
-      .description("Show the disks of a running QEMU's guest, and follow all that it writes")
+      .description("Show the disks of a running QEMU's guest, and follow what it writes")
       .argument("[name]", "the guest's name in the tree (default: the socket's)")
       .requiredOption("--qmp <socket>", "QEMU's monitor: -qmp unix:SOCKET,server=on,wait=off")
       .option("--disk <node>", "one disk by its node, drive or device; may be given more than once", several)
+      .addOption(
+        new Option(
+          "--capture <how>",
+          "mirror: QEMU tells each write, which costs the guest speed; watch: the disks are looked at",
+        )
+          .choices(GUEST_CAPTURES)
+          .default("mirror"),
+      )
       .option("--mount <dir>", "where the tree is mounted", "/cloud")
       .option("--state <dir>", "the daemon's state directory, if it was named")
       .action(async (name: string | undefined, options: AttachOptions) => {

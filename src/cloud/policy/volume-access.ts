@@ -135,7 +135,7 @@ export class VolumeAccess {
    * those of the directory, and not another spelling that leads to the same file.
    */
   ofName(directory: number, name: Buffer, ino: number, attributes: Attributes, isListed: boolean): Grant {
-    if (!isListed && this.#fileSystem().foldsNames(directory))
+    if (!isListed && this.#isOtherSpelling(directory, name, ino))
       return this.#asListed(directory, ino, attributes);
     const state = child(this.#stateOf(directory, 0), name);
     if (state.grant === Grant.HIDE) return Grant.HIDE;
@@ -226,6 +226,12 @@ export class VolumeAccess {
     return directory === this.#fileSystem().rootInode || this.#namesOf(directory).length > 0;
   }
 
+  /** Whether a name that leads to an inode is another than the directory lists. */
+  #isOtherSpelling(directory: number, name: Buffer, ino: number): boolean {
+    const fileSystem = this.#fileSystem();
+    return fileSystem.foldsNames(directory) && fileSystem.lookup(directory, name, true) !== ino;
+  }
+
   /** By the names by which a directory lists a file; hidden if it does not. */
   #asListed(directory: number, ino: number, attributes: Attributes): Grant {
     const names: Buffer[] = [];
@@ -301,12 +307,12 @@ export class VolumeAccess {
     this.#answered.set(directory, state);
   }
 
-  /** The names of the map that the file system has, too. */
+  /** The names of the map that the file system has, too, in that spelling: each is to count once, and as it is listed. */
   #namesOf(ino: number): NameOf[] {
     const fileSystem = this.#fileSystem();
     return this.#hints.names(ino).filter(({ directory, name }) => {
       try {
-        return fileSystem.lookup(directory, name) === ino;
+        return fileSystem.lookup(directory, name, true) === ino;
       } catch (error) {
         // A directory that is none any more, or cannot be read: nothing is known by it.
         if (error instanceof FileSystemError) return false;

@@ -29,11 +29,12 @@ export async function planOf({ guests, settings }: Configuration, mount: string)
     });
   }
   return {
-    guests: guests.map(({ name, disks, qmp, nodes }) => ({
+    guests: guests.map(({ name, disks, qmp, nodes, capture }) => ({
       name,
       images: disks ?? [],
       ...(qmp !== undefined && { qmp }),
       ...(nodes !== undefined && { disks: nodes }),
+      ...(capture !== undefined && { capture }),
     })),
     sources,
   };

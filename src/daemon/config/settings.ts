@@ -5,6 +5,7 @@ import { parseAddress } from "../../events/redis/address.js";
 import { exportsSettings } from "../../exports/settings.js";
 import { patternProblem } from "../discovery/image-pattern.js";
 import { libvirtSettings } from "../discovery/libvirt-settings.js";
+import { GUEST_CAPTURES } from "../guest-capture.js";
 import {
   absolutePath,
   choice,
@@ -31,8 +32,10 @@ export const guestSettings = z
     qmp: absolutePath.optional(),
     /** With `qmp`: nodes, drives or devices; all where it is left out. */
     nodes: oneOrMore(text("a node, a drive or a device"), "expected a list of nodes").optional(),
+    /** With `qmp`: how its writes are known; mirror where it is left out. */
+    capture: choice(...GUEST_CAPTURES).optional(),
   })
-  .superRefine(({ disks, qmp, nodes }, context) => {
+  .superRefine(({ disks, qmp, nodes, capture }, context) => {
     if (disks === undefined && qmp === undefined)
       context.addIssue({
         code: "custom",
@@ -40,6 +43,12 @@ export const guestSettings = z
       });
     if (nodes !== undefined && qmp === undefined)
       context.addIssue({ code: "custom", path: ["nodes"], message: "expected qmp, too: nodes are QEMU's" });
+    if (capture !== undefined && qmp === undefined)
+      context.addIssue({
+        code: "custom",
+        path: ["capture"],
+        message: "expected qmp, too: what is not attached to is watched",
+      });
   });
 
 const imagePattern = z.strictObject({
@@ -68,6 +77,7 @@ export const settings = z
     state: absolutePath.optional(),
     driver: choice("auto", "kernel", "libfuse").optional(),
     listEvents: flag.optional(),
+    ignoreCase: flag.optional(),
     events: z
       .strictObject({ enabled: flag.optional(), size: size.optional(), list: flag.optional() })
       .prefault({}),

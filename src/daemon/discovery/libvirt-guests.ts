@@ -9,22 +9,24 @@ import type { FoundGuest } from "./source.js";
 /** Where a volume of a pool lies; what is no path is why it has none. */
 export type VolumePath = (pool: string, volume: string) => { path: string } | { why: string };
 
+type AttachSettings = Pick<LibvirtSettings, "attach" | "capture">;
+
 /** Guests for all domains, by name. */
 export function guestsOf(
   domains: readonly Domain[],
-  attach: LibvirtSettings["attach"],
+  settings: AttachSettings,
   volumePath: VolumePath,
 ): FoundGuest[] {
   const names = namesOf(domains);
   return domains
-    .map((domain) => guestOf(domain, names.get(domain.uuid) as string, attach, volumePath))
+    .map((domain) => guestOf(domain, names.get(domain.uuid) as string, settings, volumePath))
     .sort((one, other) => (one.name < other.name ? -1 : 1));
 }
 
 function guestOf(
   domain: Domain,
   name: string,
-  attach: LibvirtSettings["attach"],
+  { attach, capture }: AttachSettings,
   volumePath: VolumePath,
 ): FoundGuest {
   const { disks, id, monitors } = domain;
@@ -45,7 +47,7 @@ function guestOf(
   const [qmp] = monitors;
   const isWanted = attach === "always" || (attach === "auto" && reason !== undefined);
   if (isRunning && isWanted && qmp !== undefined && aliases.length > 0)
-    return { name, images: [], qmp, disks: aliases };
+    return { name, images: [], qmp, disks: aliases, ...(capture !== "mirror" && { capture }) };
   if (reason === undefined) return { name, images };
   return { name, images, reason: isRunning ? `${reason}; ${advice(domain, attach)}` : reason };
 }

@@ -110,9 +110,7 @@ export class LibvirtSource implements GuestSource {
     inventory: LibvirtInventory,
     found: (guests: readonly FoundGuest[]) => void,
   ): void {
-    const guests = guestsOf(domains, this.#settings.attach, (pool, volume) =>
-      inventory.volumePath(pool, volume),
-    );
+    const guests = guestsOf(domains, this.#settings, (pool, volume) => inventory.volumePath(pool, volume));
     const text = JSON.stringify(guests);
     if (text === this.#found) return;
     this.#found = text;

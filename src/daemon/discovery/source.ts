@@ -1,3 +1,5 @@
+import type { GuestCapture } from "../guest-capture.js";
+
 /** A guest that a source found: what `slashcloud up` would be given for it by hand. */
 export interface FoundGuest {
   /** Name of the guest in the tree. */
@@ -8,6 +10,8 @@ export interface FoundGuest {
   qmp?: string;
   /** With `qmp`: names of the block nodes or devices to show; all when left out. */
   disks?: readonly string[];
+  /** With `qmp`: how its writes are known; `mirror` when left out. */
+  capture?: GuestCapture;
   /** Why the guest has no images now, for `status`. */
   reason?: string;
 }

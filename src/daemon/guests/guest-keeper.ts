@@ -10,6 +10,7 @@ import { isAbsoluteImage } from "../image-name.js";
 import type { ServerSettings } from "../server-messages.js";
 import type { HandedGuests } from "../succession/handed-over.js";
 import type { TapKeeper } from "../tap-keeper.js";
+import { isSameRequest } from "../tap-process-messages.js";
 import { UserError } from "../user-error.js";
 import { AddedGuests } from "./added-guests.js";
 import { Changes } from "./changes.js";
@@ -246,9 +247,10 @@ export class GuestKeeper {
   /** Lets go of guests that the daemon before this one was attached to, and that are not wanted any more. */
   async #dropUnwanted(): Promise<void> {
     const { handed, mirrors } = this.#options;
-    for (const { guest, socket, disks } of handed?.attached ?? []) {
-      const { qmp, disks: wanted } = this.#wanted.get(guest) ?? {};
-      const isWanted = qmp === socket && `${wanted}` === `${disks}`;
+    for (const request of handed?.attached ?? []) {
+      const { guest } = request;
+      const { qmp, disks, capture } = this.#wanted.get(guest) ?? {};
+      const isWanted = qmp !== undefined && isSameRequest({ socket: qmp, disks, capture }, request);
       if (isWanted || this.#attached.has(guest)) continue;
       await mirrors.detach(guest).catch(({ message }: Error) => this.#log(`${guest}: ${message}`, { guest }));
     }
@@ -271,10 +273,10 @@ export class GuestKeeper {
     }
   }
 
-  async #attach({ guest, socket, disks }: Command & { kind: "attach" }): Promise<readonly string[]> {
+  async #attach({ guest, socket, disks, capture }: Command & { kind: "attach" }): Promise<readonly string[]> {
     const { mirrors } = this.#options;
     this.#requireFree(guest);
-    const images = await mirrors.attach({ guest, socket, disks });
+    const images = await mirrors.attach({ guest, socket, disks, capture });
     this.#attached.set(guest, images);
     try {
       await this.#changes.ask(0);

@@ -156,10 +156,10 @@ export class QmpGuests {
 
   /** Returns why it is not attached to; "" if it is. */
   async #attach(guest: QmpGuest, socket: string): Promise<string> {
-    const { name, disks } = guest.found;
+    const { name, disks, capture } = guest.found;
     const { mirrors, changed, log } = this.#options;
     try {
-      const images = await mirrors.attach({ guest: name, socket, disks });
+      const images = await mirrors.attach({ guest: name, socket, disks, capture });
       if (guest.isWanted) {
         guest.images = images;
         log(`${name}: is attached to`, { guest: name, level: "info" });
@@ -181,6 +181,6 @@ async function fileAt(path: string): Promise<string> {
   return (await lookAt(path)).id;
 }
 
-function keyOf({ qmp, disks }: FoundGuest): string {
-  return JSON.stringify([qmp, disks]);
+function keyOf({ qmp, disks, capture = "mirror" }: FoundGuest): string {
+  return JSON.stringify([qmp, disks, capture]);
 }

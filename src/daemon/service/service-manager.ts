@@ -6,13 +6,26 @@
  */
 import { spawn } from "node:child_process";
 import type { Log } from "../../images/image.js";
+import { passDescriptors } from "./pass-descriptors.js";
 
 /** What the service manager has put into the environment. */
 interface Environment {
   NOTIFY_SOCKET?: string;
   WATCHDOG_USEC?: string;
   WATCHDOG_PID?: string;
+  LISTEN_FDS?: string;
+  LISTEN_PID?: string;
+  LISTEN_FDNAMES?: string;
 }
+
+/** A descriptor in the service manager's store. */
+export interface NamedDescriptor {
+  readonly name: string;
+  readonly descriptor: number;
+}
+
+/** The first that a service is passed (sd_listen_fds(3), SD_LISTEN_FDS_START). */
+const FIRST_PASSED = 3;
 
 export class ServiceManager {
   /** ms within which it is to be told again and again that the daemon is well; undefined: it does not ask for that. */
@@ -35,7 +48,7 @@ export class ServiceManager {
 
   /** The daemon is about to end. */
   stopping(): Promise<void> {
-    return this.#tell("STOPPING=1", "STATUS=unmounting");
+    return this.#tell("STOPPING=1", "STATUS=ending");
   }
 
   /** Another process is the daemon's first one from now on. */
@@ -52,6 +65,22 @@ export class ServiceManager {
   /** The daemon does what it is there for. */
   well(): Promise<void> {
     return this.#tell("WATCHDOG=1");
+  }
+
+  /** Has descriptors held, in place of others of these names, until forget() or the service's end. Rejects with an Error. */
+  store(descriptors: readonly NamedDescriptor[]): Promise<void> {
+    const messages = descriptors.flatMap(({ name, descriptor }) => [
+      { lines: ["FDSTOREREMOVE=1", `FDNAME=${name}`] },
+      { lines: ["FDSTORE=1", `FDNAME=${name}`], descriptor },
+    ]);
+    const stored = this.#last.then(() => passDescriptors(this.#socket, messages));
+    this.#last = stored.catch(() => {});
+    return stored;
+  }
+
+  /** Has the descriptors of this name held no more. */
+  forget(name: string): Promise<void> {
+    return this.#tell("FDSTOREREMOVE=1", `FDNAME=${name}`);
   }
 
   /** Resolves when the service manager has it, or cannot have it. Messages arrive in their order. */
@@ -89,4 +118,17 @@ export function serviceManager(log: Log, environment: Environment = process.env)
   const isMeant = pid === undefined || Number(pid) === process.pid;
   const ms = /^\d+$/.test(limit) && isMeant ? Number(limit) / 1000 : 0;
   return new ServiceManager(socket, ms > 0 ? ms : undefined, log);
+}
+
+/** The descriptors that the service manager has passed to this process; takes the variables out of the environment. */
+export function passedDescriptors(environment: Environment = process.env): NamedDescriptor[] {
+  const { LISTEN_FDS: count, LISTEN_PID: pid, LISTEN_FDNAMES: names = "" } = environment;
+  delete environment.LISTEN_FDS;
+  delete environment.LISTEN_PID;
+  delete environment.LISTEN_FDNAMES;
+  if (Number(pid) !== process.pid) return [];
+  return names
+    .split(":")
+    .slice(0, Number(count) || 0)
+    .map((name, at) => ({ name, descriptor: FIRST_PASSED + at }));
 }

@@ -32,6 +32,8 @@ export interface HandedOver extends HandedGuests {
   readonly mounted: MountedAt;
   readonly tap: SharedTap | undefined;
   readonly mirrors: SharedTap | undefined;
+  /** What the service manager holds of the mount; see MountStore. Not known of a daemon of before there was that. */
+  readonly stored?: readonly string[];
 }
 
 export type ToSuccessor =

@@ -14,8 +14,13 @@ const MOST_ALL_NAMES = 400_000;
 
 /** A directory as it was when it was last read. */
 interface Scanned {
-  /** Inodes by what names that mean the same have in common; undefined: there are too many. */
+  /**
+   * Inodes by what names that mean the same have in common, negative ones where that is not how the directory lists the
+   * name; undefined: there are too many.
+   */
   readonly names: Map<string, number> | undefined;
+  /** How it lists those, one character a byte. */
+  readonly spellings: ReadonlySet<string>;
   readonly subdirectories: number;
 }
 
@@ -100,16 +105,23 @@ export class Directories {
   }
 
   /** The inode that has a name in a directory; 0 if there is none. Throws IoError. */
-  lookup(directory: number, name: Buffer): number {
+  lookup(directory: number, name: Buffer, asListed = false): number {
     const key = this.#layout.key(name);
     if (key === undefined) return 0;
-    const { names } = this.#scan(directory);
-    if (names !== undefined) return names.get(key) ?? 0;
+    const { names, spellings } = this.#scan(directory);
+    if (names !== undefined) {
+      const found = names.get(key) ?? 0;
+      if (!asListed) return Math.abs(found);
+      const spelling = name.toString("latin1");
+      if (found > 0) return spelling === key ? found : 0;
+      return spellings.has(spelling) ? -found : 0;
+    }
     const entry = this.#entry;
     const slots = this.slots(directory);
     for (let slot = 0; this.#layout.next(slots, slot, entry); slot = entry.nextSlot) {
-      if (this.#layout.key(entry.name.subarray(0, entry.nameLength)) !== key) {
-        if (entry.aliasLength === 0) continue;
+      const listed = entry.name.subarray(0, entry.nameLength);
+      if (asListed ? !listed.equals(name) : this.#layout.key(listed) !== key) {
+        if (asListed || entry.aliasLength === 0) continue;
         if (this.#layout.key(entry.alias.subarray(0, entry.aliasLength)) !== key) continue;
       }
       this.note(directory, entry);
@@ -161,6 +173,7 @@ export class Directories {
     const slots = this.slots(directory);
     const entry = this.#entry;
     let names: Map<string, number> | undefined = new Map();
+    const spellings = new Set<string>();
     let subdirectories = 0;
     for (let slot = 0; this.#layout.next(slots, slot, entry); slot = entry.nextSlot) {
       if (entry.isDirectory) {
@@ -168,23 +181,38 @@ export class Directories {
         this.note(directory, entry);
       }
       if (names === undefined) continue;
-      this.#enter(names, entry.name, entry.nameLength, entry.ino);
-      if (entry.aliasLength > 0) this.#enter(names, entry.alias, entry.aliasLength, entry.ino);
-      if (names.size > MOST_NAMES) names = undefined;
+      this.#enter(names, entry.name, entry.nameLength, entry.ino, spellings);
+      if (entry.aliasLength > 0) this.#enter(names, entry.alias, entry.aliasLength, entry.ino, undefined);
+      if (names.size > MOST_NAMES) {
+        names = undefined;
+        spellings.clear();
+      }
     }
-    this.#names += names?.size ?? 0;
+    const size = (names?.size ?? 0) + spellings.size;
+    this.#names += size;
     if (this.#names > MOST_ALL_NAMES) {
       this.#scanned.clear();
-      this.#names = names?.size ?? 0;
+      this.#names = size;
     }
-    const scanned = { names, subdirectories };
+    const scanned = { names, spellings, subdirectories };
     this.#scanned.set(directory, scanned);
     return scanned;
   }
 
-  #enter(names: Map<string, number>, name: Buffer, length: number, ino: number): void {
+  /** `spellings`: of names that are listed. */
+  #enter(
+    names: Map<string, number>,
+    name: Buffer,
+    length: number,
+    ino: number,
+    spellings: Set<string> | undefined,
+  ): void {
     const key = this.#layout.key(name.subarray(0, length));
-    if (key !== undefined && !names.has(key)) names.set(key, ino);
+    if (key === undefined || names.has(key)) return;
+    const spelling = name.toString("latin1", 0, length);
+    const isKey = spellings !== undefined && spelling === key;
+    if (!isKey) spellings?.add(spelling);
+    names.set(key, isKey ? ino : -ino);
   }
 
   /** Looks through all directories, each once; no more slots than the volume can have. */

@@ -86,8 +86,8 @@ export class ClusterFileSystem implements FileSystem {
     out.nlink = 2 + directories.subdirectories(ino);
   }
 
-  lookup(directory: number, name: Buffer): number {
-    return this.#parts.directories.lookup(directory, name);
+  lookup(directory: number, name: Buffer, asListed = false): number {
+    return this.#parts.directories.lookup(directory, name, asListed);
   }
 
   /** By letters of another case, and by short names. */

@@ -6,7 +6,7 @@ import type { Log, Source } from "../../images/image.js";
 import { EIO, IoError } from "../../images/io-error.js";
 import { BlockCache } from "../../versions/block-cache.js";
 import type { InodeState } from "../changes.js";
-import type { Crawled, CrawlSink, CrawlStart } from "../crawler.js";
+import type { Crawled, CrawlSink, CrawlStart, NameSink } from "../crawler.js";
 import { FileType } from "../filesystem.js";
 import { DirectoryPass } from "./crawl-directories.js";
 import { ExtCrawledInode } from "./crawl-inode.js";
@@ -122,6 +122,20 @@ export function changedBy(fastCommits: readonly FastCommit[]): ReadonlySet<numbe
   return changed;
 }
 
+/** Inodes that are told at once. */
+const AT_ONCE = 100;
+
+/** Tells of some inodes, and of the names that are in those that are directories; see Follower.crawl. */
+export function* crawlInodes(parts: Parts, inodes: Iterable<number>, sink: NameSink): Generator<void> {
+  sink.begin(ROOT_INODE);
+  const crawl = new Crawl(parts, sink, true);
+  let told = 0;
+  for (const ino of inodes) {
+    crawl.alone(ino);
+    if (++told % AT_ONCE === 0) yield;
+  }
+}
+
 const NONE: ReadonlySet<number> = new Set();
 
 /** One pass over all inodes, or some. */
@@ -154,6 +168,11 @@ class Crawl {
     for (let group = 0; group < there; group++) this.#group(group, changed);
     this.#directories.flush();
     for (const ino of changed) this.#take(ino, true);
+  }
+
+  /** One inode, and the names that are in it. */
+  alone(ino: number): void {
+    this.#take(ino, true);
   }
 
   /** What another pass found bad. */

@@ -111,8 +111,8 @@ export class Directories implements DirectoryBlocks {
     }
   }
 
-  /** The inode of `name`; 0 if there is none. */
-  lookup(inode: Inode, name: Buffer): number {
+  /** The inode of `name`; 0 if there is none. `asListed`: case counts also where the directory folds it. */
+  lookup(inode: Inode, name: Buffer, asListed = false): number {
     this.#check(inode);
     const changed = this.overlay?.lookup(inode.ino, name);
     if (changed !== undefined) return changed;
@@ -121,14 +121,15 @@ export class Directories implements DirectoryBlocks {
     }
     if (name.length > 255) return 0;
     const folded = inode.hasFlag(InodeFlags.CASEFOLD) ? foldCase(name) : undefined;
-    if (inode.hasFlag(InodeFlags.INLINE_DATA)) return this.#lookupInline(inode, name, folded);
+    const accepted = asListed ? undefined : folded;
+    if (inode.hasFlag(InodeFlags.INLINE_DATA)) return this.#lookupInline(inode, name, accepted);
     if (inode.hasFlag(InodeFlags.INDEX) && this.#geometry.hasCompat(Compat.DIR_INDEX)) {
-      const found = this.#lookupHash(inode, name, folded);
+      const found = this.#lookupHash(inode, name, folded ?? name, accepted);
       if (found > 0) return found;
       // Folding is exact for ASCII only, so a hash that leads nowhere proves nothing for other names.
       if (found === 0 && (folded === undefined || isAscii(name))) return 0;
     }
-    return this.#lookupLinear(inode, (block) => matches(block, name, folded));
+    return this.#lookupLinear(inode, (block) => matches(block, name, accepted));
   }
 
   /** The parent of a directory, as its ".." says. */
@@ -333,12 +334,14 @@ export class Directories implements DirectoryBlocks {
     return 0;
   }
 
-  /** The inode found, 0 if the name is not there, -1 if the tree cannot be used. */
-  #lookupHash(inode: Inode, name: Buffer, folded: Buffer | undefined): number {
+  /**
+   * The inode found, 0 if the name is not there, -1 if the tree cannot be used. `hashed`: what the name's hash is of;
+   * `folded`: what other spellings have in common with it, if they count.
+   */
+  #lookupHash(inode: Inode, name: Buffer, hashed: Buffer, folded: Buffer | undefined): number {
     const tree = this.#tree;
     try {
       if (!tree.enter(this)) return -1;
-      const hashed = folded ?? name;
       const hash = this.#hash(hashed, tree.hashVersion);
       if (hash === undefined || !tree.descend(this, hash)) return -1;
       for (let leaves = 0; leaves < MOST_BLOCKS; leaves++) {

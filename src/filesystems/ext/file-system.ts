@@ -135,8 +135,8 @@ export class ExtFileSystem implements FileSystem {
       out.size = symlinkTarget(this.#parts, inode).length;
   }
 
-  lookup(directory: number, name: Buffer): number {
-    return this.#parts.directories.lookup(this.#parts.inodes.read(directory, this.#inode), name);
+  lookup(directory: number, name: Buffer, asListed = false): number {
+    return this.#parts.directories.lookup(this.#parts.inodes.read(directory, this.#inode), name, asListed);
   }
 
   foldsNames(directory: number): boolean {

@@ -11,6 +11,7 @@ import {
   type LogicalChanges,
   type Position,
   positionOf,
+  precedingSequence,
 } from "../../versions/commit.js";
 import type { Changes } from "../changes.js";
 import { FileType } from "../filesystem.js";
@@ -101,6 +102,7 @@ export class ExtFollower implements Follower {
     this.#again = this.#version.isAsAsked ? [...taken] : [];
     this.#peek = journal && new Peek(source, journal.journal, journal.device);
     this.#settledSurely = journal?.journal.settled ?? 0;
+    this.begunAfter = journal && precedingSequence(journal.journal.sequence);
     if (journal?.journal.status === "empty") this.#isMounted = this.#superblock.isInUse;
     else if (journal !== undefined) {
       const bytes = view.locate(superblockBlock(view));
@@ -116,6 +118,8 @@ export class ExtFollower implements Follower {
   get isResumed(): boolean {
     return this.#version.isAsAsked;
   }
+
+  readonly begunAfter: number | undefined;
 
   spots(): readonly Spot[] | undefined {
     const { journal: open, view } = this.#version;

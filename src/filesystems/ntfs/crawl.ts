@@ -1,9 +1,11 @@
 /** Crawling an NTFS volume: each record of the MFT has the state of a file and its names, so one pass tells all. */
+
 import type { Log, Source } from "../../images/image.js";
 import { EIO, IoError } from "../../images/io-error.js";
 import { BlockCache } from "../../versions/block-cache.js";
 import { View } from "../../versions/view.js";
 import type { Crawled, CrawlSink, CrawlStart } from "../crawler.js";
+import { EXACT } from "../filesystem.js";
 import { requireGeometry } from "./boot-sector.js";
 import { NtfsCrawledInode } from "./crawl-inode.js";
 import { FileNames, Namespace } from "./file-name.js";
@@ -39,7 +41,7 @@ export function crawlNtfs(source: Source, cache: BlockCache, log: Log, sink: Cra
 export function openParts(source: Source, cache: BlockCache): Parts {
   const geometry = requireGeometry(source);
   const view = new View(source, geometry.blockSize, cache);
-  return new Parts(geometry, view, () => {}, { ignoresCase: false });
+  return new Parts(geometry, view, () => {}, EXACT);
 }
 
 class Crawl {

@@ -1,7 +1,7 @@
 /** Directories: listing them block by block, and finding names by their order. */
 import type { Log } from "../../images/image.js";
 import { EIO, IoError } from "../../images/io-error.js";
-import { EntryType, type EntryVisitor, Errno, FileSystemError } from "../filesystem.js";
+import { EntryType, type EntryVisitor, Errno, FileSystemError, type NameMatching } from "../filesystem.js";
 import { readUpperCase, WantedName } from "./collation.js";
 import { FileName, FileNames, NAME_IS_DIRECTORY, Namespace } from "./file-name.js";
 import { Index, IndexNode } from "./index.js";
@@ -28,10 +28,10 @@ const POSITIONS = 2 ** 17;
 const DOT = Buffer.from(".");
 const DOT_DOT = Buffer.from("..");
 
-/** How names are compared. */
-export interface Matching {
-  /** A name that is not there is found if only upper and lower case tell it from one that is. */
-  readonly ignoresCase: boolean;
+/** A directory in which names have been looked up. */
+interface Opened {
+  readonly inode: Inode;
+  readonly index: Index;
 }
 
 /** A level of a tree, on the way down. */
@@ -43,7 +43,7 @@ class Level {
 export class Directories {
   readonly #mft: MasterFileTable;
   readonly #log: Log;
-  readonly #matching: Matching;
+  readonly #matching: NameMatching;
   readonly #name = new FileName();
   readonly #names = new FileNames();
   readonly #shown = Buffer.alloc(MOST_BYTES);
@@ -57,14 +57,9 @@ export class Directories {
   /** Directories with entries that could not be listed. */
   readonly #bad = new Set<number>();
   /** Directories in which names have been looked up. */
-  readonly #opened = new Map<number, { readonly inode: Inode; readonly index: Index }>();
+  readonly #opened = new Map<number, Opened>();
 
-  /** Whether names are found whatever the case of their letters. */
-  get ignoresCase(): boolean {
-    return this.#matching.ignoresCase;
-  }
-
-  constructor(mft: MasterFileTable, log: Log, matching: Matching) {
+  constructor(mft: MasterFileTable, log: Log, matching: NameMatching) {
     this.#mft = mft;
     this.#log = log;
     this.#matching = matching;
@@ -76,8 +71,23 @@ export class Directories {
     this.#opened.clear();
   }
 
-  /** The same as `lookup` by the directory's number; `check` looks at its record before that is taken for a directory's. */
-  lookupIn(directory: number, name: Buffer, check: (inode: Inode) => void): number {
+  /**
+   * The same as `lookup` by the directory's number; `check` looks at its record before that is taken for a directory's.
+   * `asListed`: case counts in any case.
+   */
+  lookupIn(directory: number, name: Buffer, asListed: boolean, check: (inode: Inode) => void): number {
+    const { inode, index } = this.#openedDirectory(directory, check);
+    return this.#lookup(inode, index, name, !asListed && this.#matching.ignoresCase, false);
+  }
+
+  /** Whether a directory finds names whatever the case of their letters; `check` as in `lookupIn`. */
+  foldsNames(directory: number, check: (inode: Inode) => void): boolean {
+    return (
+      this.#matching.ignoresCase && !this.#openedDirectory(directory, check).inode.isCaseSensitiveDirectory
+    );
+  }
+
+  #openedDirectory(directory: number, check: (inode: Inode) => void): Opened {
     let opened = this.#opened.get(directory);
     if (opened === undefined) {
       const inode = new Inode(this.#mft).load(directory);
@@ -87,7 +97,7 @@ export class Directories {
       if (this.#opened.size >= MOST_OPENED && oldest !== undefined) this.#opened.delete(oldest);
       this.#opened.set(directory, opened);
     }
-    return this.#lookup(opened.inode, opened.index, name, this.#matching.ignoresCase, false);
+    return opened;
   }
 
   /**
@@ -140,7 +150,8 @@ export class Directories {
   }
 
   /**
-   * The inode of `name`; 0 if there is none. `withDos`: names for DOS are found, too, which the tree does not show.
+   * The inode of `name`; 0 if there is none. Case counts in any case where the directory itself says so. `withDos`: names
+   * for DOS are found, too, which the tree does not show.
    * Throws FileSystemError (ENOTDIR), IoError (EIO).
    */
   lookup(inode: Inode, name: Buffer, ignoresCase = this.#matching.ignoresCase, withDos = false): number {
@@ -163,7 +174,7 @@ export class Directories {
     index.enterRoot(node);
     const found = this.#search(index, node, 0, wanted);
     if (found !== 0) return found;
-    return ignoresCase ? this.#similar : 0;
+    return ignoresCase && !inode.isCaseSensitiveDirectory ? this.#similar : 0;
   }
 
   #open(inode: Inode): Index {

@@ -9,11 +9,12 @@ import {
   type FileSystem,
   FileSystemError,
   FileType,
+  type NameMatching,
   type Standing,
   type Statistics,
+  type VolumeNames,
 } from "../filesystem.js";
 import type { Geometry } from "./boot-sector.js";
-import type { Matching } from "./directory.js";
 import { Listings } from "./follow/listings.js";
 import type { LiveFiles } from "./follow/live-files.js";
 import { Inode } from "./inode.js";
@@ -38,7 +39,7 @@ export class NtfsFileSystem implements FileSystem {
   readonly #listings: Listings;
   #space: Space | undefined;
 
-  constructor(geometry: Geometry, view: View, files: LiveFiles, log: Log, matching: Matching) {
+  constructor(geometry: Geometry, view: View, files: LiveFiles, log: Log, matching: NameMatching) {
     this.#files = files;
     this.#parts = new Parts(geometry, view, log, matching);
     this.#inode = new Inode(this.#parts.mft);
@@ -84,12 +85,12 @@ export class NtfsFileSystem implements FileSystem {
     this.#parts.attributes.fill(this.#inode.load(ino), out);
   }
 
-  lookup(directory: number, name: Buffer): number {
-    return this.#parts.directories.lookupIn(directory, name, this.#checkDirectory);
+  lookup(directory: number, name: Buffer, asListed = false): number {
+    return this.#parts.directories.lookupIn(directory, name, asListed, this.#checkDirectory);
   }
 
-  foldsNames(): boolean {
-    return this.#parts.directories.ignoresCase;
+  foldsNames(directory: number): boolean {
+    return this.#parts.directories.foldsNames(directory, this.#checkDirectory);
   }
 
   parent(directory: number): number {
@@ -115,6 +116,14 @@ export class NtfsFileSystem implements FileSystem {
     if (this.#parts.kinds.typeOf(inode) !== FileType.LINK)
       throw new FileSystemError(Errno.EINVAL, `inode ${ino} is no symbolic link`);
     return this.#parts.links.target(inode);
+  }
+
+  nameVolumes(names: VolumeNames): void {
+    this.#parts.links.volumes = names;
+  }
+
+  listedNames(names: readonly string[]): readonly string[] | undefined {
+    return this.#parts.links.listed(names);
   }
 
   attributeNames(ino: number): string[] {

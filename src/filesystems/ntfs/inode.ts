@@ -97,6 +97,16 @@ export class Inode {
     return this.hasFileAttribute(FileAttributes.REPARSE_POINT);
   }
 
+  /** Whether names in it differ by their case alone, as WSL has it (`fsutil file setCaseSensitiveInfo`). */
+  get isCaseSensitiveDirectory(): boolean {
+    if (this.#standardSize < StandardInformation.SHORT_SIZE) return false;
+    const { buffer } = this.#record;
+    return (
+      buffer.readUInt32LE(this.#standard + StandardInformation.MOST_VERSIONS) === 0 &&
+      buffer.readUInt32LE(this.#standard + StandardInformation.VERSION) === 1
+    );
+  }
+
   /** The number of its security descriptor in $Secure; 0: it has none there. */
   get securityId(): number {
     if (this.#standardSize < StandardInformation.LONG_SIZE) return 0;

@@ -2,7 +2,7 @@
  * Where links lead, as a Linux guest would have it. Windows has drives, backslashes, and names in whatever case: what lies
  * on the same volume is looked up, so that the target has the names as they are.
  */
-import { Errno, FileSystemError } from "../filesystem.js";
+import { Errno, FileSystemError, type NamedVolume, type VolumeNames } from "../filesystem.js";
 import type { Directories } from "./directory.js";
 import { FileNames, Namespace } from "./file-name.js";
 import { Inode } from "./inode.js";
@@ -14,7 +14,7 @@ import { readReparsePoint, targetOf, type WindowsTarget } from "./reparse.js";
 /** Names of a target that are looked up, and directories above each other. */
 const MOST_NAMES = 256;
 const BACKSLASH = "\\";
-/** The system's drive, which is the guest's root. */
+/** The system's drive, which is the guest's root, where nothing says otherwise. */
 const SYSTEM_DRIVE = "C";
 /** What the volume of the system has. */
 const SYSTEM_SIGN = ["Windows", "System32"];
@@ -30,6 +30,8 @@ export class LinkTargets {
   readonly #found: Inode;
   readonly #names = new FileNames();
   #isSystem: boolean | undefined;
+  /** What the guest calls its volumes, if that is known. */
+  volumes: VolumeNames | undefined;
 
   constructor(mft: MasterFileTable, directories: Directories, kinds: Kinds) {
     this.#mft = mft;
@@ -60,6 +62,11 @@ export class LinkTargets {
     return Buffer.from(this.#translated(target, link), "latin1");
   }
 
+  /** A path from the root on by the names that there are, in whatever case they are given; undefined if it is not there. */
+  listed(names: Names): Names | undefined {
+    return this.#corrected(SystemRecord.ROOT, names);
+  }
+
   #translated({ path, isRelative }: WindowsTarget, link: Inode): string {
     const text = path.toString("latin1");
     const directory = this.#directories.parent(link);
@@ -68,7 +75,12 @@ export class LinkTargets {
     const drive = /^([A-Za-z]):(?:\\(.*))?$/s.exec(rest);
     if (drive !== null)
       return this.#onDrive((drive[1] as string).toUpperCase(), namesOf(drive[2] ?? ""), directory);
-    // Shares of other machines, volumes by their numbers: they are not here, and the text says what they are.
+    const numbered = rooted === null ? null : /^(Volume\{[^\\]*\})(?:\\(.*))?$/is.exec(rest);
+    if (numbered !== null) {
+      const volume = this.volumes?.find((numbered[1] as string).toUpperCase());
+      if (typeof volume === "object") return this.#onVolume(volume, namesOf(numbered[2] ?? ""), directory);
+    }
+    // Shares of other machines, volumes that are not known: they are not here, and the text says what they are.
     if (rooted !== null || text.startsWith("\\\\")) return `/${namesOf(rest).join("/")}`;
     if (text.startsWith(BACKSLASH)) {
       const names = namesOf(text);
@@ -81,6 +93,9 @@ export class LinkTargets {
 
   /** `directory`: the one that has the link. */
   #onDrive(drive: string, names: Names, directory: number): string {
+    const volume = this.volumes?.find(`${drive}:`);
+    if (typeof volume === "object") return this.#onVolume(volume, names, directory);
+    if (volume === "elsewhere") return `/${[`${drive}:`, ...names].join("/")}`;
     const isOfSystem = drive === SYSTEM_DRIVE;
     if (isOfSystem) {
       const corrected = this.#isSystemVolume() ? this.#corrected(SystemRecord.ROOT, names) : undefined;
@@ -89,6 +104,14 @@ export class LinkTargets {
     // A volume of data does not tell by which letter the guest knows it: if the target is there, it is meant.
     const here = this.#isSystemVolume() ? undefined : this.#corrected(SystemRecord.ROOT, names);
     return here === undefined ? `/${[`${drive}:`, ...names].join("/")}` : this.#fromTop(here, directory);
+  }
+
+  /** `directory`: the one that has the link. */
+  #onVolume(volume: NamedVolume, names: Names, directory: number): string {
+    if (volume.isOwn && volume.path.length > 0)
+      return this.#fromTop(this.#corrected(SystemRecord.ROOT, names) ?? names, directory);
+    const within = withoutClimbs(names);
+    return `/${[...volume.path, ...(volume.listed(within) ?? within)].join("/")}`;
   }
 
   /** A path from the volume's root on, as it is from a directory: that root may be shown anywhere. */
@@ -152,4 +175,14 @@ export class LinkTargets {
 /** The names of a path but "" and ".". */
 function namesOf(path: string): string[] {
   return path.split(BACKSLASH).filter((name) => name !== "" && name !== ".");
+}
+
+/** A path from a volume's root on, of which the root is its own parent. */
+function withoutClimbs(names: Names): Names {
+  const left: string[] = [];
+  for (const name of names) {
+    if (name === "..") left.pop();
+    else left.push(name);
+  }
+  return left;
 }

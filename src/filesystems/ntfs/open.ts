@@ -2,10 +2,10 @@
 import type { Log, Source } from "../../images/image.js";
 import { BlockCache } from "../../versions/block-cache.js";
 import { View } from "../../versions/view.js";
+import { EXACT, type NameMatching } from "../filesystem.js";
 import type { Follower } from "../follower.js";
 import { identifyBySignature } from "../signatures.js";
 import { backupGeometry, hasBootSector, readGeometry, requireGeometry } from "./boot-sector.js";
-import type { Matching } from "./directory.js";
 import { NtfsFileSystem } from "./file-system.js";
 import { NtfsFollower } from "./follow/follow.js";
 import { LiveFiles } from "./follow/live-files.js";
@@ -13,7 +13,6 @@ import { PlaceView } from "./follow/place-view.js";
 import { MasterFileTable } from "./mft.js";
 import { volumeInformation } from "./volume-information.js";
 
-const EXACT: Matching = { ignoresCase: false };
 /** Bytes of the cache of somebody who only wants to know the label. */
 const SMALL_CACHE = 1 << 20;
 
@@ -44,7 +43,7 @@ export function openNtfs(
   source: Source,
   cache: BlockCache,
   log: Log,
-  matching: Matching = EXACT,
+  matching: NameMatching = EXACT,
 ): NtfsFileSystem {
   const geometry = requireGeometry(source);
   const view = new View(source, geometry.blockSize, cache);

@@ -1,11 +1,12 @@
 /** What one version of an NTFS volume consists of: its structures, each read through the same view. */
 import type { Log } from "../../images/image.js";
 import type { View } from "../../versions/view.js";
+import type { NameMatching } from "../filesystem.js";
 import { AttributesOfFiles } from "./attributes.js";
 import type { Geometry } from "./boot-sector.js";
 import { Content } from "./content.js";
 import { Descriptors } from "./descriptors.js";
-import { Directories, type Matching } from "./directory.js";
+import { Directories } from "./directory.js";
 import { Kinds } from "./kind.js";
 import { LinkTargets } from "./link-targets.js";
 import { MasterFileTable } from "./mft.js";
@@ -23,7 +24,7 @@ export class Parts {
   readonly extendedAttributes: ExtendedAttributes;
   readonly attributes: AttributesOfFiles;
 
-  constructor(geometry: Geometry, view: View, log: Log, matching: Matching) {
+  constructor(geometry: Geometry, view: View, log: Log, matching: NameMatching) {
     this.geometry = geometry;
     this.view = view;
     this.mft = new MasterFileTable(geometry, view);

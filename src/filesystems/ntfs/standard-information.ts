@@ -7,6 +7,9 @@ export const StandardInformation = {
   RECORD_CHANGED: 0x10,
   ACCESSED: 0x18,
   FILE_ATTRIBUTES: 0x20,
+  /** Of files nothing is known to use the next two; 0 and 1 make a directory tell upper from lower case (keramics' documentation). */
+  MOST_VERSIONS: 0x24,
+  VERSION: 0x28,
   /** Bytes of the form that all versions have; the longer one has a number of a security descriptor. */
   SHORT_SIZE: 0x30,
   SECURITY_ID: 0x34,

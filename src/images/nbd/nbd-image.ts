@@ -35,6 +35,7 @@ export function openNbdImage(url: string): Image {
 
 class NbdImage implements Image, Service {
   readonly name: string;
+  readonly file: string | undefined;
   users = 1;
   readonly #mailbox = new Mailbox();
   readonly #worker: Worker;
@@ -42,6 +43,7 @@ class NbdImage implements Image, Service {
   constructor(url: string) {
     this.name = url;
     const address = parseNbdUrl(url);
+    this.file = address.file;
     const mailbox = this.#mailbox;
     this.#worker = new Worker(new URL("./link-thread.js", import.meta.url), {
       workerData: { shared: mailbox.shared, address } satisfies LinkData,

@@ -11,6 +11,8 @@ export interface NbdAddress {
   readonly place: NbdPlace;
   /** The export's name. */
   readonly name: string;
+  /** `#file=PATH`: a file of this host's that changes when the disk is written to. */
+  readonly file?: string | undefined;
 }
 
 const FORMS = "write nbd://HOST:PORT/EXPORT or nbd+unix:///EXPORT?socket=PATH";
@@ -24,9 +26,11 @@ export function isNbdUrl(text: string): boolean {
 export function parseNbdUrl(text: string): NbdAddress {
   let url: URL;
   let name: string;
+  let file: string | undefined;
   try {
     url = new URL(text);
     name = decodeURIComponent(url.pathname.slice(1));
+    file = /^#file=(\/.*)$/.exec(decodeURIComponent(url.hash))?.[1];
   } catch {
     throw new ImageError(text, `this is no NBD URL; ${FORMS}`);
   }
@@ -42,16 +46,16 @@ export function parseNbdUrl(text: string): NbdAddress {
     const socket = searchParams.get("socket") ?? "";
     if (socket === "")
       throw new ImageError(text, "the socket is missing; write nbd+unix:///EXPORT?socket=PATH");
-    return { place: { path: socket.startsWith("\0") ? socket : resolve(socket) }, name };
+    return { place: { path: socket.startsWith("\0") ? socket : resolve(socket) }, name, file };
   }
   if (protocol !== "nbd:" || url.hostname === "") throw new ImageError(text, `this cannot be read; ${FORMS}`);
   const host = decodeURIComponent(url.hostname).replace(/^\[(.*)\]$/, "$1");
-  return { place: { host, port: url.port === "" ? DEFAULT_PORT : Number(url.port) }, name };
+  return { place: { host, port: url.port === "" ? DEFAULT_PORT : Number(url.port) }, name, file };
 }
 
 /** The same URL from wherever it is read: with its socket's whole path. Throws ImageError as parseNbdUrl. */
 export function resolveNbdUrl(text: string): string {
   const { place } = parseNbdUrl(text);
   if (!("path" in place) || place.path.startsWith("\0")) return text;
-  return text.replace(/\?.*$/s, `?socket=${encodeURIComponent(place.path).replaceAll("%2F", "/")}`);
+  return text.replace(/\?[^#]*/, `?socket=${encodeURIComponent(place.path).replaceAll("%2F", "/")}`);
 }

@@ -12,18 +12,28 @@ const MACHINES: Readonly<Record<string, readonly [name: string, bits: 32 | 64]>>
   IA64: ["ia64", 64],
 };
 const LETTER = /^\\DosDevices\\([A-Z]:)$/i;
+/** How the mount manager names a volume, with or without a letter. */
+const VOLUME = /^\\\?\?\\(Volume\{[0-9a-f-]{36}\})$/i;
 const GPT_PARTITION = "DMIO:ID:";
 const MBR_BYTES = 12;
 const GPT_BYTES = GPT_PARTITION.length + 16;
 const MOST_DEVICE_BYTES = 1024;
-/** Drive letters that are told. */
+/** Drive letters that are told, and names of volumes. */
 const MOST_DRIVES = 26;
+const MOST_NAMES = 1000;
+const MOST_BYTES_OF_NAMES = 4 << 20;
 
-/** Where a drive letter leads: to a partition of an MBR or a GPT, or to some other device. */
-export type Drive =
-  | { readonly letter: string; readonly diskSignature: string; readonly offset: number }
-  | { readonly letter: string; readonly partition: string }
-  | { readonly letter: string; readonly device: string };
+/** Where a name of a volume leads: to a partition of an MBR or a GPT, or to some other device. */
+export type Device =
+  | { readonly diskSignature: string; readonly offset: number }
+  | { readonly partition: string }
+  | { readonly device: string };
+
+/** Where a drive letter leads. */
+export type Drive = Device & { readonly letter: string };
+
+/** Where a volume's name leads: `D:`, or `VOLUME{...}`, in capital letters. */
+export type MountedDevice = Device & { readonly name: string };
 
 /** The key of the settings that the system last ran with; undefined if the hive has none. */
 export function controlSet(hive: Hive): Key | undefined {
@@ -61,19 +71,35 @@ export function drives(hive: Hive): Drive[] {
   const found: Drive[] = [];
   for (const value of hive.values(mounted)) {
     const letter = LETTER.exec(value.name)?.[1]?.toUpperCase();
-    if (letter !== undefined && found.length < MOST_DRIVES) found.push(driveOf(letter, value));
+    if (letter !== undefined && found.length < MOST_DRIVES) found.push({ letter, ...deviceOf(value) });
   }
   return found.sort((a, b) => (a.letter < b.letter ? -1 : 1));
 }
 
-function driveOf(letter: string, { data }: Value): Drive {
+/** All names by which links can name volumes. Throws an Error with a line if there are more than can be. */
+export function mountedDevices(hive: Hive): MountedDevice[] {
+  const mounted = hive.key(["MountedDevices"]);
+  if (mounted === undefined) return [];
+  const found: MountedDevice[] = [];
+  let bytes = 0;
+  for (const value of hive.values(mounted)) {
+    bytes += value.data.length;
+    if (bytes > MOST_BYTES_OF_NAMES || found.length === MOST_NAMES)
+      throw new Error("MountedDevices has more than Windows writes there");
+    const name = (LETTER.exec(value.name) ?? VOLUME.exec(value.name))?.[1]?.toUpperCase();
+    if (name !== undefined) found.push({ name, ...deviceOf(value) });
+  }
+  return found;
+}
+
+function deviceOf({ data }: Value): Device {
   if (data.length === MBR_BYTES) {
     const diskSignature = data.readUInt32LE(0).toString(16).padStart(8, "0");
-    return { letter, diskSignature, offset: data.readUInt32LE(4) + data.readUInt32LE(8) * 2 ** 32 };
+    return { diskSignature, offset: data.readUInt32LE(4) + data.readUInt32LE(8) * 2 ** 32 };
   }
   if (data.length === GPT_BYTES && data.toString("latin1", 0, GPT_PARTITION.length) === GPT_PARTITION)
-    return { letter, partition: guid(data, GPT_PARTITION.length) };
-  return { letter, device: data.toString("utf16le", 0, MOST_DEVICE_BYTES) };
+    return { partition: guid(data, GPT_PARTITION.length) };
+  return { device: data.toString("utf16le", 0, MOST_DEVICE_BYTES) };
 }
 
 /** A GUID as it is written: its first three parts are little-endian numbers. */

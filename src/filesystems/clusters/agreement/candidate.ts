@@ -112,6 +112,7 @@ export class Candidate {
     if (held.size === 0) return held;
     const heldClusters = new Set<number>();
     const heldSlots = new Set<number>();
+    const heldNames = new Set<string>();
     // Directories that something is to stay in.
     const inUse = new Set<number>();
     let unseen = [...held];
@@ -119,7 +120,10 @@ export class Candidate {
       for (const { old, now, oldList, nowList } of unseen) {
         for (const cluster of oldList.clusters) heldClusters.add(cluster);
         for (const cluster of nowList.clusters) heldClusters.add(cluster);
-        if (old !== undefined) inUse.add(old.directory);
+        if (old !== undefined) {
+          inUse.add(old.directory);
+          heldNames.add(nameOf(old));
+        }
         for (const slot of old?.slots ?? []) heldSlots.add(slot);
         for (const slot of now?.slots ?? []) heldSlots.add(slot);
       }
@@ -128,6 +132,7 @@ export class Candidate {
         if (
           !held.has(one) &&
           ((one.now === undefined && inUse.has(one.ino)) ||
+            (one.now !== undefined && heldNames.has(nameOf(one.now))) ||
             this.#dependsOn(one, held, heldClusters, heldSlots))
         )
           unseen.push(one);
@@ -290,7 +295,8 @@ export class Candidate {
         if (other !== undefined) other.verdict = Verdict.BROKEN;
       }
     }
-    for (const one of all) one.verdict = Math.max(one.verdict, this.#verdict(one));
+    const come = new Set(all.flatMap(({ now }) => (now === undefined ? [] : [nameOf(now)])));
+    for (const one of all) one.verdict = Math.max(one.verdict, this.#verdict(one, come));
     for (const one of all) for (const cluster of one.nowList.clusters) claims[cluster] = 0;
   }
 
@@ -308,11 +314,11 @@ export class Candidate {
               isSame ? this.#tree.directories.get(ino) : undefined,
               placeOfFile(now),
             );
-        } else if (old?.isDirectory === true && now === undefined && !this.#compared.has(ino)) {
+        } else if (old?.isDirectory === true && now?.isDirectory !== true && !this.#compared.has(ino)) {
           this.#compared.add(ino);
           for (const file of this.#tree.directories.get(ino)?.files.values() ?? []) {
-            const moved = this.touched.get(file.ino);
-            if (moved === undefined) this.#touch(file, undefined);
+            // What has moved is known to have been there.
+            if (this.touched.get(file.ino)?.old === undefined) this.#touch(file, undefined);
           }
         }
       }
@@ -329,8 +335,13 @@ export class Candidate {
     if (now?.isDirectory === true) one.contents = this.contents.get(one.ino);
   }
 
-  #verdict({ ino, old, now, oldList, nowList }: Touched): number {
-    if (now === undefined) return this.#verdictOfGone(old, oldList);
+  /** `come`: names that are there, of files that are others than before. */
+  #verdict({ ino, old, now, oldList, nowList }: Touched, come: ReadonlySet<string>): number {
+    if (now === undefined) {
+      // Whoever takes a name over has the other file deleted.
+      const isReplaced = old !== undefined && come.has(nameOf(old));
+      return isReplaced ? Verdict.AGREES : this.#verdictOfGone(old, oldList);
+    }
     const { clusters, isBroken } = nowList;
     const needed = now.isDirectory ? 1 : clustersNeeded(now, this.#layout.clusterSize);
     if (now.isBad || isBroken || clusters.length < needed) {
@@ -368,6 +379,10 @@ export class Candidate {
       throw error;
     }
   }
+}
+
+function nameOf({ directory, name }: KnownFile): string {
+  return `${directory} ${name}`;
 }
 
 function isAsWrong(

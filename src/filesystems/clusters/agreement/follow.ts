@@ -16,12 +16,14 @@ import { Kept } from "../../agreement/kept.js";
 import { Scan } from "../../agreement/scan.js";
 import { Trigger } from "../../agreement/trigger.js";
 import { type Changes, NO_CHANGES } from "../../changes.js";
+import type { NameSink } from "../../crawler.js";
 import type { Follower, Look, Step } from "../../follower.js";
 import type { Layout } from "../layout.js";
 import { Base, type Piece } from "./base.js";
 import { Candidate, type Touched, Verdict } from "./candidate.js";
 import { changesOf } from "./changes.js";
 import { compose } from "./compose.js";
+import { crawlTree } from "./crawl.js";
 import { ClusterFileMaps } from "./file-maps.js";
 import { CandidateBlocks, KeptBlocks } from "./overlay.js";
 import { take } from "./take.js";
@@ -131,6 +133,10 @@ export class ClusterFollower implements Follower {
 
   read(ino: number, generation: number, position: number, length: number): Buffer | undefined {
     return this.maps?.read(ino, generation, position, length);
+  }
+
+  crawl(sink: NameSink): Generator<void> | undefined {
+    return this.#taking === undefined ? crawlTree(this.#tree, sink) : undefined;
   }
 
   look(): Look {

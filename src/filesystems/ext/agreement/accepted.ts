@@ -59,6 +59,11 @@ export class Accepted {
     return this.#names.get(ino) ?? 0;
   }
 
+  /** The inodes that have names; those that get some meanwhile come, too. */
+  inodes(): Iterable<number> {
+    return this.#names.keys();
+  }
+
   /** How many inodes have names. */
   get named(): number {
     return this.#names.size;

@@ -19,7 +19,9 @@ import { View } from "../../../versions/view.js";
 import { Scan } from "../../agreement/scan.js";
 import { Trigger } from "../../agreement/trigger.js";
 import { NO_CHANGES } from "../../changes.js";
+import type { NameSink } from "../../crawler.js";
 import type { Follower, Look, Step } from "../../follower.js";
+import { crawlInodes } from "../crawl.js";
 import { Difference, NOTHING_LATER } from "../difference.js";
 import { ExtFileMaps } from "../file-maps.js";
 import { Parts } from "../parts.js";
@@ -110,6 +112,11 @@ export class AgreementFollower implements Follower {
 
   get maps(): ExtFileMaps | undefined {
     return this.#taking === undefined ? this.#maps : undefined;
+  }
+
+  crawl(sink: NameSink): Generator<void> | undefined {
+    const { parts } = this.#accepted;
+    return this.#taking === undefined ? crawlInodes(parts, this.#accepted.inodes(), sink) : undefined;
   }
 
   look(): Look {

@@ -1,7 +1,9 @@
 /** The version that has been agreed on: records in use, blocks of directories, and whose those are. */
+
 import type { Source } from "../../../images/image.js";
 import type { BlockCache } from "../../../versions/block-cache.js";
 import { Kept } from "../../agreement/kept.js";
+import { EXACT } from "../../filesystem.js";
 import type { Geometry } from "../boot-sector.js";
 import { SystemRecord } from "../mft.js";
 import { Parts } from "../parts.js";
@@ -30,7 +32,7 @@ export class Accepted implements Copies {
     this.places = places;
     this.#none = Buffer.alloc(geometry.recordSize);
     const view = new CopiesView(source, geometry.blockSize, cache, this);
-    this.parts = new Parts(geometry, view, () => {}, { ignoresCase: false });
+    this.parts = new Parts(geometry, view, () => {}, EXACT);
     this.#sides = new Sides(this.parts);
   }
 

@@ -2,9 +2,11 @@
  * What the disk shows that has not been agreed on: records and blocks that changed, those that came with them, and the
  * files and names that this concerns, sorted into groups that can only be taken together.
  */
+
 import type { Source } from "../../../images/image.js";
 import { IoError } from "../../../images/io-error.js";
 import { type BlockCache, readFully } from "../../../versions/block-cache.js";
+import { EXACT } from "../../filesystem.js";
 import { Inode } from "../inode.js";
 import { SystemRecord } from "../mft.js";
 import { Parts } from "../parts.js";
@@ -46,7 +48,7 @@ export class CandidateReader implements Copies {
 
   constructor(source: Source, { geometry }: Accepted, cache: BlockCache) {
     const view = new CopiesView(source, geometry.blockSize, cache, this);
-    this.parts = new Parts(geometry, view, () => {}, { ignoresCase: false });
+    this.parts = new Parts(geometry, view, () => {}, EXACT);
     this.sides = new Sides(this.parts);
     this.inode = new Inode(this.parts.mft);
   }

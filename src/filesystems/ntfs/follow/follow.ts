@@ -19,6 +19,7 @@ import { BlockCache, readFully } from "../../../versions/block-cache.js";
 import type { Commit } from "../../../versions/commit.js";
 import { View } from "../../../versions/view.js";
 import { NO_CHANGES } from "../../changes.js";
+import type { NameSink } from "../../crawler.js";
 import type { Follower, Look, Step } from "../../follower.js";
 import { BOOT_SECTOR_SIZE, type Geometry, requireGeometry } from "../boot-sector.js";
 import { MasterFileTable, SystemRecord } from "../mft.js";
@@ -26,6 +27,7 @@ import { Accepted } from "./accepted.js";
 import { Base, type Piece } from "./base.js";
 import { Candidate, CandidateReader, type Changed, type Taken } from "./candidate.js";
 import { Composer } from "./compose.js";
+import { crawlAccepted } from "./crawl.js";
 import type { Entity } from "./entity.js";
 import { LiveFiles } from "./live-files.js";
 import { NtfsFileMaps } from "./maps.js";
@@ -141,6 +143,10 @@ export class NtfsFollower implements Follower {
 
   get maps(): NtfsFileMaps | undefined {
     return this.#taking === undefined ? this.#maps : undefined;
+  }
+
+  crawl(sink: NameSink): Generator<void> | undefined {
+    return this.#taking === undefined ? crawlAccepted(this.#accepted, sink) : undefined;
   }
 
   look(): Look {

@@ -3,8 +3,9 @@
  * some milliseconds old names clusters that can have been given to another file. After the bytes have been read, the
  * records are looked at again: if they have changed, the bytes do not count, and are read anew.
  */
+
 import { EIO, IoError } from "../../../images/io-error.js";
-import { Errno, FileSystemError, FileType } from "../../filesystem.js";
+import { Errno, EXACT, FileSystemError, FileType } from "../../filesystem.js";
 import type { Geometry } from "../boot-sector.js";
 import type { FileBytes } from "../content.js";
 import { Inode } from "../inode.js";
@@ -42,7 +43,7 @@ export class LiveFiles {
 
   constructor(geometry: Geometry, view: PlaceView) {
     this.#view = view;
-    this.#parts = new Parts(geometry, view, () => {}, { ignoresCase: false });
+    this.#parts = new Parts(geometry, view, () => {}, EXACT);
     this.#inode = new Inode(this.#parts.mft);
   }
 
