@@ -52,8 +52,6 @@ export function exportsText(settings: NfsSettings, tree: ExportedTree): string {
   const options = [
     "ro",
     `fsid=${fsidOf(settings, tree)}`,
-    // While nothing is mounted there, clients wait; otherwise what is below the mount point would be shown as the tree.
-    "mp",
     "no_subtree_check",
     "crossmnt",
     settings.anyPort ? "insecure" : "secure",
