@@ -106,10 +106,14 @@ test(
         .replace(sound, `return false; ${sound}`)
         .replace("increaseEpoch() {", "increaseEpoch() { return false;"),
     );
-    const { code: ended, report } = await live(
-      ["--recipe", "ext4", "--seconds", "3", "--seed", "3", "--guest=--limit", "--guest=1500"],
-      { SLASHCLOUD_MAIN: join(planted, "main.js") },
-    );
+    const found = (seconds: number) =>
+      live(
+        ["--recipe", "ext4", "--seconds", `${seconds}`, "--seed", "3", "--guest=--limit", "--guest=1500"],
+        { SLASHCLOUD_MAIN: join(planted, "main.js") },
+      );
+    // On a busy machine a guest needs longer until it has done what shows it.
+    let { code: ended, report } = await found(3);
+    if (ended === 0) ({ code: ended, report } = await found(30));
     expect(ended).toBe(1);
     expect(report.failures.join("\n")).toContain("without the kernel's caches: equal");
   },

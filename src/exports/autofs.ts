@@ -34,7 +34,7 @@ function nfsOptions({ keep, port }: AutofsSettings): string {
 function cifsOptions({ keep, port, credentials }: AutofsSettings): string {
   const caches = keep === 0 ? "cache=none,actimeo=0" : `actimeo=${keep}`;
   const who = credentials === undefined ? "guest" : `credentials=${escaped(credentials)}`;
-  return `${HARMLESS},vers=3.0,mapposix,${caches},${who}${port === undefined ? "" : `,port=${port}`}`;
+  return `${HARMLESS},vers=3.0,mapposix,iocharset=utf8,${caches},${who}${port === undefined ? "" : `,port=${port}`}`;
 }
 
 /** An address before a colon. */

@@ -2,7 +2,7 @@
 
 import { AUTOFS_MAP, autofsMap, autofsMaster } from "./autofs.js";
 import { type Complaint, checkExports, checkGanesha, checkSamba, sambaShares } from "./check.js";
-import { exportsText, GANESHA_UNIT, ganeshaText } from "./nfs.js";
+import { exportsText, GANESHA_UNIT, ganeshaText, NFS_SYSCTL, NFS_SYSCTL_TEXT } from "./nfs.js";
 import { place, textOf } from "./place.js";
 import { sambaText, shareNames } from "./samba.js";
 import type { AutofsSettings, NfsSettings, SambaSettings } from "./settings.js";
@@ -74,10 +74,12 @@ export async function installExports(
 ): Promise<string[]> {
   const text = exportsText(settings, tree);
   const unchecked = complain(await checkExports(text), EXPORTS, "exportfs");
+  await place(prefix + NFS_SYSCTL, NFS_SYSCTL_TEXT);
   await place(prefix + EXPORTS, text);
   return [
+    `${prefix}${NFS_SYSCTL} is written`,
     `${prefix}${EXPORTS} is written${unchecked ? ", and not checked: exportfs (nfs-kernel-server) is not there" : ""}`,
-    "The server takes it in with: exportfs -r",
+    `The server takes them in with: sysctl -p ${NFS_SYSCTL} && exportfs -r`,
   ];
 }
 

@@ -36,6 +36,15 @@ function checkClients({ clients }: NfsSettings): void {
 const because = ({ asRoot }: NfsSettings, indent = ""): string =>
   asRoot === undefined ? "" : `${indent}# As root: ${asRoot}\n`;
 
+/** Where the setting is that the kernel's server needs. */
+export const NFS_SYSCTL = "/etc/sysctl.d/60-slashcloud-nfs.conf";
+
+/**
+ * The kernel's NFS server gives clients of version 4 delegations, which are leases: a client with one asks nothing until it
+ * is recalled, and nobody recalls it for what a guest writes. There is no setting of an export for that.
+ */
+export const NFS_SYSCTL_TEXT = `${head("NFS clients are given no delegations: they would not see what guests write.")}fs.leases-enable = 0\n`;
+
 /** /etc/exports.d/slashcloud.exports. Throws ExportError without a client. */
 export function exportsText(settings: NfsSettings, tree: ExportedTree): string {
   checkClients(settings);
@@ -51,7 +60,7 @@ export function exportsText(settings: NfsSettings, tree: ExportedTree): string {
     `anongid=${gid}`,
   ].join(",");
   const clients = settings.clients.map((client) => `${client}(${options})`).join(" ");
-  return `${head("For the kernel's NFS server.")}${because(settings)}${escaped(pathIn(tree))} ${clients}\n`;
+  return `${head(`For the kernel's NFS server, with fs.leases-enable = 0 (${NFS_SYSCTL}).`)}${because(settings)}${escaped(pathIn(tree))} ${clients}\n`;
 }
 
 /** A path as exports(5) has it: what ends a word or begins a comment, in octal. */

@@ -1,6 +1,7 @@
 import { spawnSync } from "node:child_process";
 import { closeSync, openSync, writeFileSync } from "node:fs";
 import { MountError, mountAt, prepareMountPoint, SOURCE, TYPE } from "../mountpoint.js";
+import { forgetExports } from "./nfs-server.js";
 
 const DEVICE = "/dev/fuse";
 
@@ -79,6 +80,7 @@ export function mountDevice(fd: number, path: string): KernelMount {
   const mounted = mountAt(point);
   if (mounted === undefined) throw new MountError("failed", `${point} was unmounted at once`);
   raiseReadAhead(mounted.device);
+  forgetExports();
   return mountOf(fd, point, mounted.device);
 }
 
@@ -129,6 +131,7 @@ function raiseReadAhead(device: string): void {
  */
 export function unmount(point: string, device: string, busy: "detach" | "abort"): Unmounted {
   if (mountAt(point)?.device !== device) return "unmounted";
+  forgetExports();
   try {
     run("umount", [...UMOUNT, "--", point]);
     return "unmounted";
@@ -138,10 +141,13 @@ export function unmount(point: string, device: string, busy: "detach" | "abort")
   }
   if (busy === "detach") {
     run("umount", [...UMOUNT, "-l", "--", point]);
+    // A client may have asked meanwhile.
+    forgetExports();
     return "detached";
   }
   // Aborts the connection, and fails all the same as long as files are open; detaching then takes it away.
   run("umount", [...UMOUNT, "-f", "-l", "--", point]);
+  forgetExports();
   return "aborted";
 }
 
