@@ -49,8 +49,14 @@ async function bare(name: string, devices: (place: string) => Promise<string[]> 
     stdio: "ignore",
   });
   endWithTests(child);
-  await until(() => existsSync(second) || child.exitCode !== null, "QEMU does not start");
-  const monitor = await QmpClient.connect(second);
+  // The socket is there before QEMU listens at it.
+  let monitor: QmpClient | undefined;
+  const isThere = async (): Promise<boolean> => {
+    monitor = existsSync(second) ? await QmpClient.connect(second).catch(() => undefined) : undefined;
+    return monitor !== undefined || child.exitCode !== null;
+  };
+  await until(isThere, "QEMU does not start");
+  if (monitor === undefined) throw new Error(`QEMU has ended with ${child.exitCode}`);
   return { place, socket, monitor, state: await blockState(monitor) };
 }
 

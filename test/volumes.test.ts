@@ -68,6 +68,15 @@ function write(position: number, bytes: Buffer | string): void {
   closeSync(fd);
 }
 
+function flip(position: number): void {
+  const fd = openSync(path, "r+");
+  const byte = Buffer.alloc(1);
+  readSync(fd, byte, 0, 1, position);
+  byte[0] = (byte[0] as number) ^ 1;
+  writeSync(fd, byte, 0, 1, position);
+  closeSync(fd);
+}
+
 /** Gives the file as a device with sectors of 4096 bytes. */
 function as4Kn(use: (device: string) => void): void {
   const device = execFileSync("losetup", ["--find", "--show", "--sector-size", "4096", path], {
@@ -371,7 +380,7 @@ describe("a GPT disk", () => {
       /has no signature; the backup at sector 2097151 is used/,
     ],
     ["has a wrong checksum", () => write(512 + 16, "oops"), /has a wrong checksum/],
-    ["has a flipped bit", () => write(512 + 60, "?"), /has a wrong checksum/],
+    ["has a flipped bit", () => flip(512 + 60), /has a wrong checksum/],
     ["has damaged entries", () => write(1024 + 20, "oops"), /has entries with a wrong checksum/],
     ["has an impossible size", () => write(512 + 12, Buffer.alloc(4, 255)), /has an impossible size/],
     ["is wiped with its entries", () => write(512, Buffer.alloc(33 * 512)), /has no signature/],

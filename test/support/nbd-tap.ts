@@ -51,8 +51,8 @@ export async function startTap(args: readonly string[], places = 1): Promise<Tap
 }
 
 /** Waits until something is so. */
-export async function until(isSo: () => boolean, otherwise: string): Promise<void> {
-  for (const start = performance.now(); !isSo(); await sleep(20)) {
+export async function until(isSo: () => boolean | Promise<boolean>, otherwise: string): Promise<void> {
+  for (const start = performance.now(); !(await isSo()); await sleep(20)) {
     if (performance.now() - start > LIMIT) throw new Error(otherwise);
   }
 }
