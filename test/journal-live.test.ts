@@ -35,15 +35,19 @@ afterEach(() => {
 afterAll(() => rmSync(directory, { recursive: true, force: true }));
 
 /** Starts a guest on a new disk that has been written to once; returns its root and its journal as it is read live. */
-function start(mkfs: string, mount = ""): { root: string; journal: Journal; log: string[] } {
+function start(
+  mkfs: string,
+  mount = "",
+): { root: string; journal: Journal; log: string[]; blocks: Float64Array } {
   makeImage(path, 48, mkfs);
   mounted = new MountedImage(path, mount);
   write(mounted.root, "first");
   fd = openSync(path, "r");
   const image = readFileSync(path);
   const log: string[] = [];
-  const device = new FileJournal(fd, blockSizeOf(image), journalBlocks(path));
-  return { root: mounted.root, journal: new Journal(device, (line) => log.push(line)), log };
+  const blocks = journalBlocks(path);
+  const device = new FileJournal(fd, blockSizeOf(image), blocks);
+  return { root: mounted.root, journal: new Journal(device, (line) => log.push(line)), log, blocks };
 }
 
 function write(root: string, name: string): void {
@@ -86,7 +90,7 @@ describe("the journal of a running guest", () => {
   ])(
     "followed for many laps, ends at the blocks that a recovery would write (%s, '%s')",
     (mkfs, mount) => {
-      const { root, journal, log } = start(mkfs, mount);
+      const { root, journal, log, blocks: where } = start(mkfs, mount);
       const copies = new Map<number, LoggedBlock>();
       let laps = 0;
       const take = (transaction: Transaction) => {
@@ -108,7 +112,7 @@ describe("the journal of a running guest", () => {
       expect(laps).toBeGreaterThan(1);
       expect(log).toEqual([]);
       const image = readFileSync(crash);
-      const still = new Journal(new ImageJournal(image, blockSizeOf(image), journalBlocks(crash)), () => {});
+      const still = new Journal(new ImageJournal(image, blockSizeOf(image), where), () => {});
       const recovered = fold(still);
       expect(still.sequence).toBe(journal.sequence);
       expect(recovered.copies.size).toBeGreaterThan(5);

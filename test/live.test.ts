@@ -111,9 +111,13 @@ test(
         ["--recipe", "ext4", "--seconds", `${seconds}`, "--seed", "3", "--guest=--limit", "--guest=1500"],
         { SLASHCLOUD_MAIN: join(planted, "main.js") },
       );
-    // On a busy machine a guest needs longer until it has done what shows it.
-    let { code: ended, report } = await found(3);
-    if (ended === 0) ({ code: ended, report } = await found(30));
+    // On a busy machine a guest needs longer until it has done what shows it; and what somebody has in use just then, the
+    // kernel does not drop with its caches.
+    const blamed = ({ report }: Awaited<ReturnType<typeof found>>) =>
+      report.failures.join("\n").includes("without the kernel's caches: equal");
+    let one = await found(3);
+    for (let n = 0; n < 3 && !(one.code === 1 && blamed(one)); n++) one = await found(10 * (n + 1));
+    const { code: ended, report } = one;
     expect(ended).toBe(1);
     expect(report.failures.join("\n")).toContain("without the kernel's caches: equal");
   },

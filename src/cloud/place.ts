@@ -160,6 +160,7 @@ export class Place {
   /** Forgets where an inode was shown, as the kernel has been told to forget its name. */
   forgetParent(ino: number): void {
     this.#parents.delete(ino);
+    this.#inherited.delete(ino);
   }
 
   /** The directory in which an inode was shown. */

@@ -3,6 +3,7 @@
  * folder of its own. It has no network but its loopback.
  */
 import { execFile, spawn } from "node:child_process";
+import { randomBytes } from "node:crypto";
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -43,13 +44,23 @@ export class SystemdHost {
     writeFileSync(join(root as string, "etc/machine-id"), "");
     rmSync(join(root as string, "var/log/journal"), { recursive: true, force: true });
     await prepare(root as string);
+    // By a name of its own: what systemd-nspawn leaves below its name when it is killed keeps the next from booting.
+    const name = `slashcloud-${randomBytes(4).toString("hex")}`;
     // Each program that is started here becomes the next: the process is systemd-nspawn's in the end.
     const child = spawn(
       "unshare",
       [
         ...["--mount", "--propagation", "private", join(import.meta.dirname, "own-mounts.sh")],
         ...[root as string, "systemd-nspawn"],
-        ...["--quiet", "--register=no", "--keep-unit", "--private-network", "--console=pipe"],
+        ...[
+          "--quiet",
+          "--machine",
+          name,
+          "--register=no",
+          "--keep-unit",
+          "--private-network",
+          "--console=pipe",
+        ],
         // What a host's own services may: nspawn's filter of system calls would keep NFS-Ganesha from its files.
         ...["--capability=all", "--system-call-filter=open_by_handle_at", "--bind=/dev/fuse"],
         ...["-D", root as string, "--boot", "systemd.unit=basic.target"],
@@ -69,6 +80,7 @@ export class SystemdHost {
       while (init > 0 && existsSync(`/proc/${init}/ns`) && performance.now() < limit)
         Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 20);
       unmount();
+      rmSync(join("/run/systemd/nspawn/propagate", name), { recursive: true, force: true });
     });
     for (;;) {
       if (child.exitCode !== null || performance.now() > until) throw new Error(`it does not boot: ${said}`);
