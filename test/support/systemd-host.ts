@@ -74,7 +74,8 @@ export class SystemdHost {
     const until = performance.now() + BOOT_LIMIT;
     let init = 0;
     const end = onEnd(() => {
-      // Its init ends with it, and with that all that it runs.
+      // With its init ends all that it runs; that does not end with systemd-nspawn.
+      if (init > 0 && existsSync(`/proc/${init}/ns`)) process.kill(init, "SIGKILL");
       child.kill("SIGKILL");
       const limit = performance.now() + 5000;
       while (init > 0 && existsSync(`/proc/${init}/ns`) && performance.now() < limit)
