@@ -216,7 +216,9 @@ test("a daemon that hangs as a whole is ended by the watchdog, and the tree stay
 test("a daemon that is well, but is not heard, leaves the tree to the next one", async () => {
   const notify = "/usr/bin/systemd-notify";
   const isOther = `[ "$(systemctl show -P MainPID ${SERVICE})" != MAIN ]`;
-  const deaf = `mv ${notify} ${notify}.kept; ln -s true ${notify}; until ${isOther}; do sleep 0.1; done; mv ${notify}.kept ${notify}`;
+  // The next one is heard.
+  const script = `#!/bin/sh\n[ $PPID = MAIN ] || exec ${notify}.kept "$@"\n`;
+  const deaf = `mv ${notify} ${notify}.kept; printf '%s' '${script}' > ${notify}; chmod 755 ${notify}; until ${isOther}; do sleep 0.1; done; mv ${notify}.kept ${notify}`;
   await withOpenFile(deaf);
   expect(await answers()).toBe(true);
 });
