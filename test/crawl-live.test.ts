@@ -39,8 +39,9 @@ class Watcher {
   transactions = 0;
   /** The last of them; undefined: none since the volume was opened. */
   sequence: number | undefined;
-  /** What was seen last, for whoever waits in vain. */
+  /** What was seen last, and what was crawled when, for whoever waits in vain or finds something wrong. */
   seen = "nothing";
+  readonly history: string[] = [];
   #published = 0;
   readonly #image: string;
   readonly #crawling = new Crawling((line) => this.problems.push(line));
@@ -70,6 +71,7 @@ class Watcher {
     if (found === undefined) return false;
     this.seen = "reopen" in found ? `to be opened afresh: ${found.reopen}` : `${found.steps.length} steps`;
     if ("reopen" in found) {
+      this.history.push(`${this.seen} after ${this.sequence}`);
       this.#open();
       this.events.reopened(found.reopen);
       return true;
@@ -95,6 +97,7 @@ class Watcher {
   async #crawl(): Promise<void> {
     const crawl = ++this.crawls;
     const index = await this.#crawling.crawl({ name: "guest", images: [this.#image] }, "sda");
+    this.history.push(`crawl ${crawl} of ${this.crawls} done at ${this.sequence}`);
     if (crawl === this.crawls) this.events.crawled(index, { sequence: 0, seconds: 0, nanoseconds: 0 });
   }
 }
@@ -138,6 +141,7 @@ test.each([
       while (performance.now() < end || (!isEnough() && performance.now() < end + LATEST)) {
         watcher.look();
         if (performance.now() > reopenAt && watcher.events.index !== undefined) {
+          watcher.history.push(`crawled again after ${watcher.sequence}`);
           watcher.events.reopened(undefined);
           reopenAt = performance.now() + REOPENED_EVERY;
         }
@@ -163,7 +167,16 @@ test.each([
       expect(watcher.sequence ?? sequence).toBe(sequence);
       const expected = walk(inside);
       expect(expected.length).toBeGreaterThan(20);
-      expectSame(watcher.events.index as InodeIndex, expected);
+      try {
+        expectSame(watcher.events.index as InodeIndex, expected);
+      } catch (error) {
+        throw new Error(
+          `${watcher.history.join("; ")}; at ${sequence}; ${watcher.problems}\n${(error as Error).message}`,
+          {
+            cause: error,
+          },
+        );
+      }
       expect(watcher.crawls).toBeGreaterThan(2);
       expect(watcher.transactions).toBeGreaterThan(20);
       expect(watcher.published).toBeGreaterThan(100);

@@ -163,6 +163,16 @@ test("a directory's events are those at and below it, also through mount points,
   sync(web.inside);
   const served = await serve(join(folder, "scopes"), { web: `${web.image},${data.image}`, db: db.image });
   const tree = served.guest("web");
+  const statusOf = () =>
+    JSON.parse(
+      execFileSync(process.execPath, [main, "status", "--state", `${served.mountPoint}-state`, "--json"], {
+        encoding: "utf8",
+      }),
+    ) as { volumes: { guest: string; volume: string; state: string; reopened: number; hasPaths: boolean }[] };
+  // What is above a mount point is known once the volume there has a map of its names.
+  await expect
+    .poll(() => statusOf().volumes.every(({ hasPaths }) => hasPaths), { timeout: 30_000 })
+    .toBe(true);
   writeFileSync(join(web.inside, "var/log/syslog"), "x");
   sync(web.inside);
   writeFileSync(join(data.inside, "file"), "x");
@@ -190,11 +200,7 @@ test("a directory's events are those at and below it, also through mount points,
   expect(at(served.guest("db"))).toEqual(["db:/table"]);
   expect(at(join(served.mountPoint, host))).toEqual(["db:/table", file, syslog]);
   expect(at(served.mountPoint)).toEqual(["db:/table", file, syslog]);
-  const status = JSON.parse(
-    execFileSync(process.execPath, [main, "status", "--state", `${served.mountPoint}-state`, "--json"], {
-      encoding: "utf8",
-    }),
-  ) as { volumes: { guest: string; volume: string; state: string; reopened: number; hasPaths: boolean }[] };
+  const status = statusOf();
   expect(
     status.volumes.map(({ guest, volume, state, hasPaths }) => [guest, volume, state, hasPaths]),
   ).toEqual([
