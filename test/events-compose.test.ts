@@ -780,3 +780,32 @@ test("a directory whose new name is seen before the old one has gone is told as 
   expect(events).toEqual(["renamed /old /other/new", "unlinked  /other/new/below"]);
   expect(index.names(12)).toEqual([{ directory: 13, name: name("new") }]);
 });
+
+test("commits that are told as one leave nothing of what a map that is ahead of them has from their midst", () => {
+  const guest = newGuest();
+  const events = new VolumeEvents<InodeIndex>({
+    crawl: () => {},
+    compare: compareIndexes,
+    publish: () => {},
+    publishGap: () => {},
+  });
+  const index = indexOf();
+  const name = Buffer.from("log");
+  // The crawl came between the first and the second of the commits.
+  const state = { ...(stateOf(guest, ROOT) as InodeState), mode: REGULAR, nlink: 1 };
+  index.setState(13, state);
+  index.link(ROOT, name, 13);
+  events.resume(index, { sequence: 0 }, { sequence: 0 });
+  const change = (ino: number, now: number, isPartial: boolean, files: Changes["inodes"]): Changes => ({
+    ...NO_CHANGES,
+    inodes: files,
+    names: [{ directory: ROOT, generation: 0, name, ino, now }],
+    isPartial,
+  });
+  const take = (sequence: number, changes: Changes) =>
+    events.take({ changes, sequence, seconds: 0, nanoseconds: 0 }, 0);
+  take(1, change(0, 12, true, [{ ino: 12, old: undefined, now: state }]));
+  take(2, change(12, 13, true, [{ ino: 13, old: undefined, now: state }]));
+  take(3, change(13, 14, false, [{ ino: 14, old: undefined, now: state }]));
+  expect([12, 13, 14].map((ino) => index.names(ino).length)).toEqual([0, 0, 1]);
+});

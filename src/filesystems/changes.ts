@@ -59,6 +59,8 @@ export interface NameChange {
   /** The inodes that it stood for and stands for; 0: none. */
   readonly ino: number;
   readonly now: number;
+  /** Of several commits as one: those that it stood for in between. */
+  readonly between?: readonly number[];
 }
 
 /** A file that has got another number with another name, where numbers tell the places of entries. */

@@ -30,13 +30,22 @@ function mergeNames(first: Changes, second: Changes): Pick<Changes, "names" | "u
     const before = names.get(key);
     const listing = listings.get(change.directory);
     if (listing !== undefined) listings.set(change.directory, withName(listing, change));
-    else names.set(key, before === undefined ? change : { ...before, now: change.now });
+    else names.set(key, before === undefined ? change : mergeName(before, change));
   }
   for (const listing of second.unsureDirectories) listings.set(listing.directory, listing);
   return {
     names: [...names.values()].filter(({ directory }) => !listings.has(directory)),
     unsureDirectories: [...listings.values()],
   };
+}
+
+function mergeName(first: NameChange, second: NameChange): NameChange {
+  const between = [
+    ...(first.between ?? []),
+    ...(first.now === 0 ? [] : [first.now]),
+    ...(second.between ?? []),
+  ];
+  return { ...first, now: second.now, ...(between.length > 0 && { between }) };
 }
 
 /** A listing after a change of one of its names. */

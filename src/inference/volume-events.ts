@@ -266,6 +266,7 @@ export class VolumeEvents<Index extends VolumeIndex> {
   }
 
   #tell(transaction: Transaction, index: VolumeIndex): void {
+    dropBetween(transaction.changes, index);
     const changes = settleDoubts(transaction.changes, index);
     const events = composeEvents(changes, index);
     setStates(changes, index);
@@ -289,10 +290,20 @@ function undo(changes: Changes, index: VolumeIndex): void {
 
 /** Moves a map on to after a transaction. */
 export function follow(unsettled: Changes, index: VolumeIndex): void {
+  dropBetween(unsettled, index);
   const changes = settleDoubts(unsettled, index);
   for (const { directory, name, ino } of changes.names) if (ino !== 0) index.unlink(directory, name, ino);
   for (const { directory, name, now } of changes.names) if (now !== 0) index.link(directory, name, now);
   setStates(changes, index);
+}
+
+/**
+ * Takes from a map what names stood for in the midst of several commits that are told as one: a crawl may have been there
+ * while they were made, and no other change tells that they went.
+ */
+function dropBetween({ names }: Changes, index: VolumeIndex): void {
+  for (const { directory, name, ino, between = [] } of names)
+    for (const one of between) if (one !== ino) index.unlink(directory, name, one);
 }
 
 function setStates({ inodes }: Changes, index: VolumeIndex): void {
