@@ -809,3 +809,11 @@ test("commits that are told as one leave nothing of what a map that is ahead of 
   take(3, change(13, 14, false, [{ ino: 14, old: undefined, now: state }]));
   expect([12, 13, 14].map((ino) => index.names(ino).length)).toEqual([0, 0, 1]);
 });
+
+test("of two files that a map has by one name, one is left when the directory is looked through", () => {
+  const index = indexOf();
+  const name = Buffer.from("log");
+  for (const ino of [13, 14]) index.link(ROOT, name, ino);
+  const left = index.children([ROOT]).get(ROOT)?.get("log");
+  expect([13, 14].filter((ino) => index.names(ino).length > 0)).toEqual([left]);
+});

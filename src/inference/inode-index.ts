@@ -275,10 +275,14 @@ export class InodeIndex implements VolumeIndex {
       children.set(directory, new Map());
       left += this.childCount(directory);
     }
+    const doubles: [directory: number, name: string, ino: number][] = [];
     const take = (directory: number, offset: number, ino: number): void => {
       const names = children.get(directory);
       if (names === undefined) return;
-      names.set(this.#heap.at(offset).toString("latin1"), ino);
+      const name = this.#heap.at(offset).toString("latin1");
+      const other = names.get(name);
+      if (other !== undefined && other !== ino) doubles.push([directory, name, other]);
+      names.set(name, ino);
       left--;
     };
     for (let index = 0; left > 0 && index < this.#inodes.length; index++) {
@@ -294,6 +298,8 @@ export class InodeIndex implements VolumeIndex {
       for (let link = first; link !== 0; link = this.#link(link, LINK_NEXT))
         take(this.#link(link, LINK_DIRECTORY), this.#link(link, LINK_NAME), ino);
     }
+    // A crawl that was ahead of what has been told since may have left two files by one name.
+    for (const [directory, name, ino] of doubles) this.unlink(directory, Buffer.from(name, "latin1"), ino);
     return children;
   }
 
